@@ -196,9 +196,11 @@ impl BlockWriter {
                 _canary: canary,
             }
             .start();
+
             ports.windows.target(behind(addr.clone()));
             ports.checkpoint.target(behind(addr.clone()));
             ports.snapshot.target(behind(addr.clone()));
+
             Box::pin(async move {
                 Ok(Started {
                     crash: crasher(addr),
@@ -212,6 +214,7 @@ impl BlockWriter {
         if self.busy || !self.parts.cutting.store.replay().is_done() {
             return;
         }
+
         self.busy = true;
         let look = look(self.parts.clone(), std::mem::take(&mut self.progress));
         ctx.spawn(look.into_actor(self).map(|progress, actor, _| {
@@ -238,6 +241,7 @@ async fn look(parts: BlockWriterParts, mut progress: Progress) -> Progress {
     let store = &parts.cutting.store;
     let due = store.due_window(parts.clock.as_ref(), options.windows);
     let mut has_cut = false;
+
     if let Some(due) = due.filter(|due| progress.closed.is_none_or(|k| k < *due)) {
         match close_window(&parts.shards, due).await {
             Ok(()) => {
@@ -249,9 +253,11 @@ async fn look(parts: BlockWriterParts, mut progress: Progress) -> Progress {
             }
         }
     }
+
     if !std::mem::replace(&mut progress.is_checked, true) {
         check_chunks(&parts).await;
     }
+
     if let Some(closed) = progress
         .closed
         .filter(|_| parts.clock.monotonic() >= progress.cut_at)
@@ -260,14 +266,17 @@ async fn look(parts: BlockWriterParts, mut progress: Progress) -> Progress {
             has_cut = true;
         }
     }
+
     let over = options.windows.over(store.now_ms(parts.clock.as_ref()));
     if has_cut || progress.collected.is_none_or(|collected| collected < over) {
         collect(&parts, over).await;
         progress.collected = Some(over);
     }
+
     if parts.clock.monotonic() >= progress.left_at && parts.cutting.left_count() > 0 {
         write_left(&parts, &mut progress).await;
     }
+
     let now = parts.clock.monotonic();
     if is_checkpoint_due(&parts, &progress, now) {
         progress.checkpoint_at = now;
@@ -280,6 +289,7 @@ async fn look(parts: BlockWriterParts, mut progress: Progress) -> Progress {
             }
         }
     }
+
     retain(&parts, store.now_ms(parts.clock.as_ref())).await;
     progress
 }
@@ -292,6 +302,7 @@ fn is_checkpoint_due(parts: &BlockWriterParts, progress: &Progress, now: Duratio
     if waited < every {
         return false;
     }
+
     let store = &parts.cutting.store;
     let behind_max = parts.cutting.log_retention_bytes / LOG_PARTS_MIN;
     waited >= every.saturating_mul(INTERVALS_MAX)
@@ -315,6 +326,7 @@ async fn cut_next(parts: &BlockWriterParts, closed: i64, progress: &mut Progress
         }
         Ok(NextCut::Blocked(k, blocker)) => {
             parts.metrics.blocked.set(1);
+
             let text = format!("{k} {blocker}");
             if *told != text {
                 // Peers close a window within moments of each other; only other reasons are news.
@@ -326,12 +338,15 @@ async fn cut_next(parts: &BlockWriterParts, closed: i64, progress: &mut Progress
                 }
                 *told = text;
             }
+
             return false;
         }
     };
+
     let began = parts.clock.monotonic();
     let cutting = parts.cutting.clone();
     let cut = parts.pool.call(move || cutting.cut(k)).await;
+
     let elapsed = parts.clock.monotonic().saturating_sub(began);
     match cut {
         Ok(Ok(done)) => {
@@ -370,6 +385,7 @@ async fn write_left(parts: &BlockWriterParts, progress: &mut Progress) {
     let began = parts.clock.monotonic();
     let cutting = parts.cutting.clone();
     let result = parts.pool.call(move || cutting.write_left()).await;
+
     let elapsed = parts.clock.monotonic().saturating_sub(began);
     match result {
         Ok(Ok(done)) => {
@@ -385,6 +401,7 @@ async fn write_left(parts: &BlockWriterParts, progress: &mut Progress) {
         }
         Err(_) => {}
     }
+
     wait_with_left(parts, progress);
 }
 
@@ -415,6 +432,7 @@ fn tell_done(parts: &BlockWriterParts, done: &CutDone, elapsed: Duration) {
     done.written
         .iter()
         .for_each(|block| tell_written(parts, block, elapsed));
+
     for (window, err) in &done.left {
         parts.metrics.failures.inc();
         error!(parts.log, "a block could not be written; its samples stay in memory, and it is tried again";
@@ -428,6 +446,7 @@ fn tell_written(parts: &BlockWriterParts, block: &Written, elapsed: Duration) {
     info!(parts.log, "block written"; "tenant" => %block.tenant, "block_id" => %meta.ulid,
         "window" => block.cut, "start_ms" => block.start_ms, "series" => meta.stats.num_series,
         "samples" => meta.stats.num_samples, "elapsed_ms" => elapsed.as_millis() as u64);
+
     if block.lost_chunks > 0 {
         parts.metrics.damaged.inc_by(block.lost_chunks);
         error!(parts.log, "chunks of the head could not be read; the block is without their samples, which a peer's block has";
@@ -453,6 +472,7 @@ async fn checkpoint(parts: &BlockWriterParts) -> Result<CheckpointDone, String> 
     if !parts.cutting.store.replay().is_done() {
         return Err(CuttingError::Replaying.to_string());
     }
+
     let began = parts.clock.monotonic();
     note_positions(parts).await?;
     let cutting = parts.cutting.clone();
@@ -461,6 +481,7 @@ async fn checkpoint(parts: &BlockWriterParts) -> Result<CheckpointDone, String> 
         .call(move || cutting.checkpoint())
         .await
         .map_err(|e| e.to_string())?;
+
     let done = done.map_err(|err: CuttingError| err.to_string())?;
     let elapsed = parts.clock.monotonic().saturating_sub(began);
     parts
@@ -470,6 +491,7 @@ async fn checkpoint(parts: &BlockWriterParts) -> Result<CheckpointDone, String> 
     parts.metrics.checkpoint_bytes.inc_by(done.bytes);
     debug!(parts.log, "checkpoint written"; "series" => done.series, "bytes" => done.bytes,
         "trimmed_bytes" => done.trimmed_bytes, "elapsed_ms" => elapsed.as_millis() as u64);
+
     Ok(done)
 }
 
@@ -487,6 +509,7 @@ async fn note_positions(parts: &BlockWriterParts) -> Result<(), String> {
             .await
             .map_err(|e| e.to_string())?;
     }
+
     Ok(())
 }
 
@@ -494,6 +517,7 @@ async fn snapshot(parts: &BlockWriterParts, taker: Incarnation) -> Result<Arc<Ma
     if !parts.cutting.store.parts().completeness.is_complete() {
         return Err("this replica is being rebuilt itself".to_owned());
     }
+
     note_positions(parts).await?;
     let cutting = parts.cutting.clone();
     let made = parts
@@ -501,6 +525,7 @@ async fn snapshot(parts: &BlockWriterParts, taker: Incarnation) -> Result<Arc<Ma
         .call(move || cutting.snapshot(taker))
         .await
         .map_err(|e| e.to_string())?;
+
     made.map_err(|err| err.to_string())
 }
 
@@ -518,6 +543,7 @@ async fn retain(parts: &BlockWriterParts, now_ms: i64) {
         let series: usize = shards.iter().map(|shard| shard.total_series()).sum();
         (shelf.blocks().len(), series)
     });
+
     if let Ok((blocks, series)) = retained.await {
         parts.metrics.local_blocks.set(blocks as i64);
         parts.metrics.series.set(series as i64);
@@ -531,6 +557,7 @@ fn windows(
     closed: Option<i64>,
 ) -> Result<Value, HeadError> {
     let mut rows: Vec<(i64, Value)> = Vec::new();
+
     let mut digests = std::collections::BTreeMap::new();
     for shard in &parts.cutting.shards {
         for known in shard
@@ -545,6 +572,7 @@ fn windows(
             }
         }
     }
+
     let window_ms = parts.options.windows.window_ms;
     for ((window, tenant), digest) in digests {
         let state = if closed.is_some_and(|k| window <= k) {
@@ -558,6 +586,7 @@ fn windows(
             "digest": format!("{:016x}", digest.digest), "ulid": null });
         rows.push((start, row));
     }
+
     for block in parts.cutting.shelf.blocks() {
         if tenant.is_some_and(|wanted| *wanted != block.tenant) {
             continue;
@@ -569,6 +598,7 @@ fn windows(
             "samples": meta.stats.num_samples, "digest": null, "ulid": meta.ulid.to_string() });
         rows.push((meta.min_time, row));
     }
+
     rows.sort_by_key(|(start, _)| *start);
     Ok(json!({ "windows": rows.into_iter().map(|(_, row)| row).collect::<Vec<_>>() }))
 }
@@ -593,6 +623,7 @@ impl Handler<Delivery<GetWindows>> for BlockWriter {
         if !parts.cutting.store.replay().is_done() {
             return work.done(Err(CuttingError::Replaying.to_string()));
         }
+
         let pool = Arc::clone(&parts.pool);
         // A full pool drops the question, and the asker is told.
         let _ = pool.run(move || {
@@ -613,6 +644,7 @@ impl Handler<Delivery<Checkpoint>> for BlockWriter {
                 json!({ "series": done.series, "bytes": done.bytes, "trimmed_bytes": done.trimmed_bytes })
             }));
         };
+
         ctx.spawn(answer.into_actor(self));
     }
 }
@@ -631,6 +663,7 @@ impl Handler<Delivery<TakeSnapshot>> for BlockWriter {
             }
             work.done(made);
         };
+
         ctx.spawn(answer.into_actor(self));
     }
 }

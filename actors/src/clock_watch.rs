@@ -67,9 +67,11 @@ impl ClockWatch {
             // What was known stays known until a majority says otherwise.
             ClockWord::Unknown => return self.gate.has_wrong_clock(),
         };
+
         let is_wrong = word != ClockWord::Agreed;
         self.metrics.ahead_ms.set(ahead_ms);
         self.metrics.wrong.set(i64::from(is_wrong));
+
         if self.gate.set_wrong_clock(is_wrong) {
             match is_wrong {
                 true => {
@@ -79,6 +81,7 @@ impl ClockWatch {
                 false => info!(self.log, "the clock of this node is right again"),
             }
         }
+
         is_wrong
     }
 

@@ -62,6 +62,7 @@ impl Windows {
             .into_iter()
             .filter(|k| *k <= last.saturating_add(1))
             .max();
+
         match newest.max(known) {
             Some(asked_for) => over.min(asked_for).max(known.unwrap_or(i64::MIN)),
             None => over,
@@ -89,6 +90,7 @@ mod tests {
             grace_ms: 15,
         };
         let table = [(114, -1), (115, 0), (214, 0), (215, 1)];
+
         for (now_ms, want) in table {
             assert_eq!(short.over(now_ms), want, "{now_ms}");
         }
@@ -97,6 +99,7 @@ mod tests {
     #[test]
     fn closes_what_is_over_and_asked_for() {
         type Row = (i64, Option<i64>, &'static [i64], Option<i64>);
+
         let table: [Row; 8] = [
             (NOON, None, &[], None),
             (NOON, Some(NOON), &[], Some(W - 1)),
@@ -111,6 +114,7 @@ mod tests {
             (NOON, Some(NOON), &[W + 4_801], Some(W - 1)),
             (NOON, Some(NOON), &[i64::MAX], Some(W - 1)),
         ];
+
         for (now_ms, newest, asked, want) in table {
             let due = WINDOWS.due(now_ms, newest, asked.iter().copied());
             assert_eq!(due, want, "{now_ms} {newest:?} {asked:?}");
@@ -120,6 +124,7 @@ mod tests {
     #[test]
     fn a_new_stream_begins_behind_every_marker_that_can_be_meant() {
         type Row = (i64, Option<i64>, &'static [i64], i64);
+
         let table: [Row; 8] = [
             (NOON, None, &[], W - 1),
             (NOON, Some(NOON), &[W - 2, W - 1], W - 1),
@@ -133,6 +138,7 @@ mod tests {
             (NOON + DAYS_400, Some(NOON), &[W - 1, W + 4_799], W),
             (NOON - DAYS_400, Some(NOON), &[W - 1], W - 1),
         ];
+
         for (now_ms, newest, markers, want) in table {
             let opening = WINDOWS.opening(now_ms, newest, markers.iter().copied());
             assert_eq!(opening, want, "{now_ms} {newest:?} {markers:?}");

@@ -187,6 +187,7 @@ mod tests {
             boot: Boot(1),
         };
         let tracker = CommitTracker::new(own, names[0].clone(), Quorum::new(names.clone(), 3), 2);
+
         (Arc::clone(&clock), Commits::new(clock, tracker))
     }
 
@@ -196,6 +197,7 @@ mod tests {
         let (tag, mut answer) = commits.begin(Duration::from_secs(1));
         commits.written(tag, 1);
         commits.own_durable(1);
+
         assert!(answer.try_recv().is_err(), "one copy is no quorum");
         let peer = NodeName::new("n1");
         commits.trust(&peer, Incarnation(2));
@@ -208,9 +210,11 @@ mod tests {
         let (clock, commits) = commits();
         let (tag, answer) = commits.begin(Duration::from_millis(100));
         commits.written(tag, 1);
+
         let (second, _keep) = commits.begin(Duration::from_millis(500));
         commits.written(second, 2);
         let (third, refused) = commits.begin(Duration::from_millis(500));
+
         commits.written(third, 3);
         assert!(matches!(refused.await, Ok(Committed::Refused(_))));
         clock.advance_ms(100);

@@ -62,6 +62,7 @@ impl CompactingMetrics {
         let large = "Ranges that are not merged since their blocks are larger than the limit.";
         let by = "Bytes of blocks that were merged or downsampled, by where they were read.";
         let downsampled = "Blocks that this node has made of finer ones, by resolution.";
+
         Ok(Self {
             runs: metrics.counters(
                 "trireme_compaction_runs_total",
@@ -163,6 +164,7 @@ impl Compacting {
                 _canary: canary,
             }
             .start();
+
             Box::pin(async move {
                 Ok(Started {
                     crash: crasher(addr),
@@ -239,10 +241,12 @@ async fn one_look(parts: &CompactingParts, seen: &mut Seen) -> Result<usize, Com
     let listed = Arc::clone(&parts.listed);
     let store = Arc::clone(&parts.compactor.store);
     let refresh = async move { listed.refresh(store.as_ref(), Listing::Objects).await };
+
     let refreshed = parts.on_io(refresh).await??;
     for (ulid, err) in refreshed.failed.iter().chain(&refreshed.bad_marks) {
         warn!(parts.log, "meta or mark of a bucket block cannot be read"; "block_id" => %ulid, "err" => %err);
     }
+
     let blocks = parts.listed.blocks();
     let now_ms = parts.clock.now_ms();
     parts
@@ -252,12 +256,14 @@ async fn one_look(parts: &CompactingParts, seen: &mut Seen) -> Result<usize, Com
     let planned = plan(&blocks, now_ms, &parts.limits);
     parts.metrics.backlog.set(planned.jobs.len() as i64);
     parts.metrics.too_large.set(planned.too_large as i64);
+
     let due = parts.due(planned, seen);
     let jobs = due.into_iter().map(|job| parts.run(job));
     let results: Vec<bool> = futures::stream::iter(jobs)
         .buffer_unordered(parts.at_once.max(1))
         .collect()
         .await;
+
     Ok(results.into_iter().filter(|is_done| *is_done).count())
 }
 
@@ -274,6 +280,7 @@ impl CompactingParts {
     fn due(&self, planned: Plan, seen: &mut Seen) -> Vec<Job> {
         let (now, live) = (self.clock.monotonic(), Live::now(&self.hub));
         let before = std::mem::take(seen);
+
         let mut due = Vec::new();
         for job in planned.jobs {
             let key = (job.labels.clone(), job.range.clone(), job.resolution_ms);
@@ -284,6 +291,7 @@ impl CompactingParts {
                 due.push(job);
             }
         }
+
         due
     }
 
@@ -321,6 +329,7 @@ impl CompactingParts {
                 .finish(&blocks, &partial, &streams, times, &is_mine)
                 .await
         };
+
         self.note_finished(&self.on_io(finish).await?);
         Ok(())
     }
@@ -328,12 +337,14 @@ impl CompactingParts {
     /// Does a job; false if it was not done.
     async fn run(&self, job: Job) -> bool {
         let needed = job.bytes();
+
         let room = (self.room)();
         if room < needed {
             self.metrics.failures.with_label_values(&["disk"]).inc();
             warn!(self.log, "no room on the disk to compact blocks"; "bytes" => needed, "room" => room);
             return false;
         }
+
         let began = self.clock.monotonic();
         let compactor = Compactor::new(self.compactor.clone());
         let given = job.clone();
@@ -341,6 +352,7 @@ impl CompactingParts {
         let compacted = self
             .on_io(async move { compactor.compact(&given, now_s).await })
             .await;
+
         match compacted.and_then(|result| result) {
             Ok(done) => {
                 let elapsed = self.clock.monotonic().saturating_sub(began);
@@ -373,6 +385,7 @@ impl CompactingParts {
             .inc_by(done.read.bucket);
         metrics.written_bytes.inc_by(done.bytes);
         metrics.marked.inc_by(done.marked.len() as u64);
+
         let resolution = resolution_text(job.resolution_ms);
         let Some(meta) = &done.meta else {
             let sources = job
@@ -384,6 +397,7 @@ impl CompactingParts {
                 "labels" => ?job.labels, "resolution" => resolution);
             return;
         };
+
         let what = match job.is_downsampling() {
             true => {
                 metrics
@@ -398,6 +412,7 @@ impl CompactingParts {
                 "blocks were compacted"
             }
         };
+
         info!(self.log, "{}", what; "block_id" => %meta.ulid, "labels" => ?job.labels, "resolution" => resolution,
             "level" => meta.compaction.level, "blocks" => job.sources.len(), "bytes" => done.bytes,
             "samples" => meta.stats.num_samples, "new" => done.is_new, "elapsed_ms" => elapsed.as_millis() as u64);
@@ -411,8 +426,10 @@ impl CompactingParts {
                 info!(self.log, "compacted blocks were {}", what; "blocks" => ulids.len(), "example" => %example);
             }
         };
+
         tell(&finished.marked, "marked for deletion");
         tell(&finished.deleted, "deleted");
+
         for (ulid, err) in &finished.failed {
             self.metrics.failures.with_label_values(&["finish"]).inc();
             warn!(self.log, "a compacted block was not marked or deleted, it will be tried again";

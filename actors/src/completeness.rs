@@ -147,6 +147,7 @@ impl Completeness {
         } else {
             kept
         };
+
         what.text()
     }
 
@@ -226,6 +227,7 @@ mod tests {
         let completeness = Completeness::new(true);
         completeness.note_cut(7);
         assert!(completeness.has_everything());
+
         completeness.note_unapplied();
         for k in 8..11 {
             assert!(
@@ -234,10 +236,12 @@ mod tests {
             );
             completeness.note_cut(k);
         }
+
         // Now the blocks are looked at.
         completeness.compared();
         assert!(!completeness.has_everything(), "that began before");
         assert!(completeness.take_doubt());
+
         completeness.compared();
         assert!(completeness.has_everything() && !completeness.take_doubt());
     }
@@ -249,23 +253,27 @@ mod tests {
         let start = || Completeness::kept_at(&note, true).expect("readable");
         let completeness = start();
         assert!(completeness.has_everything());
+
         completeness.note_unapplied();
         for k in 8..11 {
             assert!(!start().has_everything() && !start().take_doubt(), "{k}");
             start().note_cut(k);
         }
+
         assert!(!start().has_everything());
         let completeness = start();
         assert!(
             completeness.take_doubt(),
             "blocks were not compared before the restart"
         );
+
         completeness.compared();
         assert!(completeness.has_everything() && start().has_everything() && !note.exists());
 
         completeness.doubt_blocks();
         assert!(!start().has_everything() && start().take_doubt());
         std::fs::write(&note, "of a later version").expect("writable");
+
         assert!(!start().has_everything());
     }
 
@@ -275,10 +283,12 @@ mod tests {
         let below = dir.path().join("not there yet");
         let note = below.join("incomplete");
         let completeness = Completeness::kept_at(&note, true).expect("readable");
+
         completeness.note_unapplied();
         assert!(!completeness.has_everything() && completeness.save().is_err());
         std::fs::create_dir(&below).expect("writable");
         completeness.save().expect("now it can be written");
+
         assert!(
             !Completeness::kept_at(&note, true)
                 .expect("readable")

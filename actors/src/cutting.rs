@@ -149,6 +149,7 @@ impl BlockStyle {
             place: dir.display().to_string(),
             source,
         })?;
+
         let options = self.options(&window.tenant);
         let open = || CutSource::open(shards, &window.tenant, window.window, window.cut);
         let mut source = open();
@@ -159,6 +160,7 @@ impl BlockStyle {
             }
             written => written?,
         };
+
         Ok(meta.map(|meta| Written {
             tenant: window.tenant.clone(),
             lost_chunks: source.lost(),
@@ -188,6 +190,7 @@ fn make_dir(dir: &Path) -> std::io::Result<()> {
     if dir.is_dir() {
         return Ok(());
     }
+
     std::fs::create_dir_all(dir)?;
     match dir.parent() {
         Some(parent) => File::open(parent)?.sync_all(),
@@ -233,16 +236,20 @@ impl Cutting {
             // What a peer has cut comes with its snapshot.
             return NextCut::Nothing;
         }
+
         let oldest = self
             .shards
             .iter()
             .filter_map(|shard| shard.due_cut(closed))
             .min();
+
         let Some(k) = oldest else {
             return NextCut::Nothing;
         };
+
         let markers = self.markers();
         let applied: BTreeMap<StreamId, u64> = self.store.applied_positions().into_iter().collect();
+
         // The log's thread and the links need the view: what takes time happens on a copy.
         let group = self.store.parts().hub.group().lock().clone();
         let input = group.cut_input(
@@ -251,6 +258,7 @@ impl Cutting {
             |stream| markers.get(&stream).copied(),
             |stream| applied.get(&stream).copied().unwrap_or(0),
         );
+
         match cut_blockers(k, &input).into_iter().next() {
             Some(blocker) => NextCut::Blocked(k, blocker),
             None => NextCut::Ready(k),
@@ -268,9 +276,11 @@ impl Cutting {
                 *least = marker.min(*least);
             }
         }
+
         let of_all = markers
             .into_iter()
             .filter(|(_, (shards, _))| *shards == self.shards.len());
+
         of_all.map(|(stream, (_, least))| (stream, least)).collect()
     }
 
@@ -287,16 +297,19 @@ impl Cutting {
     pub fn cut(&self, k: i64) -> Result<CutDone, CuttingError> {
         self.whole()?;
         let _alone = self.alone.lock();
+
         let mut positions = Vec::with_capacity(self.shards.len());
         for shard in &self.shards {
             positions.push(shard.begin_cut(k)?);
         }
+
         self.store.log().flush()?;
         let mut left: Vec<_> = left_windows(&self.shards)
             .iter()
             .map(CutWindow::left)
             .collect();
         let done = self.write_each(cut_windows(&self.shards, k))?;
+
         left.extend(done.left.iter().map(|(window, _)| window.left()));
         CutManifest {
             cut: k,
@@ -304,11 +317,14 @@ impl Cutting {
             left: left.clone(),
         }
         .store(&self.manifest)?;
+
         self.show(&done.written)?;
         let completeness = &self.store.parts().completeness;
+
         for shard in &self.shards {
             shard.finish_cut_leaving(k, left.clone());
         }
+
         completeness.note_cut(k);
         completeness.note_history();
         Ok(done)
@@ -341,9 +357,11 @@ impl Cutting {
             .map(|shard| shard.last_cut())
             .min()
             .flatten();
+
         let left = left_windows(&self.shards)
             .into_iter()
             .map(|left| (left.tenant, left.start_ms));
+
         Some(SettledBlocks {
             cut,
             blocks: self.shelf.blocks(),
@@ -356,7 +374,9 @@ impl Cutting {
         self.whole()?;
         let _alone = self.alone.lock();
         self.store.parts().completeness.save()?;
+
         let mut done = CheckpointDone::default();
+
         let mut positions = Vec::new();
         for shard in &self.shards {
             let report = self.checkpoint_of(shard)?;
@@ -364,9 +384,11 @@ impl Cutting {
             done.bytes += report.bytes;
             positions.push(report.trim_to);
         }
+
         let covered = covered_by_all(positions);
         done.trimmed_bytes = self.trim(&covered)?;
         self.end_streams(&covered)?;
+
         Ok(done)
     }
 
@@ -392,6 +414,7 @@ impl Cutting {
             // The checkpoint of a peer that will take the place of this one may stand before it.
             return Ok(0);
         }
+
         let log = self.store.log();
         let mut held: Vec<(StreamId, u64)> = {
             let group = self.store.parts().hub.group().lock();
@@ -406,8 +429,10 @@ impl Cutting {
                 .map(|(s, seq)| (*s, at_peers(*s).map_or(*seq, |theirs| theirs.min(*seq))))
                 .collect()
         };
+
         self.snapshots.pin(&mut held);
         let mut freed = log.trim(&held)?;
+
         // A replica that is away for so long is rebuilt from a snapshot rather than from the log. But what a minority has
         // stays: a member that was left behind itself may copy another one only as long as its log can give what the other
         // one lacks.
@@ -418,11 +443,14 @@ impl Cutting {
                 .map(|(s, seq)| (*s, group.quorum_has(*s).min(*seq)))
                 .collect()
         };
+
         let mut beyond = spread.clone();
         self.snapshots.pin(&mut beyond);
+
         if log.stats().disk_bytes > self.log_retention_bytes {
             freed += log.trim(&beyond)?;
         }
+
         let retention_ms = i64::try_from(self.log_retention.as_millis()).unwrap_or(i64::MAX);
         freed += log.trim_older(
             &beyond,
@@ -430,14 +458,17 @@ impl Cutting {
                 .now_ms(self.clock.as_ref())
                 .saturating_sub(retention_ms),
         )?;
+
         if log.stats().disk_bytes > self.log_retention_bytes.saturating_mul(2)
             && self.snapshots.drop_all("the log has twice its retention")
         {
             freed += log.trim(&spread)?;
         }
+
         if freed > 0 {
             completeness.note_history();
         }
+
         Ok(freed)
     }
 }

@@ -87,11 +87,13 @@ impl Forwarder {
             .call(Substitute, policy(ActorKind::Front).deadline)
             .await
             .ok()??;
+
         let calls = self.calls.get(&member)?;
         let answer = calls
             .call(CALL_WRITE, CALL_WRITE_VERSION, payload(draft), self.timeout)
             .await
             .ok()?;
+
         OutcomeMessage::decode(answer)
             .ok()
             .map(OutcomeMessage::into_outcome)
@@ -108,6 +110,7 @@ impl Forwarder {
     ) -> WriteOutcome {
         let mut bodies = Vec::new();
         pieces(tenant, batch, indexes, with_metadata, passes, &mut bodies);
+
         let mut outcome = WriteOutcome::default();
         for sent in
             futures::future::join_all(bodies.into_iter().map(|body| self.to_group(group, body)))
@@ -115,11 +118,13 @@ impl Forwarder {
         {
             outcome.merge(sent);
         }
+
         let result = if outcome.unavailable.is_some() {
             "unavailable"
         } else {
             "answered"
         };
+
         self.metrics.parts.with_label_values(&[result]).inc();
         outcome
     }
@@ -129,17 +134,20 @@ impl Forwarder {
         let give_up_at = self.clock.monotonic() + self.timeout;
         let mut tried: Vec<NodeName> = Vec::new();
         let mut attempts = 0;
+
         let mut problem = "nobody who takes writes is connected".to_owned();
         while attempts < ATTEMPTS_MAX {
             let left = give_up_at.saturating_sub(self.clock.monotonic());
             if left.is_zero() {
                 break;
             }
+
             let taker = self
                 .neighbours
                 .takers(group)
                 .into_iter()
                 .find(|node| !tried.contains(node));
+
             let Some(member) = taker else {
                 if self.gate.has_left() {
                     "this node is not in the ring".clone_into(&mut problem);
@@ -149,8 +157,10 @@ impl Forwarder {
                 tokio::time::sleep(PAUSE.min(left)).await;
                 continue;
             };
+
             // One that hangs leaves time to ask another.
             let limit = if attempts == 0 { left / 2 } else { left };
+
             match self.to_member(&member, body.clone(), limit).await {
                 Ok(outcome) => return outcome,
                 Err(error) => {
@@ -159,13 +169,16 @@ impl Forwarder {
                     problem = format!("{member}: {error}");
                 }
             }
+
             tried.push(member);
         }
+
         let message = format!("group {group} did not take its part of the write ({problem})");
         let unavailable = Some(RetryLater {
             message,
             after: RETRY_AFTER,
         });
+
         WriteOutcome {
             unavailable,
             ..WriteOutcome::default()
@@ -185,6 +198,7 @@ impl Forwarder {
         let answer = calls
             .call(CALL_PART, CALL_PART_VERSION, body, limit)
             .await?;
+
         OutcomeMessage::decode(answer)
             .map(OutcomeMessage::into_outcome)
             .map_err(|e: prost::DecodeError| CallError::new(ErrorKind::Corrupt, e.to_string()))
@@ -206,6 +220,7 @@ fn pieces(
     out: &mut Vec<Bytes>,
 ) {
     let mut draft = encode_part(tenant, batch, indexes, with_metadata);
+
     let mut bytes = std::mem::take(draft.payload_mut());
     if bytes.len() > PART_BYTES_MAX && indexes.len() > 1 {
         drop(bytes);
@@ -213,6 +228,7 @@ fn pieces(
         pieces(tenant, batch, first, with_metadata, passes, out);
         return pieces(tenant, batch, rest, false, passes, out);
     }
+
     // The last byte of the header's room takes the number.
     bytes[HEADER_BYTES - 1] = passes;
     out.push(Bytes::from(bytes).split_off(HEADER_BYTES - 1));
@@ -270,6 +286,7 @@ impl From<WriteOutcome> for OutcomeMessage {
             count: r.count,
             example: r.example.clone(),
         };
+
         Self {
             samples: outcome.samples,
             histograms: outcome.histograms,
@@ -298,6 +315,7 @@ impl OutcomeMessage {
             limited: self.limited.map(later),
             ..WriteOutcome::default()
         };
+
         for rejected in self.rejections {
             // Reasons are constants of the member's version; here they are text for the sender.
             let example = format!("{}: {}", rejected.reason, rejected.example);
@@ -307,12 +325,14 @@ impl OutcomeMessage {
                 || example,
             );
         }
+
         for dropped in self.dropped {
             let example = format!("{}: {}", dropped.reason, dropped.example);
             outcome
                 .dropped
                 .add("exemplar_dropped_by_the_member", dropped.count, || example);
         }
+
         outcome
     }
 }
@@ -332,15 +352,18 @@ mod tests {
             histograms: 0..0,
             exemplars: 0..0,
         };
+
         let batch = Batch {
             label_bytes: labels.as_bytes().to_vec(),
             series: vec![series],
             samples: vec![trireme_model::FloatSample { t: 5, v: 1.5 }],
             ..Batch::default()
         };
+
         let mut bodies = Vec::new();
         pieces(&Tenant::default(), &batch, &[0], true, 2, &mut bodies);
         let body = bodies.pop().expect("one");
+
         assert_eq!((bodies.len(), body[0]), (0, 2));
         let (tenant, copy) = trireme_wire::entry::decode_batch(&body[1..]).expect("an entry");
         assert_eq!(
@@ -360,6 +383,7 @@ mod tests {
             incarnation: Incarnation(1),
             boot: Boot(1),
         };
+
         let quorum = trireme_ring::Quorum::new([me], 1);
         let view = GroupView::new(identity, quorum, [], GroupLimits::default(), Duration::ZERO);
         let metrics = Metrics::default();
@@ -376,6 +400,7 @@ mod tests {
             clock: Arc::new(ManualClock::at(0)),
             metrics: ForwardMetrics::new(&metrics).expect("metrics"),
         };
+
         forwarder.gate.set_by_ring(crate::GateState::Left);
         // Time stands still, so it would look for ever.
         let asked = forwarder.to_group("b", Bytes::new());
@@ -396,6 +421,7 @@ mod tests {
             duplicates: 2,
             ..WriteOutcome::default()
         };
+
         outcome
             .rejections
             .add("too old", 3, || "up is 2 h old".to_owned());
@@ -403,15 +429,18 @@ mod tests {
             message: "busy".to_owned(),
             after: Duration::from_secs(2),
         });
+
         let bytes = OutcomeMessage::from(outcome.clone()).encode_to_vec();
         let copy = OutcomeMessage::decode(bytes.as_slice())
             .expect("ours")
             .into_outcome();
+
         assert_eq!(
             (copy.samples, copy.duplicates, copy.rejections.total()),
             (5, 2, 3)
         );
         assert_eq!(copy.unavailable, outcome.unavailable);
+
         assert!(
             copy.rejections
                 .iter()

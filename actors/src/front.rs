@@ -81,9 +81,11 @@ impl Front {
                 _canary: canary,
             }
             .start();
+
             ports.health.target(behind(addr.clone()));
             ports.substitute.target(behind(addr.clone()));
             ports.view.target(behind(addr.clone()));
+
             Box::pin(async move {
                 Ok(Started {
                     crash: crasher(addr),
@@ -117,15 +119,18 @@ impl Handler<Delivery<PeerHealth>> for Front {
 
     fn handle(&mut self, Delivery(envelope): Delivery<PeerHealth>, _: &mut Context<Self>) {
         let (PeerHealth { peer, health }, work) = envelope.open();
+
         let ready = |h: &Option<MemberHealth>| h.is_some_and(|h| h.ready);
         if self.members.get(&peer).is_some_and(ready) != ready(&health) {
             info!(self.log, "member changed"; "peer" => %peer, "ready" => ready(&health));
         }
+
         match health {
             Some(_) => drop(self.members.insert(peer, health)),
             // Down, or not in the ring any more; a member that comes back reports again.
             None => drop(self.members.remove(&peer)),
         }
+
         work.done(());
     }
 }
@@ -161,10 +166,12 @@ mod tests {
                 fsync: Duration::ZERO,
             })
         };
+
         let mut members = BTreeMap::from([
             (NodeName::new("n1"), health(true, 9)),
             (NodeName::new("n2"), health(true, 2)),
         ]);
+
         assert_eq!(substitute(&members), Some(NodeName::new("n2")));
         members.insert(NodeName::new("n2"), health(false, 0));
         assert_eq!(substitute(&members), Some(NodeName::new("n1")));

@@ -226,11 +226,13 @@ mod tests {
         assert!(gate.set_wrong_clock(true) && !gate.set_wrong_clock(true));
         assert_eq!(gate.state(), GateState::Starting);
         gate.set(GateState::Open);
+
         assert!(gate.state() == GateState::WrongClock && !gate.state().takes_writes());
         assert!(gate.state().is_forwarded());
         gate.set_by_ring(GateState::Outside);
         assert_eq!(gate.state(), GateState::Outside);
         gate.set_by_ring(GateState::Open);
+
         assert!(gate.set_wrong_clock(false) && gate.is_open());
     }
 
@@ -240,12 +242,14 @@ mod tests {
         gate.set(GateState::Open);
         assert!(gate.set_uninformed(true) && !gate.set_uninformed(true));
         assert!(gate.state() == GateState::Uninformed && gate.state().is_forwarded());
+
         gate.set_by_ring(GateState::Left);
         assert_eq!(
             gate.state(),
             GateState::Left,
             "what it knows of itself says more"
         );
+
         gate.set_by_ring(GateState::Open);
         assert!(gate.set_uninformed(false) && gate.is_open());
     }
@@ -261,6 +265,7 @@ mod tests {
                 && !gate.set(GateState::Open)
                 && !gate.set(GateState::Draining)
         );
+
         assert!(gate.set(GateState::Stopping) && !gate.set(GateState::Open));
     }
 

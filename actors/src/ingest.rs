@@ -90,17 +90,20 @@ impl Ingest {
                     let reason = "its writer died in the middle of a change; the next start rebuilds it from disk";
                     return Err(StartError::Fatal(reason.to_owned()));
                 }
+
                 let arbiter = parts.arbiter.clone();
                 let lane = Arc::clone(&parts.writer.lane);
                 let addr = Self::start_in_arbiter(&arbiter, move |_| Self {
                     writer: ShardWriter::new(parts.writer),
                     _canary: canary,
                 });
+
                 ports.batch.target(behind(addr.clone()));
                 ports.close.target(behind(addr.clone()));
                 ports.collect.target(behind(addr.clone()));
                 ports.note.target(behind(addr.clone()));
                 lane.port().target(behind(addr.clone()));
+
                 Ok(Started {
                     crash: crasher(addr),
                 })

@@ -123,16 +123,20 @@ mod tests {
             incarnation: Incarnation(1),
             boot: Boot(1),
         };
+
         for seq in 1..=3 {
             lane.push(RecordDraft::new(0, RecordKind::Samples).seal(stream, seq));
         }
+
         assert!(lane.take(8).is_empty() && !lane.has_work() && lane.len() == 3);
         lane.release();
         assert!(lane.has_work());
+
         assert_eq!(
             lane.take(8).iter().map(Record::seq).collect::<Vec<_>>(),
             [1, 2, 3]
         );
+
         assert!(!lane.has_work());
     }
 }

@@ -51,9 +51,11 @@ impl ApplyLedger {
         if self.ended.has(stream) {
             return;
         }
+
         let pending = self.streams.entry(stream).or_default();
         // What was handed out meanwhile and lies before is known to be applied, too.
         let known = usize::try_from(seq.saturating_sub(pending.applied)).unwrap_or(usize::MAX);
+
         pending
             .shards_left
             .drain(..known.min(pending.shards_left.len()));
@@ -82,10 +84,12 @@ impl ApplyLedger {
         if seq <= pending.applied {
             return false;
         }
+
         if pending.shards_left.is_empty() {
             // After a hole that a recovery skipped, the stream goes on behind it.
             pending.applied = pending.applied.max(seq - 1);
         }
+
         pending.shards_left.push_back(shards);
         pending.move_on();
         true
@@ -136,10 +140,12 @@ mod tests {
             boot: Boot(1),
         };
         let mut ledger = ApplyLedger::default();
+
         ledger.recovered(stream, 4);
         for (seq, shards) in [(5, 1), (6, 2), (7, 1)] {
             ledger.dispatched(stream, seq, shards);
         }
+
         assert_eq!(ledger.applied(stream, 7), None);
         assert_eq!(ledger.applied(stream, 6), None);
         assert_eq!(ledger.applied(stream, 5), Some(5));
@@ -150,9 +156,11 @@ mod tests {
         // Eight is for a shard that does not exist; what comes after it is counted at its own place.
         assert!(ledger.dispatched(stream, 8, 0));
         assert_eq!(ledger.position(stream), 8);
+
         for (seq, shards) in [(9, 1), (10, 0), (11, 1)] {
             ledger.dispatched(stream, seq, shards);
         }
+
         assert_eq!(ledger.applied(stream, 11), None);
         assert_eq!(ledger.applied(stream, 9), Some(11));
 
@@ -160,6 +168,7 @@ mod tests {
         for (seq, shards) in [(12, 1), (13, 0)] {
             ledger.dispatched(stream, seq, shards);
         }
+
         ledger.recovered(stream, 12);
         assert_eq!(ledger.position(stream), 13);
     }
@@ -171,6 +180,7 @@ mod tests {
             boot: Boot(boot),
         };
         let mut ledger = ApplyLedger::default();
+
         (1..=3).for_each(|boot| ledger.recovered(stream(boot), 4));
         ledger.end(&[(Incarnation(1), Boot(3))].into_iter().collect());
         assert_eq!(ledger.positions(), [(stream(3), 4)]);
@@ -193,14 +203,17 @@ mod tests {
             boot: Boot(1),
         };
         let mut ledger = ApplyLedger::default();
+
         ledger.replaying([(stream, 0)]);
         for seq in 1..=5 {
             assert!(ledger.dispatched(stream, seq, 1), "not known yet");
         }
+
         // The replay found a copy that the log's positions do not count.
         ledger.replayed([(stream, 7)]);
         assert!(!ledger.dispatched(stream, 6, 1) && !ledger.dispatched(stream, 7, 1));
         assert!(ledger.dispatched(stream, 8, 2) && ledger.dispatched(stream, 9, 1));
+
         assert_eq!(ledger.applied(stream, 3), None);
         assert_eq!(ledger.applied(stream, 8), None, "one of two shards");
         assert_eq!(ledger.applied(stream, 9), None);
@@ -214,6 +227,7 @@ mod tests {
             boot: Boot(1),
         };
         let mut ledger = ApplyLedger::default();
+
         ledger.replaying([(stream(1), 40), (stream(2), 0)]);
         // The stream goes on at its peer while this node replays up to 100.
         ledger.dispatched(stream(1), 101, 1);
@@ -222,6 +236,7 @@ mod tests {
             (ledger.position(stream(1)), ledger.position(stream(3))),
             (40, 0)
         );
+
         let mut all = ledger.positions();
         all.sort_unstable();
         assert_eq!(all, [(stream(1), 40), (stream(2), 0), (stream(3), 0)]);

@@ -89,6 +89,7 @@ impl Neighbours {
         let Some(group) = groups.iter().find(|g| g.name == group) else {
             return Vec::new();
         };
+
         let mut found: Vec<NodeName> = {
             let view = self.hub.group().lock();
             let able = view
@@ -99,10 +100,12 @@ impl Neighbours {
                 .cloned()
                 .collect()
         };
+
         if !found.is_empty() {
             let turn = self.turn.fetch_add(1, Ordering::Relaxed) % found.len();
             found.rotate_left(turn);
         }
+
         found
     }
 }
@@ -188,16 +191,19 @@ mod tests {
                 ..Group::new(name, members.to_vec())
             }
         };
+
         let groups = vec![
             group("a", GroupPhase::Serving),
             group("b", GroupPhase::Leaving),
             group("c", GroupPhase::Gone),
         ];
+
         let ring = Ring::new(3, 3, groups).expect("valid");
         let me = identity("a0", 1);
         let names = ["b0", "b1", "b2"].map(NodeName::new);
         let view = GroupView::of_neighbours(me.clone(), names, Duration::ZERO);
         let neighbours = Neighbours::new(Arc::new(Hub::new(view, 0)));
+
         neighbours.set_ring(&ring, &me.node);
         neighbours
     }
@@ -216,6 +222,7 @@ mod tests {
     fn members_take_turns_and_have_to_be_able() {
         let neighbours = neighbours();
         assert!(neighbours.takers("b").is_empty(), "nobody is connected");
+
         for (i, node) in ["b0", "b1", "b2"].into_iter().enumerate() {
             let mut view = neighbours.hub().group().lock();
             view.admit(&identity(node, 10 + i as u64), Duration::ZERO)
@@ -230,6 +237,7 @@ mod tests {
             };
             view.heard(&NodeName::new(node), health, 0, 0, Duration::ZERO);
         }
+
         assert_eq!(neighbours.takers("b"), [NodeName::new("b0")]);
         assert_eq!(neighbours.witnesses("b"), [NodeName::new("b1")]);
         neighbours.hub().group().lock().heard(
@@ -242,9 +250,11 @@ mod tests {
             0,
             Duration::ZERO,
         );
+
         let firsts: std::collections::BTreeSet<_> = (0..2)
             .filter_map(|_| neighbours.takers("b").into_iter().next())
             .collect();
+
         assert_eq!(firsts.len(), 2, "each gets its share");
         assert!(neighbours.takers("c").is_empty());
     }

@@ -153,6 +153,7 @@ mod tests {
     #[test]
     fn every_kind_has_one_row() {
         use ActorKind::*;
+
         let all = [
             Front,
             Ingest,
@@ -164,6 +165,7 @@ mod tests {
             QueryShard,
             Membership,
         ];
+
         for kind in all {
             assert_eq!(POLICIES.iter().filter(|p| p.kind == kind).count(), 1);
             assert!(policy(kind).queue_messages > 0);

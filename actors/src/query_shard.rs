@@ -74,6 +74,7 @@ impl QueryShard {
             let door = addr.clone();
             let pool = Arc::clone(&pool);
             let log = log.clone();
+
             port.target(Arc::new(move |envelope: Envelope<Evaluate>| {
                 if !door.connected() {
                     return Err(envelope);
@@ -81,6 +82,7 @@ impl QueryShard {
                 queue(&pool, &log, envelope);
                 Ok(())
             }));
+
             Box::pin(async move {
                 Ok(Started {
                     crash: crasher(addr),
@@ -102,6 +104,7 @@ fn queue(pool: &CpuPool, log: &Logger, envelope: Envelope<Evaluate>) {
         (message.job)();
         work.done(());
     });
+
     match queued {
         Ok(_) => {}
         // The caller is told by its dropped reply.

@@ -110,6 +110,7 @@ impl Replay {
         } else {
             self.watch.segment().clamp(first, last)
         };
+
         ReplayProgress {
             first,
             last,

@@ -85,6 +85,7 @@ impl Actor for Replicator {
                 () = parts.slot.closed() => info!(parts.log, "peer is not in the ring any more"),
             }
         };
+
         ctx.spawn(life.into_actor(self).map(|(), _, ctx| ctx.stop()));
         let every = self.parts.config.heartbeat_every;
         ctx.run_interval(every, |actor, _| actor.report_health());
@@ -96,6 +97,7 @@ impl Replicator {
         let Some(front) = &self.parts.front else {
             return;
         };
+
         let peer = self.parts.slot.node().clone();
         let health = {
             let group = self.parts.hub.group().lock();
@@ -103,11 +105,13 @@ impl Replicator {
             view.filter(|(_, view)| view.connected)
                 .map(|(_, view)| view.health)
         };
+
         let health = health.map(|h| MemberHealth {
             ready: h.ready,
             writes_waiting: h.writes_waiting,
             fsync: Duration::from_micros(h.fsync_us),
         });
+
         // A front that is being restarted hears of it with the next heartbeat.
         let _ = front.tell(PeerHealth { peer, health });
     }
@@ -120,6 +124,7 @@ async fn sessions(parts: ReplicatorParts) {
         parts.slot.node().clone(),
         parts.config.clone(),
     );
+
     let link_parts = LinkParts {
         slot: Arc::clone(&parts.slot),
         store: Arc::clone(&parts.store),
@@ -129,8 +134,10 @@ async fn sessions(parts: ReplicatorParts) {
         clock: Arc::clone(&parts.clock),
         log: parts.log.clone(),
     };
+
     loop {
         let connection = parts.slot.next().await;
+
         let end = run_link(&mut link, &link_parts, connection).await;
         match &end {
             LinkEnd::Superseded => info!(parts.log, "peer connected again"),
@@ -139,6 +146,7 @@ async fn sessions(parts: ReplicatorParts) {
             }
             _ => warn!(parts.log, "session with peer ended"; "reason" => %end),
         }
+
         if let LinkEnd::Store(_) = end {
             // Nothing to gain from connecting again at once.
             tokio::time::sleep(Duration::from_secs(5)).await;

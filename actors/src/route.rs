@@ -28,6 +28,7 @@ impl Route {
             .iter()
             .position(|name| *name == group.name);
         let is_leaving = group.phase == GroupPhase::Leaving;
+
         (placement.groups().len() > 1 || own.is_none()).then_some(Self {
             placement,
             own,
@@ -128,19 +129,23 @@ mod tests {
     #[test]
     fn members_of_all_groups_divide_a_batch_alike_and_leave_nothing_out() {
         use GroupPhase::Serving;
+
         let of_a = route([Serving, Serving], "a-0");
         let of_b = route([Serving, Serving], "b-2");
         let of_a = of_a.expect("divides");
         let of_b = of_b.expect("divides");
+
         assert_eq!((of_a.own(), of_b.own()), (Some(0), Some(1)));
         let batch = batch(1_000);
         let parts = of_a.divide(&batch);
+
         assert_eq!(parts, of_b.divide(&batch));
         assert!(
             parts.iter().all(|part| part.len() > 300),
             "{:?}",
             parts.iter().map(Vec::len).collect::<Vec<_>>()
         );
+
         let mut all = parts.concat();
         all.sort_unstable();
         assert_eq!(all, (0..1_000).collect::<Vec<u32>>());
@@ -149,13 +154,16 @@ mod tests {
     #[test]
     fn one_group_that_takes_everything_needs_no_route() {
         use GroupPhase::{Forming, Leaving, Serving};
+
         assert_eq!(route([Serving, Forming], "a-0"), None);
         assert_eq!(route([Leaving, Serving], "b-0"), None);
         assert_eq!(route([Serving, Serving], "x"), None);
+
         let forming = route([Serving, Forming], "b-0").expect("gives all away");
         assert!(forming.own().is_none() && !forming.is_leaving());
         let leaving = route([Leaving, Serving], "a-0").expect("gives all away");
         assert!(leaving.own().is_none() && leaving.is_leaving());
+
         assert_eq!(leaving.divide(&batch(9)), [(0..9).collect::<Vec<u32>>()]);
     }
 

@@ -151,6 +151,7 @@ impl Scrubber {
         let Some(state) = self.state.take() else {
             return;
         };
+
         let work = work(self.parts.clone(), state);
         ctx.spawn(
             work.into_actor(self)
@@ -182,6 +183,7 @@ impl State {
         let now = parts.clock.monotonic();
         let again_max = AGAIN_MAX.min(parts.options.interval).max(AGAIN_MIN);
         let seed = parts.clock.now_ms().unsigned_abs();
+
         Self {
             rounds: Rounds::new(
                 &parts.options.note,
@@ -207,16 +209,20 @@ async fn work(parts: ScrubberParts, mut state: State) -> State {
             .compare_at
             .is_some_and(|at| at <= parts.clock.monotonic())
     };
+
     if parts.cutting.store.parts().completeness.take_doubt() {
         state.compare_at = Some(parts.clock.monotonic());
     }
+
     if is_due(&state) {
         mend(&parts, &mut state).await;
         return state;
     }
+
     state
         .rounds
         .begin_if_due(parts.clock.monotonic(), || parts.cutting.shelf.blocks());
+
     while let Some(block) = doubted(&parts).or_else(|| state.rounds.next_block()) {
         if read_again(&parts, &mut state, &block).await == Reading::Damaged {
             state.compare_at = Some(parts.clock.monotonic());
@@ -225,6 +231,7 @@ async fn work(parts: ScrubberParts, mut state: State) -> State {
             return state;
         }
     }
+
     finish_round(&parts, &mut state);
     state
 }
@@ -237,6 +244,7 @@ fn doubted(parts: &ScrubberParts) -> Option<Arc<ShelfBlock>> {
         .blocks()
         .into_iter()
         .find(|block: &Arc<ShelfBlock>| block.block.take_doubt() && !block.is_damaged())?;
+
     warn!(parts.log, "a query met damage in a block, all of it is read again"; "tenant" => %block.tenant,
         "block_id" => %block.meta().ulid);
     Some(block)
@@ -259,6 +267,7 @@ async fn read_again(parts: &ScrubberParts, state: &mut State, block: &Arc<ShelfB
         Ok(Err(err)) => Err(err.into()),
         Err(err) => Err(err.into()),
     };
+
     match read {
         Ok(bytes) => {
             parts.metrics.read_bytes.inc_by(bytes);
@@ -289,6 +298,7 @@ fn judge(
             .inc();
         return Reading::Unknown;
     };
+
     if !fault.is_damage() {
         parts
             .metrics
@@ -299,12 +309,14 @@ fn judge(
             "block_id" => %block.meta().ulid, "err" => %err);
         return Reading::Unknown;
     }
+
     if !block.is_damaged() {
         block.set_damaged();
         parts.metrics.damaged.inc();
         error!(parts.log, "a block is damaged, a good copy is looked for"; "tenant" => %block.tenant,
             "block_id" => %block.meta().ulid, "start_ms" => block.meta().min_time, "reason" => %err);
     }
+
     state.rounds.damaged();
     Reading::Damaged
 }
@@ -314,13 +326,16 @@ fn finish_round(parts: &ScrubberParts, state: &mut State) {
     let Some(done) = state.rounds.finish(now, parts.clock.now_ms()) else {
         return;
     };
+
     parts.metrics.rounds.inc();
     parts.metrics.finished.set(parts.clock.now_ms() / 1_000);
     info!(parts.log, "local blocks were read again"; "blocks" => done.blocks, "bytes" => done.bytes,
         "damaged" => done.damaged, "elapsed_ms" => done.elapsed.as_millis() as u64);
+
     if let Err(err) = done.noted {
         warn!(parts.log, "cannot note that, the next start reads them earlier"; "err" => %err);
     }
+
     state.compare_at = Some(now);
 }
 
@@ -331,12 +346,15 @@ async fn mend(parts: &ScrubberParts, state: &mut State) {
         .behind_since
         .is_none_or(|since| now.saturating_sub(since) < BEHIND_MAX);
     let found = compare::compare(parts, not_behind).await;
+
     state.behind_since = found.is_behind.then(|| state.behind_since.unwrap_or(now));
     state.tell(parts, &found);
     let completeness = &parts.cutting.store.parts().completeness;
+
     completeness.set_lacks_blocks(found.wanted.iter().any(|wanted| !wanted.peers.is_empty()));
     let mut left = found.wanted.len();
     let mut peer_has = false;
+
     parts.metrics.wanted.set(left as i64);
     for wanted in &found.wanted {
         if !parts.may_work() {
@@ -355,10 +373,12 @@ async fn mend(parts: &ScrubberParts, state: &mut State) {
             }
         }
     }
+
     completeness.set_lacks_blocks(peer_has);
     if !found.is_partial && !peer_has {
         completeness.compared();
     }
+
     if left > 0 || found.is_partial {
         state.compare_at = Some(parts.clock.monotonic() + state.again.next_wait());
     } else {
@@ -375,6 +395,7 @@ impl State {
             .iter()
             .map(|w| (w.tenant.clone(), w.ulid))
             .collect();
+
         for wanted in found
             .wanted
             .iter()
@@ -382,6 +403,7 @@ impl State {
         {
             let names: Vec<String> = wanted.peers.iter().map(ToString::to_string).collect();
             let start_ms = wanted.listed.as_ref().map(|block| block.start_ms);
+
             let peers = names.join(" ");
             match wanted.lack {
                 // Told where it was found.
@@ -396,16 +418,19 @@ impl State {
                     "peers" => peers)
                 }
             }
+
             parts
                 .metrics
                 .differences
                 .with_label_values(&[wanted.lack.text()])
                 .inc();
         }
+
         if found.is_partial {
             // What was not seen this time may be seen again.
             keys.append(&mut self.told);
         }
+
         self.hopeless.retain(|key| keys.contains(key));
         self.told = keys;
     }

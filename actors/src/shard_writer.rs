@@ -105,6 +105,7 @@ impl ShardWriter {
         } else {
             self.append(drafts).map(Some)
         };
+
         (result, queued)
     }
 
@@ -117,6 +118,7 @@ impl ShardWriter {
             .parts()
             .commits
             .begin(self.parts.ack_timeout);
+
         self.parts.unlogged.push(tag, drafts.clone());
         self.queue(drafts, tag)?;
         Ok(committed)
@@ -133,6 +135,7 @@ impl ShardWriter {
             .store
             .log()
             .append_own_at(drafts, tag, self.epoch);
+
         if let Err(error) = &queued {
             self.parts.unlogged.refused(tag);
             self.parts
@@ -141,6 +144,7 @@ impl ShardWriter {
                 .commits
                 .refuse(tag, &error.to_string());
         }
+
         queued
     }
 
@@ -152,6 +156,7 @@ impl ShardWriter {
             self.epoch = epoch;
             self.parts.unlogged.refused_all();
         }
+
         while self.parts.unlogged.has_refused() {
             // Whoever wrote it was told to come again, so nobody waits for it.
             let (tag, _) = self
@@ -164,9 +169,11 @@ impl ShardWriter {
                 self.queue(drafts, tag)?;
             }
         }
+
         if std::mem::take(&mut self.is_new) {
             self.change(|shard| ((), shard.reset_own())).1?;
         }
+
         Ok(())
     }
 
@@ -194,10 +201,12 @@ impl ShardWriter {
                 committed: None,
             };
         }
+
         let limits = Arc::clone(&self.parts.limits);
         let limits = limits.of(&message.tenant);
         let now_ms = self.parts.clock.now_ms();
         let mut output = std::mem::take(&mut self.output);
+
         output.clear();
         let ((), queued) = self.change(|shard| {
             shard.ingest(
@@ -213,15 +222,18 @@ impl ShardWriter {
             }
             ((), std::mem::take(&mut output.drafts))
         });
+
         let mut outcome = std::mem::take(&mut output.outcome);
         let redirects = std::mem::take(&mut output.redirects);
         self.output = output;
         self.parts.metrics.ingested(&outcome);
         self.note_set_aside(&message.tenant, &outcome);
+
         let committed = queued.unwrap_or_else(|error| {
             outcome.merge(refused(&error));
             None
         });
+
         ShardAnswer {
             outcome,
             redirects,

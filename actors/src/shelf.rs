@@ -98,12 +98,14 @@ impl ShelfBlock {
                     .flatten()
                     .filter_map(|e| e.metadata().ok())
             };
+
             let sum = |dir: &Path| {
                 files(dir)
                     .filter(|m| m.is_file())
                     .map(|m| m.len())
                     .sum::<u64>()
             };
+
             sum(&self.dir) + sum(&self.dir.join(trireme_block::CHUNKS_DIR))
         })
     }
@@ -135,34 +137,41 @@ impl Shelf {
             generation: AtomicU64::new(0),
             log,
         };
+
         let tenants = shelf.tenants()?;
         let dirs: Vec<PathBuf> = tenants
             .iter()
             .map(|tenant| shelf.tenant_dir(tenant))
             .collect();
+
         let scans = scan_all(&dirs, OPENING_AT_ONCE)?;
         for ((tenant, dir), scan) in tenants.into_iter().zip(dirs).zip(scans) {
             for name in scan.removed {
                 info!(shelf.log, "removed what a crash left of a block"; "tenant" => %tenant, "name" => name);
             }
+
             for bad in scan.quarantined {
                 error!(shelf.log, "damaged block was set aside"; "tenant" => %tenant,
                     "block_id" => %bad.ulid, "path" => %bad.path.display(), "reason" => %bad.reason);
             }
+
             let here: BTreeSet<Ulid> = scan.blocks.iter().map(|block| block.meta().ulid).collect();
             let lost = set_aside_blocks(&dir)?
                 .into_iter()
                 .filter(|ulid| !here.contains(ulid));
+
             shelf
                 .lost
                 .lock()
                 .extend(lost.map(|ulid| (tenant.clone(), ulid)));
+
             let mut blocks = shelf.blocks.write();
             for block in scan.blocks {
                 let entry = shelf.entry(&tenant, block);
                 blocks.insert(entry.name(), Arc::new(entry));
             }
         }
+
         Ok(shelf)
     }
 
@@ -172,6 +181,7 @@ impl Shelf {
             place: self.root.display().to_string(),
             source,
         };
+
         let mut tenants = Vec::new();
         for entry in fs::read_dir(&self.root).map_err(io)? {
             let entry = entry.map_err(io)?;
@@ -181,6 +191,7 @@ impl Shelf {
                 .and_then(|name| Tenant::new(name).ok());
             tenants.extend(tenant.filter(|_| entry.path().is_dir()));
         }
+
         tenants.sort_unstable();
         Ok(tenants)
     }
@@ -196,9 +207,11 @@ impl Shelf {
             damaged: AtomicBool::new(false),
             added: 0,
         };
+
         entry
             .shipped
             .store(entry.shipped_file().exists(), Ordering::Release);
+
         entry
     }
 
@@ -262,14 +275,17 @@ impl Shelf {
         if old.as_ref().is_some_and(|block| !block.is_damaged()) {
             return Ok(None);
         }
+
         // Somebody may have removed its directory.
         let aside = match old.filter(|block| block.dir.exists()) {
             Some(_) => Some(set_aside(&dir, ulid)?),
             None => None,
         };
+
         // If there is one of that name now, a cut has written it.
         copy.publish()?;
         self.enter(tenant, ulid)?;
+
         Ok(aside)
     }
 
@@ -282,9 +298,11 @@ impl Shelf {
             added,
             ..self.entry(tenant, block)
         });
+
         self.blocks.write().insert(entry.name(), entry);
         self.lost.lock().remove(&(tenant.clone(), ulid));
         self.generation.store(added, Ordering::SeqCst);
+
         Ok(())
     }
 
@@ -312,6 +330,7 @@ impl Shelf {
         } else {
             oldest_first.iter().map(|b| b.size_bytes()).sum()
         };
+
         let mut dropped = 0;
         for block in oldest_first {
             let over = bytes_max > 0 && bytes > bytes_max;
@@ -327,6 +346,7 @@ impl Shelf {
                 dropped += 1;
             }
         }
+
         dropped
     }
 
@@ -342,12 +362,14 @@ impl Shelf {
                 blocks.remove(&block.name());
             }
         }
+
         // Running queries keep their mapping of the files; a crash in between leaves a temporary for the next scan.
         let doomed = block
             .dir
             .with_file_name(format!("tmp-delete-{}", block.meta().ulid));
         let removed = fs::rename(&block.dir, &doomed).and_then(|()| fs::remove_dir_all(&doomed));
         let _ = fs::remove_file(block.shipped_file());
+
         match removed {
             Ok(()) => {
                 info!(self.log, "local block dropped by retention"; "tenant" => %block.tenant,

@@ -63,6 +63,7 @@ impl Snapshots {
         log: Logger,
     ) -> io::Result<Self> {
         fs::create_dir_all(root)?;
+
         let mut held = BTreeMap::new();
         for entry in fs::read_dir(root)? {
             let dir = entry?.path();
@@ -83,6 +84,7 @@ impl Snapshots {
                 None => fs::remove_dir_all(&dir)?,
             }
         }
+
         let last = AtomicU64::new(held.keys().next_back().copied().unwrap_or(0));
         Ok(Self {
             root: root.to_owned(),
@@ -108,6 +110,7 @@ impl Snapshots {
                 .filter(|(_, s)| s.taker == taker)
                 .map(|(n, _)| *n)
                 .collect();
+
             old.into_iter()
                 .for_each(|number| self.drop_one(&mut held, number, "made anew"));
             if held.len() >= HELD_MAX {
@@ -115,15 +118,18 @@ impl Snapshots {
                     io::Error::other(format!("{HELD_MAX} snapshots are held already")).into(),
                 );
             }
+
             // Wall time: a number must not come again after a restart, nor within this process.
             let number = self
                 .clock
                 .now_ms()
                 .unsigned_abs()
                 .max(self.last.load(Ordering::Relaxed) + 1);
+
             self.last.store(number, Ordering::Relaxed);
             number
         };
+
         let dir = self.dir(number);
         fs::create_dir_all(&dir)?;
         let filled = fill(&dir).and_then(|manifest| {
@@ -134,6 +140,7 @@ impl Snapshots {
             store(&dir, taker, &manifest)?;
             Ok(manifest)
         });
+
         let manifest = match filled {
             Ok(manifest) => Arc::new(manifest),
             Err(error) => {
@@ -142,9 +149,11 @@ impl Snapshots {
                 return Err(error);
             }
         };
+
         info!(self.log, "snapshot made for a peer"; "snapshot" => number, "peer_incarnation" => %taker,
             "files" => manifest.files.len(), "bytes" => manifest.bytes());
         let used_at = self.clock.monotonic();
+
         self.held.lock().insert(
             number,
             Snapshot {
@@ -153,6 +162,7 @@ impl Snapshots {
                 used_at,
             },
         );
+
         Ok(manifest)
     }
 
@@ -175,6 +185,7 @@ impl Snapshots {
             .filter(|(_, s)| is_over(s))
             .map(|(n, _)| *n)
             .collect();
+
         over.into_iter()
             .for_each(|number| self.drop_one(&mut held, number, "not asked for any more"));
         for snapshot in held.values() {
@@ -228,6 +239,7 @@ fn store(dir: &Path, taker: Incarnation, manifest: &Manifest) -> io::Result<()> 
         manifest: Some(manifest.clone()),
     }
     .encode_to_vec();
+
     let mut bytes = crc32c::crc32c(&body).to_le_bytes().to_vec();
     bytes.extend_from_slice(&body);
     fs::write(dir.join(MANIFEST), bytes)
@@ -240,9 +252,11 @@ fn load(dir: &Path) -> Option<(Incarnation, Manifest)> {
     if crc != crc32c::crc32c(body).to_le_bytes() {
         return None;
     }
+
     let held = Held::decode(body).ok()?;
     let manifest = held.manifest?;
     let named = dir.file_name()?.to_str()?.parse::<u64>().ok()? == manifest.snapshot;
+
     (named
         && manifest
             .files
@@ -280,6 +294,7 @@ mod tests {
             boot: 1,
             seq: 40,
         };
+
         Ok(Manifest {
             files: vec![file],
             positions: vec![position],
@@ -303,11 +318,13 @@ mod tests {
             snapshots.pin(&mut positions);
             positions.map(|(_, seq)| seq)
         };
+
         assert_eq!(
             pinned(&snapshots),
             [40, 0],
             "a stream that is younger is kept whole"
         );
+
         clock.advance_ms(50_000);
         assert_eq!(snapshots.file(made.snapshot, 0).expect("held").1, 3);
         assert_eq!(snapshots.file(made.snapshot, 1), None);
@@ -328,18 +345,22 @@ mod tests {
             .expect("made");
         let again = open(dir.path(), &clock);
         assert!(again.file(first.snapshot, 0).is_some());
+
         let second = again.make(Incarnation(9), fill).expect("made");
         assert!(
             again.file(first.snapshot, 0).is_none() && again.file(second.snapshot, 0).is_some()
         );
+
         again.make(Incarnation(8), fill).expect("made");
         assert_eq!(again.len(), 2);
+
         // One that a crash left unfinished is no snapshot.
         fs::write(
             dir.path().join(second.snapshot.to_string()).join(MANIFEST),
             b"torn",
         )
         .expect("written");
+
         assert_eq!(open(dir.path(), &clock).len(), 1);
     }
 }

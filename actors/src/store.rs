@@ -127,9 +127,11 @@ impl Store {
             ledger.replaying(plan.to().into_iter().map(|(stream, _)| (stream, 0)));
             ledger.replaying(plan.from());
         }
+
         self.replay.planned(plan);
         self.note_ended(log.ended());
         self.parts.hub.durable(&log.durable_positions());
+
         // Only the node's start calls this, once.
         let _ = self.opened.set(log);
     }
@@ -169,6 +171,7 @@ impl Store {
             .shards
             .iter()
             .for_each(|shard| shard.end_streams(&ended));
+
         let mut ends = self.ends.lock();
         if ends.ended != ended {
             *ends = Arc::new(Ends {
@@ -220,10 +223,12 @@ impl Store {
                 }
             },
         };
+
         let is_new = self.ledger.lock().dispatched(stream, seq, to.len() as u16);
         if is_new {
             to.iter().for_each(|lane| lane.push(record.clone()));
         }
+
         if !is_new || to.is_empty() {
             // Nobody else would give the peer room again for what it has sent.
             self.parts
@@ -261,6 +266,7 @@ impl Store {
             .iter()
             .flat_map(|shard: &Arc<Shard>| [shard.waiting_cut(over), shard.closed_up_to(over)])
             .flatten();
+
         windows.due(now_ms, self.newest_ms(), asked)
     }
 
@@ -297,6 +303,7 @@ impl Store {
 impl LogObserver for Store {
     fn written(&self, record: &Record, own: Option<OwnPlace>) {
         let stream = record.stream();
+
         let seq = record.seq();
         match own {
             Some(place) => {
@@ -307,6 +314,7 @@ impl LogObserver for Store {
                     .shards
                     .iter()
                     .for_each(|shard| shard.own_written(record));
+
                 if place.last {
                     if let Some(unlogged) = self.parts.unlogged.get(usize::from(record.shard())) {
                         unlogged.written(place.tag);
@@ -316,6 +324,7 @@ impl LogObserver for Store {
             }
             None => self.dispatch(record),
         }
+
         self.parts.hub.written(record);
     }
 
@@ -350,6 +359,7 @@ impl LogObserver for Store {
         let metrics = &self.parts.metrics;
         metrics.written_bytes.inc_by(report.bytes as u64);
         metrics.written_records.inc_by(report.records as u64);
+
         if let Some(sync) = report.sync {
             metrics.sync_seconds.observe(sync.as_secs_f64());
             self.last_sync_us.store(
@@ -406,6 +416,7 @@ impl ReplicaStore for Store {
         let log = Arc::clone(self.log());
         let pool = Arc::clone(&self.parts.pool);
         let bytes = usize::try_from(max_bytes).unwrap_or(usize::MAX);
+
         Box::pin(async move {
             let read = pool.call(move || {
                 let records = log.read(stream, from_seq, bytes);
@@ -437,6 +448,7 @@ impl ReplicaStore for Store {
         if claimed == 0 {
             return Ok(());
         }
+
         let commits = &self.parts.commits;
         if claimed > commits.highest_given_out() {
             // Peers read the log's records before its thread has told this side of them.
@@ -451,6 +463,7 @@ impl ReplicaStore for Store {
                 });
             }
         }
+
         commits.peer_durable(peer, incarnation, claimed, epoch);
         Ok(())
     }

@@ -203,10 +203,12 @@ impl Supervisor {
             restarts: VecDeque::new(),
             backoff: Backoff::new(Duration::from_millis(20), Duration::from_secs(2), seed),
         };
+
         // Both series exist from the start, so that a first restart shows as an increase.
         self.parts.restarts.with_label_values(&[name]).inc_by(0);
         self.start(&mut slot).await?;
         self.slots.push(slot);
+
         Ok(())
     }
 
@@ -215,9 +217,11 @@ impl Supervisor {
         slot.dead = dead;
         let started = (slot.start)(canary).await?;
         let mut crashers = self.crashers.lock();
+
         crashers.retain(|(name, _)| *name != slot.name);
         crashers.push((slot.name.clone(), started.crash));
         self.parts.up.with_label_values(&[&slot.name]).set(1);
+
         Ok(())
     }
 
@@ -231,9 +235,11 @@ impl Supervisor {
             if self.morgue.is_closed() {
                 return;
             }
+
             if let Some(order) = order {
                 self.obey(order).await;
             }
+
             let mut slots = std::mem::take(&mut self.slots);
             for slot in slots.iter_mut().filter(|s| s.dead.load(Ordering::SeqCst)) {
                 if let Err(reason) = self.restart(slot).await {
@@ -242,6 +248,7 @@ impl Supervisor {
                     return;
                 }
             }
+
             self.slots = slots;
             if self.slots.iter().any(|s| s.dead.load(Ordering::SeqCst)) {
                 // Died again while others were started: look once more without waiting for news.
@@ -280,24 +287,30 @@ impl Supervisor {
             {
                 slot.restarts.pop_front();
             }
+
             if slot.restarts.is_empty() {
                 slot.backoff.reset();
             }
+
             if slot.restarts.len() >= slot.policy.restarts_per_minute_max {
                 return Err(format!(
                     "died {} times within a minute",
                     slot.restarts.len() + 1
                 ));
             }
+
             slot.restarts.push_back(now);
             self.parts.restarts.with_label_values(&[&slot.name]).inc();
             let wait = slot.backoff.next_wait();
+
             warn!(self.parts.log, "actor died, starting a new one";
                 "actor" => &slot.name, "attempt" => slot.restarts.len(), "elapsed_ms" => wait.as_millis() as u64);
             tokio::time::sleep(wait).await;
+
             if self.morgue.is_closed() {
                 return Ok(());
             }
+
             match self.start(slot).await {
                 Ok(()) => {
                     info!(self.parts.log, "actor runs again"; "actor" => &slot.name);

@@ -20,6 +20,7 @@ impl Live {
             .peers()
             .filter(|(_, peer)| peer.connected)
             .map(|(node, _)| node.clone());
+
         Self {
             nodes: others.chain([me.clone()]).collect(),
             me,

@@ -140,15 +140,18 @@ mod tests {
         let tag = |n| CompletionTag(n);
         unlogged.push(tag(1), Vec::new());
         unlogged.push(tag(2), Vec::new());
+
         let made = unlogged.made();
         unlogged.written(tag(1));
         unlogged.refused(tag(2));
+
         assert!(unlogged.has_refused() && !unlogged.are_written(made));
         assert!(unlogged.again(tag(5)).is_some());
         assert!(
             !unlogged.has_refused() && !unlogged.are_written(made),
             "it is in the queue only"
         );
+
         unlogged.push(tag(6), Vec::new());
         unlogged.written(tag(5));
         assert!(unlogged.are_written(made), "what came later does not count");
@@ -161,12 +164,14 @@ mod tests {
         let tag = |n| CompletionTag(n);
         unlogged.push(tag(1), Vec::new());
         unlogged.push(tag(2), Vec::new());
+
         let made = unlogged.made();
         unlogged.refused_all();
 
         // The log may write the first again before the second is queued again.
         assert!(unlogged.again(tag(3)).is_some());
         unlogged.written(tag(3));
+
         assert!(unlogged.has_refused() && !unlogged.are_written(made));
 
         assert!(unlogged.again(tag(4)).is_some());

@@ -149,12 +149,15 @@ impl Uploader {
             .into_iter()
             .filter(|b| !b.is_shipped() && !b.is_damaged())
             .collect();
+
         self.parts.metrics.unshipped.set(waiting.len() as i64);
         let still: HashSet<_> = waiting.iter().map(|block| key_of(block)).collect();
         self.shipments.retain(|key, _| still.contains(key));
+
         if self.busy || waiting.is_empty() {
             return;
         }
+
         self.busy = true;
         let now = self.parts.clock.monotonic();
         let shipments = std::mem::take(&mut self.shipments);
@@ -163,6 +166,7 @@ impl Uploader {
             actor.shipments = shipments;
             actor.busy = false;
         });
+
         ctx.spawn(done);
     }
 }
@@ -204,6 +208,7 @@ let room = &room;
             (key_of(&block), shipment)
         }
     });
+
     futures::stream::iter(looks)
         .buffer_unordered(parts.at_once.max(1))
         .collect()
@@ -241,9 +246,11 @@ async fn ship(
             local
         }
     };
+
     let waited = now.saturating_sub(shipment.first_seen);
     let my_turn = waited
         >= parts.turn * Live::now(&parts.hub).before_me(&block.tenant, block.meta().max_time);
+
     // A replica that was away may have a block that was uploaded, compacted and deleted meanwhile, which only a list that
     // is newer than the question tells.
     let is_listed = parts.listed.generation() > shipment.listings;
@@ -253,9 +260,11 @@ async fn ship(
         // Somebody else uploads it, and the list will show it.
         return Ok(());
     }
+
     let room = Arc::clone(room);
     let store = Arc::clone(&parts.bucket);
     let runtime = &parts.runtime;
+
     // On the runtime for I/O: the actor's thread only waits.
     let shipped = runtime.spawn(async move {
         match compare(store.as_ref(), &local).await? {
@@ -276,23 +285,28 @@ async fn ship(
             }),
         }
     });
+
     let Some(how) = shipped
         .await
         .map_err(|e| BucketError::Config(format!("upload was interrupted: {e}")))??
     else {
         return Ok(());
     };
+
     if let Err(err) = block.set_shipped() {
         error!(parts.log, "cannot note that a block is shipped"; "block_id" => %block.meta().ulid, "err" => %err);
     }
+
     let by = match how {
         Published::Uploaded => "self",
         Published::AlreadyThere => "peer",
         Published::Compacted => "compaction",
     };
+
     parts.metrics.uploads.with_label_values(&[by]).inc();
     info!(parts.log, "block is in the bucket and verified"; "tenant" => %block.tenant,
         "block_id" => %block.meta().ulid, "by" => by);
+
     Ok(())
 }
 
@@ -307,5 +321,6 @@ async fn hash(
         .pool
         .call(move || LocalBlock::open(&dir, &labels, "trireme").map(Arc::new))
         .await;
+
     hashed.map_err(|e| BucketError::Config(format!("block could not be hashed: {e}")))?
 }

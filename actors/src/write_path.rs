@@ -168,6 +168,7 @@ impl WritePath {
             let indexes = parts[group].as_slice();
             (with_metadata || !indexes.is_empty()).then_some((indexes, with_metadata))
         };
+
         let elsewhere = (0..parts.len()).filter(|group| Some(*group) != route.own());
         let elsewhere = elsewhere.filter_map(|group| {
             let name = &route.groups()[group];
@@ -176,6 +177,7 @@ impl WritePath {
                     .part(name, &tenant, &batch, part(group)?, passes),
             )
         });
+
         let elsewhere = futures::future::join_all(elsewhere);
         let here = async {
             let Some((indexes, with_metadata)) = route.own().and_then(part) else {
@@ -191,10 +193,12 @@ impl WritePath {
                 false => self.here(tenant, Arc::clone(&batch), part).await,
             }
         };
+
         let (mut outcome, elsewhere) = futures::join!(here, elsewhere);
         elsewhere
             .into_iter()
             .for_each(|of_group| outcome.merge(of_group));
+
         outcome
     }
 
@@ -215,6 +219,7 @@ impl WritePath {
     /// Stores it here or not at all.
     async fn here(&self, tenant: Tenant, batch: Arc<Batch>, part: Part<'_>) -> WriteOutcome {
         let mut outcome = WriteOutcome::default();
+
         let state = self.gate.state();
         if !state.takes_writes() {
             outcome.unavailable = later(
@@ -223,6 +228,7 @@ impl WritePath {
             );
             return outcome;
         }
+
         let give_up_at = self.clock.monotonic() + self.ack_timeout;
         let mut waiting = Vec::with_capacity(self.shards.len());
         let indexes = self.by_key(&batch, part);
@@ -236,6 +242,7 @@ impl WritePath {
                 &mut waiting,
             )
             .await;
+
         if !redirects.is_empty() {
             let again = self
                 .round(
@@ -249,6 +256,7 @@ impl WritePath {
                 .await;
             debug_assert!(again.is_empty(), "BUG: a canonical key has one shard");
         }
+
         for committed in waiting {
             let left = give_up_at.saturating_sub(self.clock.monotonic());
             let decided = tokio::time::timeout(left, committed).await;
@@ -263,17 +271,20 @@ impl WritePath {
                 }
                 Ok(Err(_)) => "the write was interrupted by a restart of its shard".to_owned(),
             };
+
             outcome.merge(WriteOutcome {
                 unavailable: later(problem, RETRY_AFTER),
                 ..WriteOutcome::default()
             });
         }
+
         // By a clock that is wrong, or that nobody has confirmed yet, a good sample may look too old or too new. Repeated, it
         // is taken.
         let by_clock = outcome
             .rejections
             .iter()
             .any(|rejection| is_refused_by_clock(rejection.reason));
+
         if by_clock && !self.clock_watch.may_refuse() {
             let reason = match self.clock_watch.is_wrong() {
                 true => GateState::WrongClock.reason(),
@@ -286,6 +297,7 @@ impl WritePath {
                 RETRY_ELSEWHERE_AFTER,
             );
         }
+
         outcome
     }
 
@@ -301,6 +313,7 @@ impl WritePath {
                 .or_insert_with(|| Vec::with_capacity(expected))
                 .push(i);
         };
+
         match part.indexes {
             None => (0..)
                 .zip(&batch.series)
@@ -309,9 +322,11 @@ impl WritePath {
                 .iter()
                 .for_each(|i| add(*i, &batch.series[*i as usize])),
         }
+
         if part.with_metadata && !batch.metadata.is_empty() {
             indexes.entry(METADATA_SHARD).or_default();
         }
+
         indexes
     }
 
@@ -338,8 +353,10 @@ impl WritePath {
                 (shard, self.shards[usize::from(shard)].send(message))
             })
             .collect();
+
         drop(together);
         let mut redirects: BTreeMap<u16, Vec<u32>> = BTreeMap::new();
+
         // The last to be asked is the last to answer, so this task sleeps once.
         for (shard, sent) in sent.into_iter().rev() {
             let problem = match sent {
@@ -362,6 +379,7 @@ impl WritePath {
                 ..WriteOutcome::default()
             });
         }
+
         redirects
     }
 }

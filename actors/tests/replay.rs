@@ -57,6 +57,7 @@ impl Small {
         let own = stream(1, boot);
         let me = NodeName::new("me");
         let mut shards = Vec::new();
+
         let mut positions = Vec::new();
         for n in 0..SHARDS {
             let options =
@@ -65,6 +66,7 @@ impl Small {
             shards.push(shard);
             positions.push(found.positions);
         }
+
         let covered = covered_by_all(positions);
         let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
         let metrics = Metrics::default();
@@ -74,6 +76,7 @@ impl Small {
             incarnation: own.incarnation,
             boot: own.boot,
         };
+
         let quorum = || Quorum::new([me.clone()], 1);
         let view = GroupView::new(
             identity,
@@ -82,6 +85,7 @@ impl Small {
             GroupLimits::default(),
             Duration::ZERO,
         );
+
         let tracker = CommitTracker::new(own, me.clone(), quorum(), 1_000);
         let log = Logger::root(Discard, o!());
         let store = Arc::new(Store::new(StoreParts {
@@ -99,6 +103,7 @@ impl Small {
             metrics: StoreMetrics::new(&metrics).unwrap(),
             log: log.clone(),
         }));
+
         let options = LogOptions {
             segment_bytes: 64 << 10,
             ..LogOptions::default()
@@ -112,10 +117,12 @@ impl Small {
             observer,
             Arc::clone(&clock),
         );
+
         let wal = Arc::new(opened.unwrap().0);
         let plan = wal.plan_replay(&covered).unwrap();
         store.attach(wal, &plan);
         std::fs::create_dir_all(dir.join("blocks")).unwrap();
+
         let lease = Duration::from_secs(60);
         let snapshots = Snapshots::open(
             &dir.join("snapshots"),
@@ -123,6 +130,7 @@ impl Small {
             Arc::clone(&clock),
             log.clone(),
         );
+
         let cutting = Cutting {
             store: Arc::clone(&store),
             shards: shards.clone(),
@@ -137,6 +145,7 @@ impl Small {
             alone: Arc::default(),
             clock,
         };
+
         let this = Self {
             own,
             shards,
@@ -144,16 +153,19 @@ impl Small {
             plan,
             cutting,
         };
+
         // The first records of the new stream.
         let markers = this
             .shards
             .iter()
             .map(|shard| shard.close_window(START_MS / WINDOW_MS - 1))
             .collect();
+
         this.store
             .log()
             .append_own(markers, CompletionTag(0))
             .unwrap();
+
         this
     }
 
@@ -167,6 +179,7 @@ impl Small {
                 each();
                 self.shards[usize::from(shard)].apply(record).unwrap();
             });
+
         report.unwrap();
         self.store.replayed(&self.plan);
     }
@@ -190,9 +203,11 @@ impl Small {
                     batch.series[*n as usize].key.shard(SHARDS) == shard.options().number
                 })
                 .collect();
+
             let mut out = IngestOutput::default();
             let limits = IngestLimits::default();
             let now_ms = START_MS + tag * 1_000;
+
             shard.ingest(
                 &Tenant::default(),
                 &batch,
@@ -201,12 +216,14 @@ impl Small {
                 now_ms,
                 &mut out,
             );
+
             assert_eq!(out.outcome.samples, indexes.len() as u64);
             self.store
                 .log()
                 .append_own(out.drafts, CompletionTag(tag as u64))
                 .unwrap();
         }
+
         self.store.log().flush().unwrap();
         written
     }
@@ -229,18 +246,21 @@ impl Small {
                 .collect();
             all.insert(series.labels.to_string(), samples);
         }
+
         all
     }
 }
 
 fn batch(tag: i64) -> (Batch, Content) {
     let mut batch = Batch::default();
+
     let mut written = Content::new();
     for job in 0..JOBS {
         let from = batch.label_bytes.len();
         let name = format!("job{job}");
         push_label(&mut batch.label_bytes, b"__name__", b"up");
         push_label(&mut batch.label_bytes, b"job", name.as_bytes());
+
         let t = START_MS + tag * 1_000;
         let v = (tag * 100 + i64::from(job)) as f64;
         batch.samples.push(FloatSample { t, v });
@@ -251,11 +271,13 @@ fn batch(tag: i64) -> (Batch, Content) {
             histograms: 0..0,
             exemplars: 0..0,
         });
+
         written.insert(
             format!("{{__name__=\"up\", job=\"{name}\"}}"),
             vec![(t, v.to_bits())],
         );
     }
+
     (batch, written)
 }
 
@@ -273,19 +295,23 @@ fn foreign(dir: &Path, tags: std::ops::Range<i64>) -> (Vec<Record>, Content) {
             peer,
         ))
     };
+
     let shards: Vec<Arc<Shard>> = (0..SHARDS).map(|n| make(n).unwrap()).collect();
     for tag in tags {
         let (batch, written) = batch(tag);
         add(&mut content, written);
+
         for shard in &shards {
             let indexes: Vec<u32> = (0..JOBS)
                 .filter(|n: &u32| {
                     batch.series[*n as usize].key.shard(SHARDS) == shard.options().number
                 })
                 .collect();
+
             let mut out = IngestOutput::default();
             let now_ms = START_MS + tag * 1_000;
             let limits = IngestLimits::default();
+
             shard.ingest(
                 &Tenant::default(),
                 &batch,
@@ -294,11 +320,13 @@ fn foreign(dir: &Path, tags: std::ops::Range<i64>) -> (Vec<Record>, Content) {
                 now_ms,
                 &mut out,
             );
+
             for draft in out.drafts {
                 records.push(draft.seal(peer, records.len() as u64 + 1));
             }
         }
     }
+
     (records, content)
 }
 
@@ -322,6 +350,7 @@ fn killed(dir: &Path) -> tempfile::TempDir {
             .unwrap()
             .success()
     );
+
     copy
 }
 
@@ -346,6 +375,7 @@ fn what_is_written_during_a_replay_survives_another_kill_and_a_cut_waits() {
     (100..200).for_each(|tag| add(&mut written, first.write(tag)));
     first.store.append(before.to_vec()).unwrap();
     first.store.log().flush().unwrap();
+
     let disk = killed(home.path());
 
     // A second life is held up in the middle of its replay.
@@ -353,6 +383,7 @@ fn what_is_written_during_a_replay_survives_another_kill_and_a_cut_waits() {
     let (go, gate) = channel::<()>();
     let (gate, (reached, at_gate)) = (Mutex::new(gate), channel::<()>());
     let reached = Mutex::new(Some(reached));
+
     std::thread::scope(|scope| {
         let second = &second;
         scope.spawn(move || {
@@ -364,6 +395,7 @@ fn what_is_written_during_a_replay_survives_another_kill_and_a_cut_waits() {
                 let _ = gate.lock().recv();
             });
         });
+
         at_gate.recv().unwrap();
         (200..260).for_each(|tag| add(&mut written, second.write(tag)));
         second.store.append(after.to_vec()).unwrap();
@@ -377,14 +409,17 @@ fn what_is_written_during_a_replay_survives_another_kill_and_a_cut_waits() {
                 && progress.current <= progress.last
                 && !progress.done
         );
+
         // Positions tell what is durable; what is applied does not run ahead of the replay.
         let mine = stream(1, 1);
         let peer = stream(2, 1);
+
         assert_eq!(
             ReplicaStore::durable(second.store.as_ref()).get(peer),
             theirs.len() as u64
         );
         assert_eq!(second.store.applied_position(peer), 0);
+
         assert!(
             second.store.applied_position(mine)
                 < second.plan.to().iter().find(|p| p.0 == mine).unwrap().1
@@ -397,6 +432,7 @@ fn what_is_written_during_a_replay_survives_another_kill_and_a_cut_waits() {
                 .iter()
                 .all(|lane| !lane.is_empty() && lane.take(1).is_empty())
         );
+
         let k = START_MS / WINDOW_MS;
         assert!(matches!(
             second.cutting.checkpoint(),
@@ -406,18 +442,21 @@ fn what_is_written_during_a_replay_survives_another_kill_and_a_cut_waits() {
             second.cutting.cut(k),
             Err(CuttingError::Replaying)
         ));
+
         assert_eq!(second.cutting.next_cut(i64::MAX), NextCut::Nothing);
         assert!(!disk.path().join("cut").exists());
 
         // Killed here, everything that was durable is there after the next start.
         let disk = killed(disk.path());
         let third = Small::start(disk.path(), 3);
+
         third.replay(|| {});
         let mut all = written.clone();
         add(&mut all, their_content.clone());
         assert_eq!(samples(&third.content()), samples(&all));
         drop(go);
     });
+
     // And without a kill the second life ends up with the same.
     assert!(second.store.replay().is_done());
     second.drain_lanes();
@@ -427,9 +466,11 @@ fn what_is_written_during_a_replay_survives_another_kill_and_a_cut_waits() {
     );
     add(&mut written, their_content);
     assert_eq!(samples(&second.content()), samples(&written));
+
     // Its next checkpoint has both its own new stream and what was replayed.
     (260..270).for_each(|tag| add(&mut written, second.write(tag)));
     second.cutting.checkpoint().unwrap();
+
     let disk = killed(disk.path());
     let fourth = Small::start(disk.path(), 4);
     assert_eq!(
@@ -437,6 +478,7 @@ fn what_is_written_during_a_replay_survives_another_kill_and_a_cut_waits() {
         samples(&written),
         "the checkpoint alone"
     );
+
     fourth.replay(|| {});
     assert_eq!(samples(&fourth.content()), samples(&written));
     assert_eq!(fourth.store.applied_position(second.own), {

@@ -104,6 +104,7 @@ impl Node {
             incarnation: OWN.incarnation,
             boot: OWN.boot,
         };
+
         let quorum = Quorum::new([me.clone()], 1);
         let view = GroupView::new(
             identity,
@@ -112,6 +113,7 @@ impl Node {
             GroupLimits::default(),
             Duration::ZERO,
         );
+
         let mailboxes = MailboxMetrics::new(&metrics).unwrap();
         let lane = Arc::new(Lane::new(mailboxes.port(ActorKind::Ingest, "lane")));
         let unlogged: Arc<Unlogged> = Arc::default();
@@ -131,6 +133,7 @@ impl Node {
             metrics: StoreMetrics::new(&metrics).unwrap(),
             log: quiet.clone(),
         }));
+
         let disk = SmallDisk::default();
         let options = LogOptions {
             disk: Arc::new(disk.clone()),
@@ -142,9 +145,11 @@ impl Node {
             Log::open_without_thread(&path, options, OWN, &[], observer, Arc::clone(&clock));
         let log = Arc::new(opened.unwrap().0);
         let plan = log.plan_replay(&[]).unwrap();
+
         store.attach(Arc::clone(&log), &plan);
         store.replayed(&plan);
         std::fs::create_dir_all(dir.join("blocks")).unwrap();
+
         let lease = Duration::from_secs(60);
         let snapshots = Snapshots::open(
             &dir.join("snapshots"),
@@ -152,6 +157,7 @@ impl Node {
             Arc::clone(&clock),
             quiet.clone(),
         );
+
         let cutting = Cutting {
             store: Arc::clone(&store),
             shards: vec![Arc::clone(&shard)],
@@ -166,6 +172,7 @@ impl Node {
             alone: Arc::default(),
             clock: Arc::clone(&clock),
         };
+
         let writer = ShardWriter::new(ShardWriterParts {
             shard,
             mark: Arc::new(WriterMark::default()),
@@ -178,6 +185,7 @@ impl Node {
             metrics: HeadMetrics::new(&metrics).unwrap(),
             log: quiet,
         });
+
         Self {
             disk,
             log,
@@ -204,6 +212,7 @@ impl Node {
             histograms: 0..0,
             exemplars: 0..0,
         });
+
         let message = IngestBatch {
             tenant: tenant.clone(),
             batch: Arc::new(batch),
@@ -211,6 +220,7 @@ impl Node {
             with_metadata: false,
             together: self.log.bell().ring_once_all_are_in(),
         };
+
         self.writer.ingest(&message).outcome.unavailable.is_none()
     }
 
@@ -232,15 +242,19 @@ impl Node {
 #[test]
 fn what_a_full_disk_refused_is_logged_later_and_before_anything_newer() {
     use RecordKind::{Samples, WindowClosed};
+
     let dir = tempfile::tempdir().unwrap();
     let mut node = Node::start(dir.path());
     node.writer.close_window(WINDOW - 1).unwrap();
+
     assert!(node.write("a", START_MS));
     node.turn();
     assert!(node.unlogged.is_empty());
+
     node.disk.0.store(true, Ordering::SeqCst);
     // In the head, and refused when its turn comes; so is what was queued behind it.
     assert!(node.write("b", START_MS + 1));
+
     node.turn();
     assert!(node.log.check().is_err());
     assert!(
@@ -248,6 +262,7 @@ fn what_a_full_disk_refused_is_logged_later_and_before_anything_newer() {
         "nothing is applied that cannot be logged"
     );
     assert!(node.writer.close_window(WINDOW).is_err());
+
     assert_eq!(
         (node.unlogged.len(), node.kinds()),
         (1, vec![WindowClosed, Samples])
@@ -255,12 +270,14 @@ fn what_a_full_disk_refused_is_logged_later_and_before_anything_newer() {
     node.disk.0.store(false, Ordering::SeqCst);
     node.turn();
     node.writer.close_window(WINDOW).unwrap();
+
     assert!(node.write("b", START_MS + 3));
     node.turn();
     assert_eq!(
         node.kinds(),
         [WindowClosed, Samples, Samples, WindowClosed, Samples]
     );
+
     assert!(node.unlogged.is_empty());
     // Another replica has the same from the log alone.
     let other = Shard::new(ShardOptions {
@@ -270,10 +287,12 @@ fn what_a_full_disk_refused_is_logged_later_and_before_anything_newer() {
         },
         ..ShardOptions::new(0, 1, WINDOW_MS, dir.path().join("other"), OWN)
     });
+
     let other = other.unwrap();
     for record in node.log.read(OWN, 1, usize::MAX).unwrap() {
         other.apply(&record).unwrap();
     }
+
     let digests = |shard: &Shard| shard.window_digests(&Tenant::default()).unwrap();
     assert_eq!(digests(&other), digests(&node.cutting.shards[0]));
     let of_first_cut = |shard: &Arc<Shard>| {
@@ -287,6 +306,7 @@ fn what_a_full_disk_refused_is_logged_later_and_before_anything_newer() {
         }
         times
     };
+
     assert_eq!(of_first_cut(&other), of_first_cut(&node.cutting.shards[0]));
 }
 
@@ -295,10 +315,12 @@ fn a_cut_makes_the_log_durable_before_it_counts() {
     let dir = tempfile::tempdir().unwrap();
     let mut node = Node::start(dir.path());
     node.writer.close_window(WINDOW - 1).unwrap();
+
     assert!(node.write("a", START_MS));
     node.writer.close_window(WINDOW).unwrap();
     assert!(node.log.write_queued());
     assert!(node.log.durable_positions().is_empty());
+
     assert_eq!(node.cutting.cut(WINDOW).unwrap().written.len(), 1);
     assert_eq!(node.log.durable_positions(), [(OWN, 3)]);
 }
@@ -314,6 +336,7 @@ fn times(shard: &Arc<Shard>, tenant: &Tenant) -> Vec<i64> {
             .unwrap();
         out.append(&mut times);
     }
+
     out
 }
 
@@ -323,13 +346,16 @@ fn a_block_that_cannot_be_written_holds_up_its_own_samples_and_no_others() {
     let mut node = Node::start(dir.path());
     let good = Tenant::new("good").unwrap();
     let bad = Tenant::new("bad").unwrap();
+
     // Its place on the disk is taken by something else.
     let place = dir.path().join("blocks/bad");
     std::fs::write(&place, "no directory").unwrap();
     node.writer.close_window(WINDOW - 1).unwrap();
+
     for (n, tenant) in [(0, &good), (1, &bad)] {
         assert!(node.write_as(tenant, "a", START_MS + n));
     }
+
     node.writer.close_window(WINDOW).unwrap();
     node.turn();
 
@@ -341,12 +367,14 @@ fn a_block_that_cannot_be_written_holds_up_its_own_samples_and_no_others() {
             .collect::<Vec<_>>(),
         ["good"]
     );
+
     assert_eq!(done.left.len(), 1);
     assert!(
         done.left[0].1.to_string().contains("blocks/bad"),
         "{}",
         done.left[0].1
     );
+
     let shard = Arc::clone(&node.cutting.shards[0]);
     assert_eq!(
         (times(&shard, &good), times(&shard, &bad)),
@@ -361,9 +389,11 @@ fn a_block_that_cannot_be_written_holds_up_its_own_samples_and_no_others() {
     // Later cuts are made meanwhile, and what comes late of the window is in those.
     assert!(node.write_as(&bad, "b", START_MS + 2));
     assert!(node.write_as(&good, "b", START_MS + 3));
+
     node.writer.close_window(WINDOW + 1).unwrap();
     node.turn();
     let done = node.cutting.cut(WINDOW + 1).unwrap();
+
     assert_eq!(
         (
             done.written.len(),
@@ -376,6 +406,7 @@ fn a_block_that_cannot_be_written_holds_up_its_own_samples_and_no_others() {
     // A start finds it in the checkpoint, or in the log, and knows that it is in no block.
     let manifest = CutManifest::load(&dir.path().join("cut")).unwrap().unwrap();
     let mine = |shard: &Arc<Shard>| times(shard, &bad);
+
     node.cutting.checkpoint().unwrap();
     let options = || ShardOptions::new(0, 1, WINDOW_MS, dir.path().join("head"), OWN);
     let own = StreamId {
@@ -383,28 +414,33 @@ fn a_block_that_cannot_be_written_holds_up_its_own_samples_and_no_others() {
         boot: Boot(2),
     };
     let (again, _) = Shard::recover(ShardOptions { own, ..options() }, Some(&manifest)).unwrap();
+
     assert_eq!(mine(&again), [START_MS + 1, START_MS + 2]);
     let replayed = ShardOptions {
         own,
         dir: dir.path().join("other"),
         ..options()
     };
+
     let (replayed, _) = Shard::recover(replayed, Some(&manifest)).unwrap();
     for record in node.log.read(OWN, 1, usize::MAX).unwrap() {
         replayed.apply(&record).unwrap();
     }
+
     assert_eq!(mine(&replayed), [START_MS + 1, START_MS + 2]);
     assert!(times(&replayed, &good).is_empty());
 
     // Once it can be written, each cut has its own block.
     assert_eq!(node.cutting.write_left().unwrap().left.len(), 2);
     std::fs::remove_file(&place).unwrap();
+
     let done = node.cutting.write_left().unwrap();
     let samples: Vec<_> = done
         .written
         .iter()
         .map(|block| (block.cut, block.meta.stats.num_samples))
         .collect();
+
     assert_eq!(samples, [(WINDOW, 1), (WINDOW + 1, 1)]);
     assert_eq!((done.left.len(), node.cutting.left_count()), (0, 0));
     assert_eq!((mine(&shard), shard.oldest_cut()), (vec![], None));
@@ -430,6 +466,7 @@ fn a_peer_gets_room_again_for_records_that_were_here() {
             .map(|seq| write_marker(0, WINDOW - 1).seal(stream, seq))
             .collect()
     };
+
     node.cutting.store.append(records()).unwrap();
     node.turn();
     node.writer.drain_lane(16);
@@ -438,6 +475,7 @@ fn a_peer_gets_room_again_for_records_that_were_here() {
     let feed = node.cutting.store.parts().hub.feed(&peer()).unwrap();
     feed.start();
     node.cutting.store.append(records()).unwrap();
+
     let events = feed.take().events;
     let is_told =
         |event: &Event| matches!(event, Event::Applied { stream: s, seq: 3 } if *s == stream);

@@ -22,6 +22,7 @@ fn block(root: &Path, value: f64) -> BlockMeta {
         values: vec![value],
         ..SeriesInput::default()
     };
+
     let dir = root.join(Tenant::DEFAULT);
     let mut source = IterSource(std::iter::once(series));
     write_block(&dir, WINDOW, &WriteOptions::default(), &mut source)
@@ -62,21 +63,25 @@ fn a_good_copy_takes_the_place_of_a_damaged_block_and_of_no_other() {
     let here = tempfile::tempdir().unwrap();
     let peer = tempfile::tempdir().unwrap();
     let meta = block(here.path(), 1.0);
+
     assert_eq!(
         block(peer.path(), 1.0).ulid,
         meta.ulid,
         "equal samples, equal names"
     );
+
     let shelf = open(here.path());
     let tenant = Tenant::default();
     let generation = shelf.generation();
     let before = shelf.find(&tenant, meta.ulid).unwrap();
+
     assert_eq!(
         shelf
             .put(&tenant, copy(peer.path(), here.path(), &meta))
             .unwrap(),
         None
     );
+
     assert_eq!(
         names(here.path()),
         [meta.ulid.to_string()],
@@ -89,9 +94,11 @@ fn a_good_copy_takes_the_place_of_a_damaged_block_and_of_no_other() {
         .unwrap()
         .unwrap();
     assert!(aside.ends_with(format!("quarantine-{}", meta.ulid)) && aside.exists());
+
     let after = shelf.find(&tenant, meta.ulid).unwrap();
     assert!(!after.is_damaged() && before.is_damaged());
     assert_eq!(shelf.blocks().len(), 1);
+
     assert!(shelf.generation() > generation, "queries look again");
     assert_eq!(
         open(here.path()).lost(),
@@ -108,6 +115,7 @@ fn a_good_copy_takes_the_place_of_a_damaged_block_and_of_no_other() {
             .unwrap(),
         None
     );
+
     assert!(after.dir.exists() && !shelf.find(&tenant, meta.ulid).unwrap().is_damaged());
 }
 
@@ -117,13 +125,16 @@ fn a_block_that_was_set_aside_is_lost_until_a_copy_is_there() {
     let peer = tempfile::tempdir().unwrap();
     let bad = block(here.path(), 1.0);
     let good = block(here.path(), 2.0);
+
     block(peer.path(), 1.0);
     fs::write(dir_of(here.path(), &bad).join("index"), b"rotten").unwrap();
     let tenant = Tenant::default();
     let lost = [(tenant.clone(), bad.ulid)];
+
     assert_eq!(open(here.path()).lost(), lost);
     let shelf = open(here.path());
     assert_eq!(shelf.lost(), lost, "a second start knows it as well");
+
     assert!(shelf.find(&tenant, bad.ulid).is_none() && shelf.find(&tenant, good.ulid).is_some());
     shelf
         .put(&tenant, copy(peer.path(), here.path(), &bad))
@@ -141,7 +152,9 @@ fn blocks_of_many_tenants_are_opened_and_each_keeps_its_own() {
         values: vec![value],
         ..SeriesInput::default()
     };
+
     let mut good = Vec::new();
+
     let mut bad = Vec::new();
     for tenant in ["a", "b", "c", "d"].map(|name| Tenant::new(name).unwrap()) {
         for number in 0..10 {
@@ -159,17 +172,20 @@ fn blocks_of_many_tenants_are_opened_and_each_keeps_its_own() {
             found.push((tenant.clone(), meta.ulid));
         }
     }
+
     let shelf = open(here.path());
     let mut found: Vec<_> = shelf
         .blocks()
         .iter()
         .map(|block| (block.tenant.clone(), block.meta().ulid))
         .collect();
+
     assert!(found.is_sorted_by_key(|(tenant, _)| tenant.clone()));
     found.sort();
     good.sort();
     assert_eq!(found, good);
     assert_eq!(shelf.lost(), bad);
+
     let dirs = shelf
         .blocks()
         .iter()
@@ -183,14 +199,17 @@ fn age_counts_from_the_newest_block_and_never_beyond_now() {
     for value in [1.0, 2.0] {
         block(here.path(), value);
     }
+
     let shelf = open(here.path());
     let end = WINDOW.end;
     let days_400 = 400 * 86_400_000;
+
     assert_eq!(
         shelf.retain(end + days_400, 1_000, 0, false),
         0,
         "a clock alone drops nothing"
     );
+
     assert_eq!(shelf.retain(end - days_400, 1_000, 0, false), 0);
     assert_eq!(shelf.newest_ms(), Some(end));
 
@@ -202,17 +221,20 @@ fn age_counts_from_the_newest_block_and_never_beyond_now() {
         values: vec![3.0],
         ..SeriesInput::default()
     };
+
     let mut source = IterSource(std::iter::once(series));
     let newer = end..end + 100_000;
     let meta = write_block(&dir, newer, &WriteOptions::default(), &mut source)
         .unwrap()
         .unwrap();
+
     shelf.add(&Tenant::default(), &meta).unwrap();
     assert_eq!(
         shelf.retain(end, 1_000, 0, false),
         0,
         "a block of the future ages nothing either"
     );
+
     assert_eq!(
         shelf.retain(end + days_400, 100_000, 0, false),
         2,

@@ -22,14 +22,17 @@ fn section(file: &mut Vec<u8>, align: usize, body: &[u8]) -> u64 {
 fn series(file: &mut Vec<u8>, body: &[u8]) -> u64 {
     file.resize(file.len().next_multiple_of(16), 0);
     let at = file.len() as u64;
+
     let mut length = body.len();
     while length >= 0x80 {
         file.push(length as u8 | 0x80);
         length >>= 7;
     }
+
     file.push(length as u8);
     file.extend(body);
     file.extend(crc32c::crc32c(body).to_be_bytes());
+
     at
 }
 

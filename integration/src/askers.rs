@@ -48,6 +48,7 @@ impl Asker {
              Content-Type: application/x-www-form-urlencoded\r\nContent-Length: {}\r\n\r\n",
             body.len()
         );
+
         stream.write_all(head.as_bytes()).await?;
         stream.write_all(body.as_bytes()).await?;
         Ok(Self(stream))
@@ -60,6 +61,7 @@ impl Asker {
         tokio::time::timeout(wait, read)
             .await
             .context("no answer begins")??;
+
         let text = String::from_utf8_lossy(&line).into_owned();
         ensure!(text.starts_with("HTTP/1.1 "), "not an answer: {text:?}");
         text[9..]
@@ -83,6 +85,7 @@ impl Client {
         let queries = answer["data"]
             .as_array()
             .or_else(|| answer["data"]["queries"].as_array());
+
         Ok(queries
             .with_context(|| format!("no list of queries in {answer}"))?
             .len())

@@ -9,11 +9,13 @@ use anyhow::{Context, bail};
 /// The `trireme` binary: `TRIREME_BIN`, or the one beside this test executable, brought up to date once a process.
 pub fn trireme() -> anyhow::Result<&'static Path> {
     static BINARY: OnceLock<Result<PathBuf, String>> = OnceLock::new();
+
     let find = || match std::env::var_os("TRIREME_BIN") {
         Some(path) => PathBuf::from(path).canonicalize().context("TRIREME_BIN"),
         None => built("trireme", "trireme"),
     };
     let found = BINARY.get_or_init(|| find().map_err(|error| format!("{error:#}")));
+
     found
         .as_deref()
         .map_err(|error| anyhow::anyhow!("no trireme binary: {error}"))
@@ -40,19 +42,24 @@ fn built(package: &str, file: &str) -> anyhow::Result<PathBuf> {
         .context("test executable has no folder")?;
     let target = profile.parent().context("profile folder has no parent")?;
     let mut build = Command::new(env!("CARGO"));
+
     build
         .args(["build", "--quiet", "--package", package, "--target-dir"])
         .arg(target);
+
     if profile.ends_with("release") {
         build.arg("--release");
     }
+
     let status = build
         .current_dir(env!("CARGO_MANIFEST_DIR"))
         .status()
         .context("cargo")?;
+
     if !status.success() {
         bail!("cargo build --package {package} ended with {status}");
     }
+
     profile
         .join(file)
         .canonicalize()

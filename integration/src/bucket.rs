@@ -42,6 +42,7 @@ pub fn blocks_in(dir: &Path) -> anyhow::Result<Vec<PathBuf>> {
     let Ok(entries) = std::fs::read_dir(dir) else {
         return Ok(Vec::new());
     };
+
     let mut found = Vec::new();
     for entry in entries {
         let path = entry?.path();
@@ -50,14 +51,17 @@ pub fn blocks_in(dir: &Path) -> anyhow::Result<Vec<PathBuf>> {
             .unwrap_or_default()
             .to_string_lossy()
             .into_owned();
+
         let is_ulid = name.len() == 26
             && name
                 .chars()
                 .all(|c| c.is_ascii_digit() || c.is_ascii_uppercase());
+
         if is_ulid && path.join("meta.json").is_file() {
             found.push(path);
         }
     }
+
     found.sort();
     Ok(found)
 }
@@ -69,6 +73,7 @@ pub fn read_block(dir: &Path) -> anyhow::Result<BlockCopy> {
         .context("block directory has no name")?
         .to_string_lossy()
         .into_owned();
+
     let mut files = BTreeMap::new();
     collect(dir, dir, &mut files)?;
     let meta = files
@@ -81,6 +86,7 @@ pub fn read_block(dir: &Path) -> anyhow::Result<BlockCopy> {
         "meta.json of {ulid} names {}",
         meta["ulid"]
     );
+
     Ok(BlockCopy { ulid, meta, files })
 }
 

@@ -65,11 +65,13 @@ impl Client {
     /// A client of the server at `http://host:port`.
     pub fn at(address: &str) -> anyhow::Result<Self> {
         static PROVIDER: Once = Once::new();
+
         PROVIDER.call_once(|| drop(rustls::crypto::ring::default_provider().install_default()));
         // Longer than any deadline of the node, so that the node answers first.
         let http = reqwest::Client::builder()
             .timeout(Duration::from_secs(30))
             .build()?;
+
         Ok(Self {
             url: format!("http://{address}"),
             http,
@@ -119,6 +121,7 @@ impl Client {
             .get("retry-after")
             .and_then(|v| v.to_str().ok())
             .map(str::to_owned);
+
         let body = answer.bytes().await?;
         Ok(Answer {
             status,
@@ -172,6 +175,7 @@ impl Client {
         let mut json: Json =
             serde_json::from_str(&answer.body).with_context(|| format!("JSON of {path}"))?;
         ensure!(json["status"] == "success", "{path} answered {json}");
+
         Ok(json["data"].take())
     }
 
@@ -185,6 +189,7 @@ impl Client {
         } else {
             Some(data["result"][1].clone())
         };
+
         value.map(|value| number(&value)).transpose()
     }
 
@@ -211,6 +216,7 @@ impl Client {
             .send(request.query(&[("match[]", r#"{__name__=~".+"}"#)]))
             .await?
             .success()?;
+
         let mut set = SampleSet::default();
         for line in answer.body.lines().filter(|line| !line.is_empty()) {
             let line: ExportLine =
@@ -223,6 +229,7 @@ impl Client {
                 set.add(&line.metric, *timestamp, exported_value(value)?);
             }
         }
+
         Ok(set)
     }
 
@@ -240,6 +247,7 @@ impl Client {
                 (rest.starts_with('{') || rest.starts_with(' ')) && rest.contains(part)
             })
         });
+
         Ok(lines
             .filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok())
             .sum())

@@ -32,9 +32,11 @@ pub fn demo_series(start_ms: i64, scrapes: usize) -> Vec<Series> {
         rng: SeededRng::new(20),
         series: Vec::new(),
     };
+
     for (n, instance) in INSTANCES.into_iter().enumerate() {
         demo.gauges(n, instance);
         demo.counters(n, instance);
+
         for path in ["/api/foo", "/api/bar"] {
             for status in ["200", "500"] {
                 demo.histogram(&[
@@ -47,6 +49,7 @@ pub fn demo_series(start_ms: i64, scrapes: usize) -> Vec<Series> {
             }
         }
     }
+
     demo.series
 }
 
@@ -75,6 +78,7 @@ pub fn requests_of(series: &[Series], samples: usize) -> Vec<Vec<Series>> {
             }
         }
     }
+
     requests
 }
 
@@ -113,6 +117,7 @@ impl Demo {
                 Some((1e9 * (k + 1) as f64 + 5e8 * wave + 1e6 * rng.unit()).floor())
             });
         }
+
         self.add("demo_num_cpus", &plain, |_, _, _| Some(4.0));
         self.add("demo_disk_total_bytes", &plain, |_, _, _| {
             Some(268_435_456_000.0)
@@ -125,6 +130,7 @@ impl Demo {
             &plain,
             |rng, _, t| Some((t / 180_000 * 180) as f64 + rng.unit() / 1e3),
         );
+
         self.add("demo_intermittent_metric", &plain, |_, i, _| {
             match (i + 7 * n) % 30 {
                 0..20 => Some(i as f64),
@@ -151,6 +157,7 @@ impl Demo {
         // Per scrape: the cumulative buckets, and the sum behind them.
         let mut scrapes: Vec<([f64; BOUNDS.len()], f64)> = Vec::new();
         let mut buckets = [0.0; BOUNDS.len()];
+
         let mut sum = 0.0;
         for _ in 0..self.times.len() {
             for _ in 0..=self.rng.below(30) {
@@ -166,6 +173,7 @@ impl Demo {
             }
             scrapes.push((buckets, sum));
         }
+
         for (b, bound) in BOUNDS.into_iter().enumerate() {
             let mut all = labels.to_vec();
             all.push(("le", bound));
@@ -175,12 +183,14 @@ impl Demo {
                 |_, i, _| Some(scrapes[i].0[b]),
             );
         }
+
         let count = BOUNDS.len() - 1;
         self.add(
             "demo_api_request_duration_seconds_count",
             labels,
             |_, i, _| Some(scrapes[i].0[count]),
         );
+
         self.add(
             "demo_api_request_duration_seconds_sum",
             labels,
@@ -198,23 +208,27 @@ mod tests {
         let series = demo_series(1_007, 50);
         let requests = requests_of(&series, 20);
         assert_eq!(requests.len(), 3);
+
         let samples = |all: &[Series]| all.iter().map(|s| s.samples.len()).sum::<usize>();
         assert_eq!(
             requests.iter().map(|r| samples(r)).sum::<usize>(),
             samples(&series)
         );
+
         let last = |r: &[Series]| {
             r.iter()
                 .filter_map(|s| s.samples.last())
                 .map(|(t, _)| *t)
                 .max()
         };
+
         let first = |r: &[Series]| {
             r.iter()
                 .filter_map(|s| s.samples.first())
                 .map(|(t, _)| *t)
                 .min()
         };
+
         assert!(
             requests
                 .windows(2)

@@ -55,6 +55,7 @@ impl Faults {
     pub fn spoil(&self, path: &Path, range: Range<u64>) -> anyhow::Result<()> {
         let file = File::open(path).with_context(|| format!("cannot spoil {}", path.display()))?;
         let inode = file.metadata()?.ino();
+
         // It stays open for good: once the file was deleted, its number would else be given to the next one.
         let _ = file.into_raw_fd();
         let used = self.0.bad_ranges.load(Ordering::SeqCst);
@@ -63,10 +64,12 @@ impl Faults {
             .bad
             .get(used as usize)
             .context("too many bad ranges")?;
+
         bad.from.store(range.start, Ordering::SeqCst);
         bad.to.store(range.end, Ordering::SeqCst);
         bad.inode.store(inode, Ordering::SeqCst);
         self.0.bad_ranges.store(used + 1, Ordering::SeqCst);
+
         Ok(())
     }
 

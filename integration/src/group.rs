@@ -56,6 +56,7 @@ impl GroupBuilder {
         } else {
             None
         };
+
         let addresses = (0..self.nodes).map(|i| addresses(network.as_ref(), i));
         let addresses = addresses.collect::<anyhow::Result<Vec<_>>>()?;
         let peers: Vec<String> = names
@@ -63,8 +64,10 @@ impl GroupBuilder {
             .zip(&addresses)
             .map(|(name, (_, cluster))| format!("{name}={cluster}"))
             .collect();
+
         let mut shared = vec![format!("cluster.replication_factor={}", self.nodes)];
         shared.extend(self.settings.iter().cloned());
+
         let mut nodes = Vec::new();
         for (name, addresses) in names.iter().zip(&addresses) {
             let mut node = node(root.path(), name, addresses, &peers, &shared)?;
@@ -73,6 +76,7 @@ impl GroupBuilder {
             }
             nodes.push(node);
         }
+
         Ok(Group {
             nodes,
             network,
@@ -136,6 +140,7 @@ fn node(
         format!("bucket.path={}", root.join("bucket").display()),
         "telemetry.log_format=json".to_owned(),
     ];
+
     settings.extend(more.iter().cloned());
     Node::new(name, root, Client::at(http)?, settings)
 }
@@ -239,9 +244,11 @@ impl Group {
                         .with_context(|| format!("export of {name}"))?,
                 ));
             }
+
             for pair in sets.windows(2) {
                 first_differences((pair[0].0, &pair[0].1), (pair[1].0, &pair[1].1))?;
             }
+
             sets.pop().map(|(_, set)| set).context("no node runs")
         })
         .await
@@ -254,12 +261,14 @@ impl Group {
                 node.signal(libc::SIGTERM)?;
             }
         }
+
         for node in &mut self.nodes {
             if node.is_running() {
                 let status = node.ended().await?;
                 anyhow::ensure!(status.success(), "{} stopped with {status}", node.name());
             }
         }
+
         self.has_passed = true;
         Ok(())
     }
@@ -272,6 +281,7 @@ impl Drop for Group {
         if self.has_passed {
             return;
         }
+
         for node in &self.nodes {
             let log = node.log();
             let lines: Vec<&str> = log.lines().collect();
@@ -282,6 +292,7 @@ impl Drop for Group {
                 shown.join("\n")
             );
         }
+
         if std::env::var_os("TRIREME_KEEP").is_some() {
             eprintln!("--- kept: {:?}", self.root.take().map(TempDir::keep));
         }

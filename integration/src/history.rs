@@ -89,15 +89,18 @@ impl History {
             .last()
             .map_or(i64::MIN, |request| request.timestamp_ms);
         let timestamp_ms = timestamp_ms.max(last + 1);
+
         let number = self.requests.len();
         for (i, series) in all.iter_mut().enumerate() {
             series.samples = vec![(timestamp_ms, value_of(number, i))];
         }
+
         self.requests.push(Request {
             timestamp_ms,
             outcome: Outcome::Unknown,
             latency_ms: 0,
         });
+
         number
     }
 
@@ -153,19 +156,23 @@ impl Audit {
         let mut request = client
             .get("/api/v1/export")
             .query(&[("match[]", selector), ("start", start)]);
+
         if local {
             request = request.query(&[("local", "true")]);
         }
+
         if let Some(tenant) = histories
             .first()
             .and_then(|history| history.tenant.as_ref())
         {
             request = request.header("THANOS-TENANT", tenant);
         }
+
         let mut answer = request
             .timeout(std::time::Duration::from_secs(900))
             .send()
             .await?;
+
         if answer.status() != 200 {
             let status = answer.status();
             anyhow::bail!(
@@ -173,6 +180,7 @@ impl Audit {
                 answer.text().await?.trim_end()
             );
         }
+
         let mut rest = Vec::new();
         while let Some(piece) = answer.chunk().await.context("export broke off")? {
             rest.extend_from_slice(&piece);
@@ -183,6 +191,7 @@ impl Audit {
             }
             rest.drain(..begin);
         }
+
         judge.line(&rest)?;
         Ok(judge.verdict())
     }
@@ -233,26 +242,31 @@ impl<'a> Judge<'a> {
         if bytes.is_empty() {
             return Ok(());
         }
+
         let line: Line = serde_json::from_slice(bytes)
             .with_context(|| format!("export line {:.200}", String::from_utf8_lossy(bytes)))?;
         anyhow::ensure!(
             line.values.len() == line.timestamps.len(),
             "values and timestamps differ in number"
         );
+
         let sender = line
             .metric
             .get("sender")
             .map_or("", String::as_str)
             .to_owned();
+
         let i: usize = line
             .metric
             .get("i")
             .and_then(|i| i.parse().ok())
             .unwrap_or(usize::MAX);
+
         let mut before = match self.last.take() {
             Some((metric, timestamp)) if metric == line.metric => timestamp,
             _ => i64::MIN,
         };
+
         for (timestamp, value) in line.timestamps.iter().zip(&line.values) {
             let is_new = *timestamp > before;
             before = *timestamp;
@@ -260,6 +274,7 @@ impl<'a> Judge<'a> {
                 self.sample(&sender, i, *timestamp, *value, is_new);
             }
         }
+
         self.last = Some((line.metric, before));
         Ok(())
     }
@@ -269,6 +284,7 @@ impl<'a> Judge<'a> {
             self.audit.foreign += 1;
             return self.problem(|| format!("no sender {sender:?}"));
         };
+
         if history
             .requests
             .last()
@@ -276,9 +292,11 @@ impl<'a> Judge<'a> {
         {
             return;
         }
+
         let number = history
             .requests
             .binary_search_by_key(&timestamp_ms, |request| request.timestamp_ms);
+
         match number {
             Ok(number) if i < history.series && value == value_of(number, i) && is_new => {
                 counts[number] += 1;
@@ -305,6 +323,7 @@ impl<'a> Judge<'a> {
         for (sender, (history, counts)) in std::mem::take(&mut self.histories) {
             for (number, (request, count)) in history.requests.iter().zip(counts).enumerate() {
                 let missing = history.series as u64 - u64::from(count);
+
                 let is_due = request.outcome == Outcome::Acknowledged
                     && request.timestamp_ms >= self.from_ms;
                 if is_due && missing > 0 {
@@ -330,10 +349,12 @@ fn mixed(sender: &str, i: u64, timestamp: u64, value: f64) -> u64 {
         .bytes()
         .map(u64::from)
         .chain([i, timestamp, value.to_bits()]);
+
     for part in parts {
         hash = (hash ^ part).wrapping_mul(0x9e37_79b9_7f4a_7c15);
         hash ^= hash >> 29;
     }
+
     hash
 }
 
@@ -343,10 +364,12 @@ mod tests {
 
     fn history() -> History {
         let mut history = History::new("s0", None, 2);
+
         let mut all = history.all_series();
         for timestamp in [1_000, 2_000, 2_000] {
             history.begin(timestamp, &mut all);
         }
+
         history.requests[0].outcome = Outcome::Acknowledged;
         history.requests[1].outcome = Outcome::Acknowledged;
         history
@@ -365,6 +388,7 @@ mod tests {
                 .line(line.to_string().as_bytes())
                 .expect("a good line");
         }
+
         judge.verdict()
     }
 
@@ -380,14 +404,17 @@ mod tests {
                 (1, &[(1_000, b), (2_000, 1.0 + b)]),
             ],
         );
+
         assert!(whole.clean().is_ok(), "{whole:?}");
         assert_eq!(whole.held, 4);
+
         // The third request is unknown: half of it may be there.
         let more = [
             (0, &[(1_000, a), (2_000, 1.0 + a), (2_001, 2.0 + a)][..]),
             (1, &[(1_000, b), (2_000, 1.0 + b)]),
         ];
         assert!(judged(&histories, &more).clean().is_ok());
+
         let lost = judged(
             &histories,
             &[
@@ -395,9 +422,11 @@ mod tests {
                 (1, &[(2_000, 1.0 + b)]),
             ],
         );
+
         assert_eq!((lost.lost, lost.foreign), (1, 0));
         let wrong = judged(&histories, &[(0, &[(1_000, a + 5.0), (1_500, 1.0)])]);
         assert_eq!((wrong.foreign, wrong.lost), (2, 4));
+
         let twice = judged(&histories, &[(0, &[(1_000, a)]), (0, &[(1_000, a)])]);
         assert_eq!(twice.foreign, 1);
     }

@@ -56,6 +56,7 @@ impl Load {
                 sent.clone(),
             ))
         });
+
         let tasks = tasks.collect();
         Self {
             is_over,
@@ -103,6 +104,7 @@ async fn write_until_over(
     sent: Arc<Mutex<Sent>>,
 ) {
     let mut last_timestamp = 0;
+
     let mut count = 0_u32;
     while !is_over.load(Ordering::Relaxed) {
         last_timestamp = now_ms().max(last_timestamp + 1);
@@ -120,7 +122,9 @@ async fn write_until_over(
                 )
             })
             .collect();
+
         let answer = client.write(&series).await;
+
         let mut sent = sent.lock().await;
         match answer {
             Ok(answer) if answer.is_success() => {
@@ -132,6 +136,7 @@ async fn write_until_over(
             Ok(answer) => sent.refusals.push(answer),
             Err(_) => sent.broken += 1,
         }
+
         drop(sent);
         tokio::time::sleep(PAUSE).await;
     }

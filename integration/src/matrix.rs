@@ -39,11 +39,13 @@ impl Matrix {
                 .map(|(labels, _)| labels.clone())
                 .collect::<Vec<_>>()
         };
+
         let mine = labels(self);
         let others = labels(other);
         if mine != others {
             return Some(format!("series {mine:?} against {others:?}"));
         }
+
         for ((labels, mine), (_, others)) in self.0.iter().zip(&other.0) {
             for time in mine.keys().chain(others.keys()) {
                 let a = mine.get(time);
@@ -54,6 +56,7 @@ impl Matrix {
                 }
             }
         }
+
         None
     }
 }
@@ -66,6 +69,7 @@ fn close(a: f64, b: f64, tolerance: f64) -> bool {
 
 fn row(series: &Json) -> anyhow::Result<Row> {
     let labels = serde_json::from_value(series["metric"].clone())?;
+
     let mut values = BTreeMap::new();
     for pair in series["values"]
         .as_array()
@@ -78,6 +82,7 @@ fn row(series: &Json) -> anyhow::Result<Row> {
             .replace("Inf", "inf");
         values.insert((time * 1e3).round() as i64, value.parse()?);
     }
+
     Ok((labels, values))
 }
 
@@ -106,6 +111,7 @@ mod tests {
         assert!(!same(&matrix("a", &["1", "NaN", "-Inf", "0"])));
         assert!(!same(&matrix("a", &["1", "0", "+Inf", "0"])));
         assert!(!same(&matrix("a", &["1", "NaN", "+Inf"])));
+
         assert!(!same(&matrix("b", &["1", "NaN", "+Inf", "0"])));
         assert!(!same(&matrix("a", &["1", "NaN", "1e308", "0"])));
     }

@@ -43,6 +43,7 @@ fn run(program: &str, words: &str) -> anyhow::Result<()> {
         "{program} {words}: {}",
         text.trim_end()
     );
+
     Ok(())
 }
 
@@ -56,6 +57,7 @@ impl Network {
         if let Err(error) = run("ip", "-Version").and_then(|()| run("tc", "-Version")) {
             return Some(format!("needs iproute2: {error:#}"));
         }
+
         Self::new(1)
             .err()
             .map(|error| format!("network namespaces do not work here: {error:#}"))
@@ -65,6 +67,7 @@ impl Network {
     pub fn new(nodes: usize) -> anyhow::Result<Self> {
         let process = std::process::id();
         let count = COUNT.fetch_add(1, Ordering::Relaxed);
+
         // Processes that run at the same time have ids of their own; the subnet is as good as they let it be.
         let number = (process as u16).wrapping_mul(31).wrapping_add(count);
         let network = Self {
@@ -72,6 +75,7 @@ impl Network {
             subnet: format!("10.{}.{}", 64 + (number >> 8 & 0x3f), number & 0xff),
             nodes,
         };
+
         network.build().inspect_err(|_| network.remove())?;
         Ok(network)
     }
@@ -82,6 +86,7 @@ impl Network {
         ip(&format!("link add {bridge} type bridge"))?;
         ip(&format!("addr add {subnet}.254/24 dev {bridge}"))?;
         ip(&format!("link set {bridge} up"))?;
+
         for node in 0..self.nodes {
             let space = self.namespace(node);
             let port = self.port(node);
@@ -95,6 +100,7 @@ impl Network {
             ip(&format!("-n {space} link set lo up"))?;
             ip(&format!("-n {space} link set eth0 up"))?;
         }
+
         Ok(())
     }
 

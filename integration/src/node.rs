@@ -114,11 +114,13 @@ impl Node {
         if let Some(namespace) = &self.namespace {
             words.extend(["ip", "netns", "exec", namespace].map(OsString::from));
         }
+
         if let Some(how) = &self.mount {
             let script = format!("mount {how} \"$0\" && exec \"$@\"");
             words.extend(["unshare", "--mount", "sh", "-c", &script].map(OsString::from));
             words.push(self.data_dir.clone().into());
         }
+
         if let Some((page, _)) = &self.faults {
             let set =
                 |name: &str, path: &Path| OsString::from(format!("{name}={}", path.display()));
@@ -128,9 +130,11 @@ impl Node {
                 set("TRIREME_FAULTS", page),
             ]);
         }
+
         words.push(trireme()?.into());
         let mut command = Command::new(&words[0]);
         command.args(&words[1..]).args(words_of_command);
+
         for setting in self
             .settings
             .iter()
@@ -139,12 +143,14 @@ impl Node {
         {
             command.args(["--set", setting]);
         }
+
         // Settings of whoever runs the tests must not reach the node.
         for (key, _) in
             std::env::vars_os().filter(|(key, _)| key.to_string_lossy().starts_with("TRIREME__"))
         {
             command.env_remove(key);
         }
+
         Ok(command)
     }
 
@@ -158,6 +164,7 @@ impl Node {
         ensure!(self.process.is_none(), "{} runs already", self.name);
         let log = File::options().create(true).append(true).open(&self.log)?;
         let mut command = self.command(&[])?;
+
         command
             .stdin(Stdio::null())
             .stdout(log.try_clone()?)
@@ -169,6 +176,7 @@ impl Node {
                 .spawn()
                 .with_context(|| format!("cannot start {}", self.name))?,
         );
+
         Ok(())
     }
 
@@ -185,6 +193,7 @@ impl Node {
             );
             Ok(ended)
         });
+
         match early_end.await? {
             None => Ok(()),
             Some(status) => bail!("{} ended with {status} before it was ready", self.name),
@@ -205,6 +214,7 @@ impl Node {
     /// Sends a signal.
     pub fn signal(&self, signal: i32) -> anyhow::Result<()> {
         let pid = self.pid()?;
+
         // SAFETY: sends a signal to a child that was not waited for, so the id is still its own.
         let sent = unsafe { libc::kill(pid as i32, signal) };
         if sent != 0 {
@@ -214,6 +224,7 @@ impl Node {
                 io::Error::last_os_error()
             );
         }
+
         Ok(())
     }
 
@@ -239,6 +250,7 @@ impl Node {
             process.try_wait()?.context("it still runs")
         })
         .await?;
+
         self.process = None;
         Ok(status)
     }

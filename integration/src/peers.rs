@@ -28,6 +28,7 @@ pub fn installed<const N: usize>(test: &str, programs: [&str; N]) -> Option<[Pat
         .copied()
         .filter(|program| find(program).is_none())
         .collect();
+
     if !missing.is_empty() {
         left_out(
             test,
@@ -38,6 +39,7 @@ pub fn installed<const N: usize>(test: &str, programs: [&str; N]) -> Option<[Pat
         );
         return None;
     }
+
     Some(programs.map(|program| find(program).unwrap_or_default()))
 }
 

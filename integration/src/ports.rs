@@ -32,10 +32,12 @@ pub fn free_port_range(width: u16, offsets: &[u16]) -> anyhow::Result<u16> {
     let mut held = HELD
         .lock()
         .map_err(|_| anyhow::anyhow!("a test panicked while it looked for a port"))?;
+
     if held.next == 0 {
         // Processes start at different places, so that they rarely meet.
         held.next = FIRST + (std::process::id() % u32::from(END - FIRST)) as u16;
     }
+
     let span = offsets.iter().max().copied().unwrap_or(0) + width;
     for _ in 0..u32::from(END - FIRST) {
         let base = held.next;
@@ -44,6 +46,7 @@ pub fn free_port_range(width: u16, offsets: &[u16]) -> anyhow::Result<u16> {
         } else {
             base + width
         };
+
         let wanted = offsets
             .iter()
             .flat_map(|offset| (0..width).map(move |i| base + offset + i));
@@ -53,6 +56,7 @@ pub fn free_port_range(width: u16, offsets: &[u16]) -> anyhow::Result<u16> {
             return Ok(base);
         }
     }
+
     bail!("no {span} free ports between {FIRST} and {END}")
 }
 
@@ -62,12 +66,14 @@ fn take(port: u16) -> Option<File> {
     std::fs::create_dir_all(&dir)
         .context("lock directory")
         .ok()?;
+
     let lock = File::options()
         .create(true)
         .truncate(false)
         .write(true)
         .open(dir.join(port.to_string()))
         .ok()?;
+
     lock.try_lock().ok()?;
     TcpListener::bind(SocketAddr::from(([127, 0, 0, 1], port))).ok()?;
     Some(lock)

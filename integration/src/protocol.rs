@@ -23,6 +23,7 @@ impl Series {
             .iter()
             .map(|(n, v)| ((*n).to_owned(), (*v).to_owned()))
             .collect();
+
         all.push(("__name__".to_owned(), name.to_owned()));
         all.sort();
         Self {
@@ -151,26 +152,31 @@ pub fn empty_histograms_body(count: usize) -> anyhow::Result<Vec<u8>> {
         b"up".to_vec(),
     ]
     .concat();
+
     let content = [label, [0x22, 0].repeat(count)].concat();
     let mut message = vec![0x0a];
     prost::encode_length_delimiter(content.len(), &mut message)?;
     message.extend_from_slice(&content);
+
     Ok(snap::raw::Encoder::new().compress_vec(&message)?)
 }
 
 /// A remote read request for every series with samples in `start..=end`, answered as raw samples.
 pub fn read_request(start: i64, end: i64) -> anyhow::Result<Vec<u8>> {
     const MATCH_REGEX: i32 = 2;
+
     let every = LabelMatcher {
         kind: MATCH_REGEX,
         name: "__name__".into(),
         value: ".+".into(),
     };
+
     let query = ReadQuery {
         start_timestamp_ms: start,
         end_timestamp_ms: end,
         matchers: vec![every],
     };
+
     snap::raw::Encoder::new()
         .compress_vec(
             &ReadRequest {
@@ -187,6 +193,7 @@ pub fn read_response(body: &[u8]) -> anyhow::Result<SampleSet> {
         .decompress_vec(body)
         .context("snappy of a remote read answer")?;
     let response = ReadResponse::decode(bytes.as_slice()).context("remote read answer")?;
+
     let mut set = SampleSet::default();
     for series in response
         .results
@@ -206,5 +213,6 @@ pub fn read_response(body: &[u8]) -> anyhow::Result<SampleSet> {
             )
         });
     }
+
     Ok(set)
 }

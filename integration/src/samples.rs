@@ -112,6 +112,7 @@ impl SampleSet {
                 out.series.insert(labels.clone(), samples);
             }
         }
+
         out
     }
 
@@ -167,6 +168,7 @@ pub fn first_differences(
     if left == right {
         return Ok(());
     }
+
     let counts = |set: &SampleSet| {
         format!(
             "{} series, {} samples",
@@ -174,17 +176,21 @@ pub fn first_differences(
             set.sample_count()
         )
     };
+
     let mut text = format!(
         "{left_name} ({}) differs from {right_name} ({})",
         counts(left),
         counts(right)
     );
+
     if let Some(missing) = left.first_missing_in(right) {
         text += &format!("\n  {left_name} against {right_name}: {missing}");
     }
+
     if let Some(missing) = right.first_missing_in(left) {
         text += &format!("\n  {right_name} against {left_name}: {missing}");
     }
+
     Err(anyhow::anyhow!(text))
 }
 
@@ -202,6 +208,7 @@ mod tests {
                 .for_each(|(timestamp, value)| set.add(&labels, *timestamp, Value::of(*value)));
             set
         };
+
         let stale = f64::from_bits(STALE);
         assert_eq!(set(&[(1, f64::NAN)]), set(&[(1, -f64::NAN)]));
         assert_ne!(set(&[(1, f64::NAN)]), set(&[(1, stale)]));
@@ -210,10 +217,12 @@ mod tests {
             set(&[(1, f64::NAN)])
         );
         assert_ne!(set(&[(1, 0.0)]), set(&[(1, -0.0)]));
+
         assert!(
             first_differences(("a", &set(&[(1, 1.0)])), ("b", &set(&[(1, 1.0), (2, 1.0)])))
                 .is_err()
         );
+
         assert_eq!(set(&[(1, 1.0), (5, 1.0)]).between(1, 5), set(&[(1, 1.0)]));
     }
 }

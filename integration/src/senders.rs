@@ -113,6 +113,7 @@ impl Senders {
                 })
                 .collect(),
         });
+
         let tasks = (0..plan.senders)
             .map(|k: usize| {
                 let sender = Sender {
@@ -124,6 +125,7 @@ impl Senders {
                 tokio::spawn(sender.run())
             })
             .collect();
+
         Self { shared, tasks }
     }
 
@@ -151,13 +153,16 @@ impl Senders {
         self.shared.is_over.store(true, Ordering::Relaxed);
         let histories = Arc::clone(&self.shared);
         let totals = Arc::clone(&self.shared);
+
         for task in self.tasks {
             task.await??;
         }
+
         let mut all = Vec::new();
         for history in &histories.histories {
             all.push(history.lock().await.clone());
         }
+
         Ok((all, totals.totals.lock().await.clone()))
     }
 }
@@ -173,6 +178,7 @@ impl Sender {
     async fn run(self) -> anyhow::Result<()> {
         let history = &self.shared.histories[self.k];
         let mut all = history.lock().await.all_series();
+
         let mut due = Instant::now();
         while !self.is_over() {
             let skew_ms = self.shared.skew_ms.load(Ordering::Relaxed);
@@ -185,6 +191,7 @@ impl Sender {
             due = (due + self.plan.every).max(Instant::now() - self.plan.every);
             tokio::time::sleep_until(due).await;
         }
+
         Ok(())
     }
 
@@ -200,6 +207,7 @@ impl Sender {
             Route::Turns => (self.k + number) % n,
         };
         let width = if self.plan.route == Route::Home { 1 } else { n };
+
         (0..width)
             .map(|step| &self.clients[(first + step) % n])
             .collect()
@@ -209,6 +217,7 @@ impl Sender {
     async fn deliver(&self, number: usize, body: Vec<u8>) -> Outcome {
         let order = self.order(number);
         let mut backoff = BACKOFF;
+
         let mut is_first = true;
         loop {
             for client in &order {
@@ -219,10 +228,12 @@ impl Sender {
                     None => is_first = false,
                 }
             }
+
             self.shared.totals.lock().await.failed_rounds += 1;
             if self.is_over() {
                 return Outcome::Unknown;
             }
+
             tokio::time::sleep(backoff).await;
             backoff = (2 * backoff).min(BACKOFF_MAX);
         }
@@ -232,6 +243,7 @@ impl Sender {
         let mut request = client
             .write_builder("/api/v1/receive", body)
             .timeout(self.plan.attempt_timeout);
+
         if let Some(tenant) = self
             .plan
             .tenants
@@ -239,7 +251,9 @@ impl Sender {
         {
             request = request.header("THANOS-TENANT", tenant);
         }
+
         let answer = client.send(request).await;
+
         let mut totals = self.shared.totals.lock().await;
         match answer {
             Ok(answer) if answer.is_success() => {

@@ -12,6 +12,7 @@ pub fn left_out(test: &str, reason: &str) {
         std::env::var("CI").as_deref() != Ok("true"),
         "{line}in CI no test may be left out"
     );
+
     let _ = std::io::stderr().write_all(line.as_bytes());
     if let Some(path) = std::env::var_os("TRIREME_LEFT_OUT") {
         let file = std::fs::File::options()

@@ -35,15 +35,19 @@ fn malformed(client: &Client) -> anyhow::Result<Vec<Case>> {
             .compress_vec(bytes)
             .context("snappy")
     };
+
     let mut corrupt = good.clone();
     let middle = corrupt.len() / 2;
     corrupt.truncate(middle);
+
     // A header that announces one gibibyte, and a body that would really inflate to it if anybody tried.
     let mut bomb = vec![0x80, 0x80, 0x80, 0x80, 0x04];
     bomb.extend([0x00, b'a']);
+
     for _ in 0..1 << 20 {
         bomb.extend([0xfe, 0x01, 0x00]);
     }
+
     let mut long_label = write_request(&[Series::new("never_stored", &[], &[(now_ms(), 1.0)])]);
     long_label.truncate(long_label.len() - 3);
     Ok(vec![
@@ -121,9 +125,11 @@ fn refused(client: &Client) -> anyhow::Result<Vec<Case>> {
             .collect(),
         samples: vec![(now, 1.0)],
     };
+
     let at = |timestamp| Series::new("refused", &[], &[(timestamp, 1.0)]);
     let duplicate = labels(&[("__name__", "refused"), ("twice", "1"), ("twice", "2")]);
     let big = "x".repeat(1 << 20);
+
     Ok(vec![
         case("a label name twice", write(duplicate)?, 400, "twice"),
         case(
@@ -175,11 +181,13 @@ async fn write_something_new(client: &Client) -> anyhow::Result<SampleSet> {
     let series: Vec<Series> = (0..100)
         .map(|i: u32| Series::new("new", &[("i", &i.to_string())], &[(now, f64::from(i))]))
         .collect();
+
     client
         .write(&series)
         .await?
         .success()
         .context("a write of now")?;
+
     let mut written = SampleSet::default();
     series.iter().for_each(|series| series.add_to(&mut written));
     Ok(written)
@@ -190,6 +198,7 @@ async fn bad_requests_get_clear_answers_and_store_nothing() -> anyhow::Result<()
     let mut group = Group::of(3).start().await?;
     let client = group.client(0).clone();
     let expected = write_something_new(&client).await?;
+
     for case in malformed(&client)?.into_iter().chain(refused(&client)?) {
         let answer = client
             .send(case.request)
@@ -203,6 +212,7 @@ async fn bad_requests_get_clear_answers_and_store_nothing() -> anyhow::Result<()
             case.status,
             answer.body
         );
+
         let body = answer.body.to_lowercase();
         ensure!(
             body.contains(&case.says.to_lowercase()),
@@ -210,29 +220,35 @@ async fn bad_requests_get_clear_answers_and_store_nothing() -> anyhow::Result<()
             case.name,
             answer.body
         );
+
         ensure!(
             !body.trim().is_empty(),
             "{} is answered without a word",
             case.name
         );
+
         ensure!(
             body.len() < 16 << 10,
             "{} is answered with {} bytes",
             case.name,
             body.len()
         );
+
         ensure!(group.node(0).is_running(), "{} ended the node", case.name);
     }
+
     first_differences(
         ("the good write", &expected),
         ("held", &group.converged().await?),
     )?;
+
     let good = [Series::new("good", &[], &[(now_ms(), 1.0)])];
     client
         .write(&good)
         .await?
         .success()
         .context("a good write afterwards")?;
+
     group.stop().await
 }
 
@@ -252,16 +268,19 @@ async fn the_good_part_of_a_request_is_stored_and_the_rest_reported() -> anyhow:
         .write(&[old.clone(), good.clone(), nameless, old])
         .await?;
     ensure!(answer.status == 400, "answered {answer:?}");
+
     ensure!(
         answer.body.lines().count() == 2,
         "one line a reason, not {:?}",
         answer.body
     );
+
     good.add_to(&mut expected);
     first_differences(
         ("the good part", &expected),
         ("held", &group.converged().await?),
     )?;
+
     group.stop().await
 }
 
@@ -271,6 +290,7 @@ async fn labels_in_any_order_are_one_series() -> anyhow::Result<()> {
     let now = now_ms();
     let sorted = Series::new("ordered", &[("a", "1"), ("b", "2")], &[(now, 1.0)]);
     let mut reversed = sorted.clone();
+
     reversed.labels.reverse();
     reversed.samples = vec![(now + 1, 2.0)];
     group
@@ -278,14 +298,17 @@ async fn labels_in_any_order_are_one_series() -> anyhow::Result<()> {
         .write(std::slice::from_ref(&sorted))
         .await?
         .success()?;
+
     group
         .client(1)
         .write(std::slice::from_ref(&reversed))
         .await?
         .success()?;
+
     let mut expected = SampleSet::default();
     sorted.add_to(&mut expected);
     reversed.add_to(&mut expected);
+
     ensure!(expected.series_count() == 1, "the test itself is wrong");
     first_differences(("sent", &expected), ("held", &group.converged().await?))?;
     group.stop().await
@@ -294,6 +317,7 @@ async fn labels_in_any_order_are_one_series() -> anyhow::Result<()> {
 #[tokio::test]
 async fn bad_queries_are_answered_in_prometheus_form() -> anyhow::Result<()> {
     let group = Group::of(1).start().await?;
+
     let client = group.client(0);
     for path in [
         "/api/v1/query?query=sum(",
@@ -313,6 +337,7 @@ async fn bad_queries_are_answered_in_prometheus_form() -> anyhow::Result<()> {
             answer.status,
             answer.body
         );
+
         let json: serde_json::Value =
             serde_json::from_str(&answer.body).with_context(|| answer.body.clone())?;
         ensure!(
@@ -324,5 +349,6 @@ async fn bad_queries_are_answered_in_prometheus_form() -> anyhow::Result<()> {
             "{path}: {json}"
         );
     }
+
     group.stop().await
 }

@@ -17,6 +17,7 @@ async fn write_blocks(group: &Group, more: usize, written: &mut SampleSet) -> an
     let dir = group.nodes()[2].data_dir().join("blocks").join(TENANT);
     let enough = blocks_in(&dir)?.len() + more;
     let mut turn = 0_usize;
+
     until_for("there are more blocks", BOUND, async || {
         let at = now_ms();
         let series: Vec<Series> = (0..40)
@@ -28,9 +29,11 @@ async fn write_blocks(group: &Group, more: usize, written: &mut SampleSet) -> an
                 )
             })
             .collect();
+
         turn += 1;
         group.client(turn % 3).write(&series).await?.success()?;
         series.iter().for_each(|series| series.add_to(written));
+
         let found = blocks_in(&dir)?.len();
         ensure!(found >= enough && turn > 6, "{found} of {enough}");
         Ok(())
@@ -41,6 +44,7 @@ async fn write_blocks(group: &Group, more: usize, written: &mut SampleSet) -> an
 /// Files below `dir` whose paths end so, the newest first.
 fn found(dir: &Path, ending: &str) -> Vec<PathBuf> {
     let mut found = Vec::new();
+
     let mut dirs = vec![dir.to_owned()];
     while let Some(dir) = dirs.pop() {
         for entry in std::fs::read_dir(dir).into_iter().flatten().flatten() {
@@ -56,6 +60,7 @@ fn found(dir: &Path, ending: &str) -> Vec<PathBuf> {
             }
         }
     }
+
     found.sort();
     found.into_iter().rev().map(|(_, path)| path).collect()
 }
@@ -82,13 +87,16 @@ async fn a_file_that_cannot_be_read_costs_nothing() -> anyhow::Result<()> {
         .set("storage.scrub_interval=2s")
         .set("checkpoint.interval=300ms")
         .prepare()?;
+
     let disk = group.node(2).make_faulty()?;
     for node in 0..3 {
         group.node(node).start()?;
     }
+
     for node in 0..3 {
         group.node(node).ready().await?;
     }
+
     let mut written = SampleSet::default();
     let dir = group.nodes()[2].data_dir().to_owned();
 
@@ -116,6 +124,7 @@ async fn a_file_that_cannot_be_read_costs_nothing() -> anyhow::Result<()> {
         // The node has a new identity after this one.
         (0, &[("head", "/cut", 0, 0, true)]),
     ];
+
     for (blocks, files) in rounds {
         write_blocks(&group, blocks, &mut written)
             .await
@@ -128,7 +137,9 @@ async fn a_file_that_cannot_be_read_costs_nothing() -> anyhow::Result<()> {
             Ok(())
         })
         .await?;
+
         group.node(2).kill()?;
+
         let mut told = Vec::new();
         for (folder, ending, nth, from, is_told) in files {
             let mut newest = found(&dir.join(folder), ending).into_iter();
@@ -136,6 +147,7 @@ async fn a_file_that_cannot_be_read_costs_nothing() -> anyhow::Result<()> {
             disk.spoil(&path, (*from).min(path.metadata()?.len() / 2)..u64::MAX)?;
             told.extend(is_told.then(|| name_of(&path)));
         }
+
         let before = group.nodes()[2].log().len();
         let hits = disk.hits();
         group.node(2).start()?;
@@ -144,6 +156,7 @@ async fn a_file_that_cannot_be_read_costs_nothing() -> anyhow::Result<()> {
             .ready()
             .await
             .with_context(|| format!("with bad {files:?}"))?;
+
         until_for("the damage is told", BOUND, async || {
             ensure!(disk.hits() > hits, "nothing bad was read");
             let log = group.nodes()[2].log();
@@ -158,6 +171,7 @@ async fn a_file_that_cannot_be_read_costs_nothing() -> anyhow::Result<()> {
             Ok(())
         })
         .await?;
+
         until_for("node 2 is whole again", BOUND, async || {
             first_differences(
                 ("written", &written),
@@ -166,8 +180,10 @@ async fn a_file_that_cannot_be_read_costs_nothing() -> anyhow::Result<()> {
         })
         .await
         .with_context(|| format!("after {files:?}"))?;
+
         disk.heal_reads();
     }
+
     first_differences(("written", &written), ("held", &group.converged().await?))?;
     group.stop().await
 }

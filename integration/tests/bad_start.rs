@@ -18,13 +18,16 @@ async fn refusal(node: &Node, more: &[&str]) -> anyhow::Result<String> {
         .stdout(Stdio::null())
         .stderr(Stdio::piped())
         .spawn()?;
+
     let ended = until_for("the process refuses to start", REFUSED_WITHIN, async || {
         process.try_wait()?.context("it still runs")
     })
     .await;
+
     if ended.is_err() {
         process.kill()?;
     }
+
     let output = process.wait_with_output()?;
     let text = String::from_utf8_lossy(&output.stderr).into_owned();
     let status = ended.with_context(|| text.clone())?;
@@ -32,6 +35,7 @@ async fn refusal(node: &Node, more: &[&str]) -> anyhow::Result<String> {
         status.code().is_some_and(|code| code != 0),
         "{more:?} ended with {status}:\n{text}"
     );
+
     ensure!(!text.contains("panic"), "{more:?} panicked:\n{text}");
     Ok(text)
 }
@@ -39,6 +43,7 @@ async fn refusal(node: &Node, more: &[&str]) -> anyhow::Result<String> {
 #[tokio::test]
 async fn bad_settings_are_all_reported_at_once_with_the_key_that_was_meant() -> anyhow::Result<()> {
     let group = Group::of(1).prepare()?;
+
     let node = &group.nodes()[0];
     for (settings, says) in [
         (
@@ -64,10 +69,12 @@ async fn bad_settings_are_all_reported_at_once_with_the_key_that_was_meant() -> 
             );
         }
     }
+
     ensure!(
         !node.data_dir().exists(),
         "a node with bad settings made a data directory"
     );
+
     group.stop().await
 }
 
@@ -82,15 +89,18 @@ async fn a_second_start_on_a_data_directory_in_use_is_refused() -> anyhow::Resul
     ];
     let text = refusal(group.node(0), &other_ports.each_ref().map(String::as_str)).await?;
     ensure!(text.contains("in use"), "{text}");
+
     ensure!(
         text.contains(&group.nodes()[0].data_dir().display().to_string()),
         "{text}"
     );
+
     group
         .client(0)
         .write(&[Series::new("unharmed", &[], &[(now_ms(), 1.0)])])
         .await?
         .success()?;
+
     group.stop().await
 }
 
@@ -101,6 +111,7 @@ async fn a_port_in_use_is_refused_with_its_address() -> anyhow::Result<()> {
     let address = taken.local_addr()?.to_string();
     let elsewhere = format!("node.data_dir={}", group.dir().join("elsewhere").display());
     let http = free_port()?;
+
     let cluster = free_port()?;
     for settings in [
         [
@@ -118,6 +129,7 @@ async fn a_port_in_use_is_refused_with_its_address() -> anyhow::Result<()> {
             "the message does not name {address}:\n{text}"
         );
     }
+
     group.stop().await
 }
 
@@ -141,10 +153,12 @@ async fn a_node_without_peers_names_a_damaged_checkpoint_and_leaves_it_alone() -
         .write(&[Series::new("kept", &[], &[(now_ms(), 1.0)])])
         .await?
         .success()?;
+
     group.node(0).stop().await?;
     let checkpoint = group.nodes()[0].data_dir().join("head/000/checkpoint");
     let good = std::fs::read(&checkpoint)?;
     let mut bad = good.clone();
+
     bad[good.len() / 2] ^= 0x10;
     std::fs::write(&checkpoint, &bad)?;
     let text = refusal(group.node(0), &[]).await?;
@@ -153,9 +167,11 @@ async fn a_node_without_peers_names_a_damaged_checkpoint_and_leaves_it_alone() -
         std::fs::read(&checkpoint)? == bad,
         "the checkpoint was touched"
     );
+
     std::fs::write(&checkpoint, &good)?;
     group.node(0).start()?;
     group.node(0).ready().await?;
+
     let kept = group.client(0).export().await?.sample_count();
     ensure!(kept == 1, "{kept} samples");
     group.stop().await
@@ -166,6 +182,7 @@ async fn a_data_directory_that_cannot_be_written_is_refused() -> anyhow::Result<
     let mut group = Group::of(1).prepare()?;
     let node = group.node(0);
     std::fs::create_dir_all(node.data_dir())?;
+
     // SAFETY: asks for a number.
     if unsafe { libc::geteuid() } == 0 {
         // Permissions do not bind root, a read-only mount does.
@@ -184,11 +201,13 @@ async fn a_data_directory_that_cannot_be_written_is_refused() -> anyhow::Result<
     } else {
         std::fs::set_permissions(node.data_dir(), PermissionsExt::from_mode(0o500))?;
     }
+
     let text = refusal(node, &[]).await?;
     ensure!(
         text.contains(&node.data_dir().display().to_string()),
         "{text}"
     );
+
     group.stop().await
 }
 

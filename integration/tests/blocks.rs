@@ -30,6 +30,7 @@ fn by_window(
         if start < written.start || end > written.end {
             continue;
         }
+
         let tenant = block
             .external_label("tenant_id")
             .context("block without a tenant label")?
@@ -40,6 +41,7 @@ fn by_window(
             "tenant {tenant} has two blocks of the window at {start}: {earlier:?}"
         );
     }
+
     Ok(found)
 }
 
@@ -77,6 +79,7 @@ fn blocks_of(objects: &BTreeMap<String, Vec<u8>>) -> anyhow::Result<Vec<BlockCop
             files,
         })
     };
+
     ulids.map(block).collect()
 }
 
@@ -116,16 +119,19 @@ async fn same_on_all_nodes(
             Ok(local)
         })
         .await?;
+
         ensure!(
             local.keys().eq(published.keys()),
             "n{node} has blocks {:?}",
             local.keys()
         );
+
         for (window, block) in published {
             ensure!(
                 local[window].ulid == block.ulid,
                 "n{node} names the block of {window:?} otherwise"
             );
+
             for (name, bytes) in &local[window].files {
                 ensure!(
                     block.files.get(name) == Some(bytes),
@@ -133,6 +139,7 @@ async fn same_on_all_nodes(
                     block.ulid
                 );
             }
+
             for name in ["index", "chunks/000001"] {
                 ensure!(
                     block.files.contains_key(name),
@@ -160,6 +167,7 @@ async fn one_block_per_window_and_tenant_equal_on_all_nodes_and_readable_by_prom
         },
     )
     .await?;
+
     same_on_all_nodes(&group, &written, &published).await?;
     if let Some([promtool, prometheus]) = installed(test, ["promtool", "prometheus"]) {
         for tenant in TENANTS {
@@ -173,11 +181,13 @@ async fn one_block_per_window_and_tenant_equal_on_all_nodes_and_readable_by_prom
                 &written,
             )?;
         }
+
         let copy = group.dir().join(format!("copy-of-{}", TENANTS[0]));
         let reader = Prometheus::in_dir(&prometheus, &group.dir().join("reader"))
             .data(&copy)
             .start()
             .await?;
+
         first_differences(
             (
                 "written",
@@ -191,13 +201,16 @@ async fn one_block_per_window_and_tenant_equal_on_all_nodes_and_readable_by_prom
                 &reader.stored(written.start, written.end).await?,
             ),
         )?;
+
         same_answers(group.client(1), reader.client(), &written).await?;
     }
+
     // Looked at again at the end: nothing was published twice in the meantime.
     covers(
         &by_window(&read_all(&group.bucket_dir())?, &written)?,
         &written,
     )?;
+
     group.stop().await
 }
 
@@ -208,6 +221,7 @@ fn copy_blocks(
 ) -> anyhow::Result<()> {
     // Old versions of promtool want to look into a write-ahead log, even an empty one.
     std::fs::create_dir_all(to.join("wal"))?;
+
     for block in blocks
         .iter()
         .filter(|((of, _), _)| of == tenant)
@@ -220,6 +234,7 @@ fn copy_blocks(
             std::fs::write(dir.join(name), bytes)?;
         }
     }
+
     Ok(())
 }
 
@@ -236,7 +251,9 @@ fn promtool_agrees(
         .filter(|((of, _), _)| of == tenant)
         .map(|(_, b)| b)
         .collect();
+
     ensure!(listed.len() == expected.len(), "promtool lists {listed:?}");
+
     for block in expected {
         let line = listed.iter().find(|line| line.starts_with(&block.ulid));
         let line =
@@ -246,6 +263,7 @@ fn promtool_agrees(
                 .any(|field| field == block.samples().to_string()),
             "{line}"
         );
+
         let analysis = promtool.analyze(copy, &block.ulid)?;
         let series = block.meta["stats"]["numSeries"].to_string();
         let counted = analysis
@@ -257,10 +275,12 @@ fn promtool_agrees(
             "promtool counts {counted} series, meta.json {series}"
         );
     }
+
     let samples = written
         .of(tenant)
         .between(written.start, written.end)
         .without_staleness();
+
     first_differences(
         ("written", &samples),
         ("promtool dump", &promtool.dump(copy)?),
@@ -272,6 +292,7 @@ async fn same_answers(ours: &Client, theirs: &Client, written: &Written) -> anyh
     // No range reaches back before the first block: only ours has samples there. Samples never lie on a tenth of a
     // second, so that open and closed ends of ranges make no difference.
     let start = (written.start + 6_000) / 1_000;
+
     let end = (written.end - 1_000) / 1_000;
     for query in [
         "sum(block_test)",
@@ -288,6 +309,7 @@ async fn same_answers(ours: &Client, theirs: &Client, written: &Written) -> anyh
             ("end", &end.to_string()),
             ("step", "1"),
         ];
+
         let mut request = ours.get("/api/v1/query_range").query(&range);
         request = request.header("THANOS-TENANT", TENANTS[0]);
         let answer: Json = serde_json::from_str(&ours.send(request).await?.success()?.body)?;
@@ -300,6 +322,7 @@ async fn same_answers(ours: &Client, theirs: &Client, written: &Written) -> anyh
             ours.keys(),
             theirs.keys()
         );
+
         for (at, ours) in &ours {
             let theirs = theirs[at];
             let close =
@@ -310,6 +333,7 @@ async fn same_answers(ours: &Client, theirs: &Client, written: &Written) -> anyh
             );
         }
     }
+
     Ok(())
 }
 
@@ -327,6 +351,7 @@ fn matrix(data: &Json) -> anyhow::Result<BTreeMap<(String, String), f64>> {
             found.insert((format!("{labels:?}"), value[0].to_string()), number);
         }
     }
+
     Ok(found)
 }
 
@@ -336,6 +361,7 @@ async fn blocks_reach_an_s3_server_once_and_are_answered_from_there() -> anyhow:
     else {
         return Ok(());
     };
+
     let dir = tempfile::tempdir()?;
     let mut s3 = Moto::start(&moto, dir.path(), "metrics").await?;
     let group = Group::of(3)
@@ -348,6 +374,7 @@ async fn blocks_reach_an_s3_server_once_and_are_answered_from_there() -> anyhow:
         .set("bucket.secret_key=test")
         .start()
         .await?;
+
     let written = write_through_windows(&group.clients(), WINDOW_SECONDS, WINDOWS).await?;
     let published = until(
         "the S3 bucket has one block per window and tenant",
@@ -358,6 +385,7 @@ async fn blocks_reach_an_s3_server_once_and_are_answered_from_there() -> anyhow:
         },
     )
     .await?;
+
     same_on_all_nodes(&group, &written, &published).await?;
     all_nodes_answer(&group, &written).await?;
     group.stop().await
@@ -386,6 +414,7 @@ async fn old_windows_are_answered_from_the_bucket_after_local_blocks_are_gone() 
         .set("storage.retention=5s")
         .start()
         .await?;
+
     let written = write_through_windows(&group.clients(), WINDOW_SECONDS, WINDOWS).await?;
     until(
         "local blocks are gone and the bucket has them",
@@ -402,10 +431,12 @@ async fn old_windows_are_answered_from_the_bucket_after_local_blocks_are_gone() 
         },
     )
     .await?;
+
     until("every node has seen the bucket", async || {
         all_nodes_answer(&group, &written).await
     })
     .await?;
+
     let bucket = group.bucket_dir();
     doors::answer_from_the_bucket_alone(&bucket, &written).await?;
     group.stop().await

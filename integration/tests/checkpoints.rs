@@ -45,6 +45,7 @@ fn checkpoints(data_dir: &Path, name: &str) -> anyhow::Result<Vec<std::path::Pat
             found.push(path);
         }
     }
+
     Ok(found)
 }
 
@@ -59,12 +60,14 @@ async fn a_write_of_metadata_alone_is_no_reason_not_to_start() -> anyhow::Result
                 .write_builder("/api/v1/write", metadata_only()?),
         )
         .await?;
+
     answer.success()?;
     for _ in 0..2 {
         group.node(0).stop().await?;
         group.node(0).start()?;
         group.node(0).ready().await?;
     }
+
     group.stop().await
 }
 
@@ -74,6 +77,7 @@ async fn series_that_were_collected_are_no_reason_not_to_start() -> anyhow::Resu
     let series: Vec<Series> = (0..20)
         .map(|i| Series::new("idle", &[("i", &i.to_string())], &[(now_ms(), 1.0)]))
         .collect();
+
     group.client(0).write(&series).await?.success()?;
     let client = group.client(0).clone();
     until("a checkpoint has them", async || {
@@ -82,6 +86,7 @@ async fn series_that_were_collected_are_no_reason_not_to_start() -> anyhow::Resu
         Ok(())
     })
     .await?;
+
     // One goes on, in one of the shards, so that windows are cut.
     until("the others are collected", async || {
         client
@@ -93,11 +98,13 @@ async fn series_that_were_collected_are_no_reason_not_to_start() -> anyhow::Resu
         Ok(())
     })
     .await?;
+
     for _ in 0..3 {
         group.node(0).stop().await?;
         group.node(0).start()?;
         group.node(0).ready().await?;
     }
+
     group.stop().await
 }
 
@@ -105,6 +112,7 @@ async fn series_that_were_collected_are_no_reason_not_to_start() -> anyhow::Resu
 async fn a_large_head_is_not_written_again_for_a_few_samples() -> anyhow::Result<()> {
     let group = frequent(Group::of(1)).start().await?;
     let client = group.client(0).clone();
+
     let filler = "of a label that makes the head large ".repeat(8);
     for n in 0..20 {
         client
@@ -122,6 +130,7 @@ async fn a_large_head_is_not_written_again_for_a_few_samples() -> anyhow::Result
             .await?
             .success()?;
     }
+
     let made = async || client.metric("trireme_head_checkpoint_seconds_count").await;
     until("a checkpoint has them", async || {
         let there = client.metric("trireme_head_series").await?;
@@ -129,7 +138,9 @@ async fn a_large_head_is_not_written_again_for_a_few_samples() -> anyhow::Result
         Ok(())
     })
     .await?;
+
     let before = made().await?;
+
     let end_ms = now_ms() + 4_000;
     while now_ms() < end_ms {
         client
@@ -137,11 +148,13 @@ async fn a_large_head_is_not_written_again_for_a_few_samples() -> anyhow::Result
             .await?
             .success()?;
     }
+
     let more = made().await? - before;
     ensure!(
         more <= 1.0,
         "{more} checkpoints of 20,000 series for one that goes on"
     );
+
     group.stop().await
 }
 
@@ -149,6 +162,7 @@ async fn a_large_head_is_not_written_again_for_a_few_samples() -> anyhow::Result
 async fn a_group_all_of_whose_newest_checkpoints_are_damaged_loses_nothing() -> anyhow::Result<()> {
     let mut group = frequent(Group::of(3)).start().await?;
     let sent = with_two_checkpoints(&mut group, 3).await?;
+
     for i in 0..3 {
         for path in checkpoints(group.node(i).data_dir(), "checkpoint")? {
             let mut bytes = std::fs::read(&path)?;
@@ -158,9 +172,11 @@ async fn a_group_all_of_whose_newest_checkpoints_are_damaged_loses_nothing() -> 
         }
         group.node(i).start()?;
     }
+
     for i in 0..3 {
         group.node(i).ready().await?;
     }
+
     first_differences(("sent", &sent), ("held", &group.converged().await?))?;
     group.stop().await
 }
@@ -174,6 +190,7 @@ fn salvage(node: &Node) -> anyhow::Result<String> {
         "{said}{}",
         String::from_utf8_lossy(&output.stderr)
     );
+
     Ok(said)
 }
 
@@ -192,6 +209,7 @@ fn damage(data_dir: &Path, shard: u16, place: impl Fn(usize) -> usize) -> anyhow
 /// Writes 50 times, until each shard of each node has two checkpoints with it, and stops all nodes.
 async fn with_two_checkpoints(group: &mut Group, nodes: usize) -> anyhow::Result<SampleSet> {
     let mut sent = SampleSet::default();
+
     let start = now_ms() - 1_000;
     for n in 0..50 {
         let series: Vec<Series> = (0..40)
@@ -203,13 +221,16 @@ async fn with_two_checkpoints(group: &mut Group, nodes: usize) -> anyhow::Result
                 )
             })
             .collect();
+
         group
             .client(n as usize % nodes)
             .write(&series)
             .await?
             .success()?;
+
         series.iter().for_each(|series| series.add_to(&mut sent));
     }
+
     group.converged().await?;
     for i in 0..nodes {
         let data_dir = group.node(i).data_dir().to_owned();
@@ -221,6 +242,7 @@ async fn with_two_checkpoints(group: &mut Group, nodes: usize) -> anyhow::Result
         .await?;
         group.node(i).stop().await?;
     }
+
     Ok(sent)
 }
 
@@ -228,11 +250,13 @@ async fn with_two_checkpoints(group: &mut Group, nodes: usize) -> anyhow::Result
 async fn a_group_none_of_whose_heads_can_be_loaded_is_salvaged() -> anyhow::Result<()> {
     let mut group = frequent(Group::of(3)).start().await?;
     let mut sent = with_two_checkpoints(&mut group, 3).await?;
+
     for i in 0..3 {
         // Every member has lost another part.
         damage(group.node(i).data_dir(), i as u16, |bytes| bytes / 2)?;
         group.node(i).start()?;
     }
+
     let late = [Series::new("late", &[], &[(now_ms(), 7.0)])];
     for i in 0..3 {
         group.node(i).ready().await?;
@@ -249,20 +273,25 @@ async fn a_group_none_of_whose_heads_can_be_loaded_is_salvaged() -> anyhow::Resu
         })
         .await?;
     }
+
     group.client(0).write(&late).await?.success()?;
     late[0].add_to(&mut sent);
+
     for i in 0..3 {
         group.node(i).stop().await?;
     }
+
     for i in 0..3 {
         let said = salvage(group.node(i))?;
         ensure!(said.contains("block ") && said.contains("lost: "), "{said}");
         let again = salvage(group.node(i))?;
         ensure!(again.contains("block "), "{again}");
     }
+
     for i in 0..3 {
         group.node(i).start()?;
     }
+
     for i in 0..3 {
         group.node(i).ready().await?;
         let client = group.client(i).clone();
@@ -277,6 +306,7 @@ async fn a_group_none_of_whose_heads_can_be_loaded_is_salvaged() -> anyhow::Resu
         )
         .await?;
     }
+
     group.stop().await
 }
 
@@ -292,17 +322,21 @@ async fn a_node_without_peers_is_salvaged() -> anyhow::Result<()> {
         !nothing.status.success()
             && String::from_utf8_lossy(&nothing.stderr).contains("nothing to salvage")
     );
+
     damage(group.node(0).data_dir(), 2, |bytes| bytes - 1)?;
     let said = salvage(group.node(0))?;
     ensure!(said.contains("lost: "), "{said}");
+
     group.node(0).start()?;
     group.node(0).ready().await?;
     let client = group.client(0).clone();
+
     until("everything is there", async || {
         let missing = sent.first_missing_in(&client.export().await?);
         ensure!(missing.is_none(), "{missing:?}");
         Ok(())
     })
     .await?;
+
     group.stop().await
 }

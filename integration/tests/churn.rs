@@ -33,6 +33,7 @@ async fn write_generation(client: &Client, generation: usize) -> anyhow::Result<
                 )
             })
             .collect();
+
         client.write(&series).await?.success()?;
     }
     Ok(())
@@ -44,6 +45,7 @@ async fn wave(client: &Client, number: usize) -> anyhow::Result<f64> {
     for generation in 0..GENERATIONS {
         write_generation(client, number * GENERATIONS + generation).await?;
     }
+
     let resident = client.metric("process_resident_memory_bytes").await?;
     until_for("the head holds the steady series only", BOUND, async || {
         let series = client.metric("trireme_head_series").await?;
@@ -51,6 +53,7 @@ async fn wave(client: &Client, number: usize) -> anyhow::Result<f64> {
         Ok(())
     })
     .await?;
+
     Ok(resident)
 }
 
@@ -61,6 +64,7 @@ async fn series_that_ended_leave_the_head_with_their_windows() -> anyhow::Result
         .set("checkpoint.interval=1s")
         .start()
         .await?;
+
     let client = group.client(0).clone();
     let plan = Plan {
         senders: 2,
@@ -69,6 +73,7 @@ async fn series_that_ended_leave_the_head_with_their_windows() -> anyhow::Result
         route: Route::Home,
         ..Plan::default()
     };
+
     let senders = Senders::start(&group.clients(), &plan);
     until_for("the steady series are known", BOUND, async || {
         ensure!(
@@ -78,25 +83,30 @@ async fn series_that_ended_leave_the_head_with_their_windows() -> anyhow::Result
         Ok(())
     })
     .await?;
+
     let first = wave(&client, 0).await?;
     let second = wave(&client, 1).await?;
     let mebibytes = |bytes: f64| bytes / f64::from(1 << 20);
+
     println!(
         "{} series came and went twice; resident at the peaks {:.0} and {:.0} MiB",
         GENERATION * GENERATIONS,
         mebibytes(first),
         mebibytes(second)
     );
+
     // What the first ones took is there for the second ones.
     ensure!(
         second <= first * 1.15 + f64::from(32 << 20),
         "memory of series that ended is not used again"
     );
+
     let (_, totals) = senders.stop().await?;
     ensure!(
         totals.rejected == 0 && totals.refused_attempts == 0,
         "{totals:?}"
     );
+
     group.stop().await
 }
 
@@ -127,9 +137,11 @@ async fn bursts_give_their_memory_back_and_leave_no_more_than_one() -> anyhow::R
         .set("checkpoint.interval=1s")
         .start()
         .await?;
+
     let client = group.client(0).clone();
     let (series, count) = bursts();
     let (before, held_before) = memory(&client).await?;
+
     let mut left = Vec::new();
     for burst in 0..count {
         for chunk in 0..series / 1_000 {
@@ -151,6 +163,7 @@ async fn bursts_give_their_memory_back_and_leave_no_more_than_one() -> anyhow::R
                 .await?
                 .success()?;
         }
+
         let mut peak = 0.0_f64;
         until("they are known", async || {
             ensure!(
@@ -160,6 +173,7 @@ async fn bursts_give_their_memory_back_and_leave_no_more_than_one() -> anyhow::R
             Ok(())
         })
         .await?;
+
         until_for("the series of the burst are collected", BOUND, async || {
             peak = peak.max(memory(&client).await?.0);
             let held = client.metric("trireme_head_series").await?;
@@ -167,6 +181,7 @@ async fn bursts_give_their_memory_back_and_leave_no_more_than_one() -> anyhow::R
             Ok(())
         })
         .await?;
+
         let bound = left.first().map_or(f64::MAX, |first| first * 1.15 + 2.0);
         until_for(
             "their memory is given back",
@@ -182,12 +197,14 @@ async fn bursts_give_their_memory_back_and_leave_no_more_than_one() -> anyhow::R
                     "{all}, and after the first burst {:.1}",
                     left[0]
                 );
+
                 // What the allocator may keep for later, over the stacks and tables a process begins with.
                 ensure!(held <= held_before + used * 1.25 + 16.0, "{all}");
                 Ok(())
             },
         )
         .await?;
+
         let (used, held) = memory(&client).await?;
         println!(
             "burst {burst} of {series} series: {before:.1} MiB before all, {peak:.1} at the peak, {used:.1} left, \
@@ -195,5 +212,6 @@ async fn bursts_give_their_memory_back_and_leave_no_more_than_one() -> anyhow::R
         );
         left.push(used);
     }
+
     group.stop().await
 }

@@ -20,12 +20,14 @@ struct Span {
 /// Writes the same half hour, ending now, to all.
 async fn write_to(clients: &[&Client]) -> anyhow::Result<Span> {
     let last = (now_ms() - SCRAPE_INTERVAL_MS) / SCRAPE_INTERVAL_MS * SCRAPE_INTERVAL_MS;
+
     let first = last - (SCRAPES - 1) * SCRAPE_INTERVAL_MS;
     for request in requests_of(&demo_series(first + 7, SCRAPES as usize), 40) {
         for client in clients {
             client.write(&request).await?.success()?;
         }
     }
+
     Ok(Span {
         start: first / 1_000,
         end: last / 1_000 + 1,
@@ -38,6 +40,7 @@ async fn promtool_prints_for_a_node_what_it_prints_for_prometheus() -> anyhow::R
     let Some([prometheus, promtool]) = installed(test, ["prometheus", "promtool"]) else {
         return Ok(());
     };
+
     let group = Group::of(1).start().await?;
     let twin = Prometheus::in_dir(&prometheus, &group.dir().join("twin"))
         .out_of_order("1h")
@@ -47,6 +50,7 @@ async fn promtool_prints_for_a_node_what_it_prints_for_prometheus() -> anyhow::R
     let start = format!("--start={}", span.start);
     let end = format!("--end={}", span.end);
     let time = format!("--time={}", span.end);
+
     // "URL" stands for the server's address. All numbers are whole, so that the order of a sum changes no digit.
     let printed: &[&[&str]] = &[
         &[
@@ -111,6 +115,7 @@ async fn promtool_prints_for_a_node_what_it_prints_for_prometheus() -> anyhow::R
         ],
         &["labels", "URL", "nothing_of_that_name"],
     ];
+
     let tool = Promtool::at(&promtool);
     let run = |client: &Client, arguments: &[&str]| {
         let arguments: Vec<&str> = arguments
@@ -119,6 +124,7 @@ async fn promtool_prints_for_a_node_what_it_prints_for_prometheus() -> anyhow::R
             .collect();
         tool.query(&arguments)
     };
+
     for arguments in printed {
         let context = || format!("promtool query {arguments:?}");
         let theirs = run(twin.client(), arguments).with_context(context)?;
@@ -128,6 +134,7 @@ async fn promtool_prints_for_a_node_what_it_prints_for_prometheus() -> anyhow::R
             "{}:\n{ours}\nagainst Prometheus:\n{theirs}",
             context()
         );
+
         let is_empty = theirs.trim().is_empty();
         ensure!(
             is_empty == arguments.iter().any(|a| a.contains("nothing_of_that_name")),
@@ -135,6 +142,7 @@ async fn promtool_prints_for_a_node_what_it_prints_for_prometheus() -> anyhow::R
             context()
         );
     }
+
     for refused in [
         &["instant", "URL", "sum("][..],
         &["series", "--match={}", "URL"],
@@ -150,6 +158,7 @@ async fn promtool_prints_for_a_node_what_it_prints_for_prometheus() -> anyhow::R
             );
         }
     }
+
     drop(twin);
     group.stop().await
 }
@@ -160,6 +169,7 @@ async fn prometheus_that_reads_remotely_answers_as_the_node_does() -> anyhow::Re
     let Some([prometheus]) = installed(test, ["prometheus"]) else {
         return Ok(());
     };
+
     let group = Group::of(1).start().await?;
     let url = format!("{}/api/v1/read", group.client(0).url());
     let reader = Prometheus::in_dir(&prometheus, &group.dir().join("reader"))
@@ -167,8 +177,10 @@ async fn prometheus_that_reads_remotely_answers_as_the_node_does() -> anyhow::Re
         .start()
         .await?;
     let span = write_to(&[group.client(0)]).await?;
+
     // Half of it, so that ranges and offsets reach back into data.
     let start = ((span.start + span.end) / 2).to_string();
+
     let end = span.end.to_string();
     for query in [
         "demo_memory_usage_bytes",
@@ -187,9 +199,11 @@ async fn prometheus_that_reads_remotely_answers_as_the_node_does() -> anyhow::Re
             ("end", &*end),
             ("step", "15"),
         ];
+
         let ours = Matrix::of(&group.client(0).api("/api/v1/query_range", &range).await?)?;
         let theirs = Matrix::of(&reader.client().api("/api/v1/query_range", &range).await?)?;
         ensure!(!ours.is_empty(), "{query} has no result");
+
         // Only the order of sums may differ.
         let difference = ours.first_difference(&theirs, 1e-12);
         ensure!(
@@ -198,6 +212,7 @@ async fn prometheus_that_reads_remotely_answers_as_the_node_does() -> anyhow::Re
             difference.unwrap_or_default()
         );
     }
+
     // Sample by sample, stale markers included: Prometheus hands on what it has read.
     let start = span.start * 1_000;
     let end = span.end * 1_000;
@@ -207,11 +222,13 @@ async fn prometheus_that_reads_remotely_answers_as_the_node_does() -> anyhow::Re
         "{} samples",
         held.sample_count()
     );
+
     first_differences(
         ("the node", &held),
         ("the reader", &reader.stored(start, end).await?),
     )?;
     drop(reader);
+
     group.stop().await
 }
 
@@ -221,6 +238,7 @@ async fn prometheus_that_federates_stores_the_newest_samples() -> anyhow::Result
     let Some([prometheus]) = installed(test, ["prometheus"]) else {
         return Ok(());
     };
+
     let group = Group::of(1).start().await?;
     let at = now_ms() - 2_000;
     let series = |name: &str, labels: &[(&str, &str)], value: f64| {
@@ -228,6 +246,7 @@ async fn prometheus_that_federates_stores_the_newest_samples() -> anyhow::Result
         all.extend(labels);
         Series::new(name, &all, &[(at - 20_000, 5.0), (at, value)])
     };
+
     let newest = [
         series("fed_total", &[("instance", "a")], 1_234_567.0),
         // Without an instance, the scraper must not put its own there.
@@ -244,16 +263,19 @@ async fn prometheus_that_federates_stores_the_newest_samples() -> anyhow::Result
         series("fed_nan", &[("instance", "d")], f64::NAN),
         series("fed:colons", &[("instance", "e")], 1e300),
     ];
+
     let stale = f64::from_bits(0x7ff0_0000_0000_0002);
     let hidden = [
         series("fed_stale", &[("instance", "a")], stale),
         Series::new("fed_other_job", &[("job", "other")], &[(at, 1.0)]),
     ];
+
     group
         .client(0)
         .write(&[&newest[..], &hidden[..]].concat())
         .await?
         .success()?;
+
     let port = group
         .client(0)
         .url()
@@ -261,20 +283,24 @@ async fn prometheus_that_federates_stores_the_newest_samples() -> anyhow::Result
         .next()
         .context("no port")?
         .parse()?;
+
     let scraper = Prometheus::in_dir(&prometheus, &group.dir().join("scraper"))
         .federate(port, r#"{job="federated"}"#)
         .start()
         .await?;
     let mut expected = SampleSet::default();
+
     newest
         .iter()
         .for_each(|series| series.add_to(&mut expected));
+
     let expected = expected.between(at, at + 1);
     until("Prometheus holds what the node has newest", async || {
         let scraped = scraper.stored(at - 60_000, at + 1).await?;
         first_differences(("written", &expected), ("federated", &scraped))
     })
     .await?;
+
     // A selector that may match everything is welcome here.
     let all = group.client(0).get("/federate").query(&[("match[]", "{}")]);
     let all = group.client(0).send(all).await?.success()?.body;
@@ -282,10 +308,12 @@ async fn prometheus_that_federates_stores_the_newest_samples() -> anyhow::Result
         all.contains("fed_other_job{") && !all.contains("fed_stale{"),
         "{all}"
     );
+
     ensure!(
         scraper.client().instant("up{job=\"federation\"}").await? == Some(1.0),
         "the scrape failed"
     );
+
     drop(scraper);
     group.stop().await
 }
@@ -299,6 +327,7 @@ async fn a_python_client_gets_the_same_from_a_node_as_from_prometheus() -> anyho
     let Some(python) = Python::with(API_CLIENT, test) else {
         return Ok(());
     };
+
     let group = Group::of(1).start().await?;
     let twin = Prometheus::in_dir(&prometheus, &group.dir().join("twin"))
         .out_of_order("1h")
@@ -313,7 +342,9 @@ async fn a_python_client_gets_the_same_from_a_node_as_from_prometheus() -> anyho
             &[client.url(), &start, &end],
         )
     };
+
     let ours = ask(group.client(0))?;
+
     let theirs = ask(twin.client())?;
     for (question, theirs) in theirs.as_object().context("no object")? {
         ensure!(
@@ -322,6 +353,7 @@ async fn a_python_client_gets_the_same_from_a_node_as_from_prometheus() -> anyho
             ours[question]
         );
     }
+
     ensure!(
         ours["connected"] == true && ours["refused"] == "400",
         "{ours}"
@@ -330,6 +362,7 @@ async fn a_python_client_gets_the_same_from_a_node_as_from_prometheus() -> anyho
         ours["samples"][0]["values"].as_array().map(Vec::len) == Some(SCRAPES as usize),
         "{ours}"
     );
+
     drop(twin);
     group.stop().await
 }
@@ -340,9 +373,11 @@ async fn rules_of_vmalert_read_from_a_node_and_write_to_it() -> anyhow::Result<(
     let Some([vmalert]) = installed(test, ["vmalert"]) else {
         return Ok(());
     };
+
     let group = Group::of(1).start().await?;
     let client = group.client(0);
     write_to(&[client]).await?;
+
     let rules = group.dir().join("rules.yml");
     std::fs::write(
         &rules,
@@ -350,6 +385,7 @@ async fn rules_of_vmalert_read_from_a_node_and_write_to_it() -> anyhow::Result<(
          - record: job:demo_num_cpus:sum\n    expr: sum by (job) (demo_num_cpus)\n  \
          - alert: ManyCpus\n    expr: job:demo_num_cpus:sum > 10\n",
     )?;
+
     let mut alerts =
         VmAlert::start(&vmalert, &group.dir().join("vmalert"), &rules, client.url()).await?;
     until("the rules have their series", async || {
@@ -366,6 +402,7 @@ async fn rules_of_vmalert_read_from_a_node_and_write_to_it() -> anyhow::Result<(
         Ok(())
     })
     .await?;
+
     drop(alerts);
     group.stop().await
 }

@@ -22,10 +22,12 @@ async fn write(
         &[("through", &node.to_string())],
         &[(now_ms(), 1.0)],
     )];
+
     let answer = client.write(&series).await?;
     if answer.is_success() {
         series.iter().for_each(|series| series.add_to(acknowledged));
     }
+
     Ok(answer)
 }
 
@@ -38,6 +40,7 @@ async fn waiting(client: &Client) -> anyhow::Result<BTreeMap<i64, String>> {
     let windows: serde_json::Value = serde_json::from_str(&answer.body)?;
     let rows = windows["windows"].as_array().context("no windows")?;
     let in_head = rows.iter().filter(|row| row["ulid"].is_null());
+
     in_head
         .map(|row| {
             Ok((
@@ -85,12 +88,15 @@ async fn a_clock_that_is_wrong_for_seconds_costs_nothing() -> anyhow::Result<()>
         .set("bucket.type=none")
         .prepare()?;
     let clock = group.node(0).make_faulty()?;
+
     for node in 0..3 {
         group.node(node).start()?;
     }
+
     for node in 0..3 {
         group.node(node).ready().await?;
     }
+
     let mut acknowledged = SampleSet::default();
     cut_in_time(&group, &mut acknowledged).await?;
 
@@ -105,6 +111,7 @@ async fn a_clock_that_is_wrong_for_seconds_costs_nothing() -> anyhow::Result<()>
                 write(group.client(1), 1, &mut acknowledged)
                     .await?
                     .success()?;
+
                 let ready = group
                     .client(0)
                     .send(group.client(0).get("/-/ready"))
@@ -113,12 +120,15 @@ async fn a_clock_that_is_wrong_for_seconds_costs_nothing() -> anyhow::Result<()>
                     ready.status == 503 && ready.body.contains("clock"),
                     "{ready:?}"
                 );
+
                 ensure!(
                     group.client(0).metric("trireme_clock_wrong").await? == 1.0,
                     "not in the metrics"
                 );
+
                 let warnings = group.client(1).ring().await?["warnings"].to_string();
                 ensure!(warnings.contains("the clock of n0"), "{warnings}");
+
                 // Some ticks of the block writer.
                 ensure!(now_ms() - wrong_since_ms > 3_000, "not for long enough");
                 Ok(())
@@ -136,6 +146,7 @@ async fn a_clock_that_is_wrong_for_seconds_costs_nothing() -> anyhow::Result<()>
         group.node(node).start()?;
         group.node(node).ready().await?;
     }
+
     cut_in_time(&group, &mut acknowledged).await?;
     let held = group.converged().await?;
     let missing = acknowledged.first_missing_in(&held);
@@ -143,5 +154,6 @@ async fn a_clock_that_is_wrong_for_seconds_costs_nothing() -> anyhow::Result<()>
         missing.is_none(),
         "an acknowledged sample is missing: {missing:?}"
     );
+
     group.stop().await
 }

@@ -36,6 +36,7 @@ fn blocks_of(dir: &Path, tenant: &str, written: &Written) -> anyhow::Result<Vec<
             && start < written.end
             && end > written.start
     });
+
     Ok(blocks)
 }
 
@@ -49,6 +50,7 @@ fn whole_range(written: &Written) -> (i64, i64) {
 /// The blocks of the whole range are one for each tenant, and what they were made of is gone.
 fn merged(bucket: &Path, written: &Written) -> anyhow::Result<BTreeMap<String, BlockCopy>> {
     let (start, end) = whole_range(written);
+
     let mut found = BTreeMap::new();
     for tenant in TENANTS {
         let inside: Vec<BlockCopy> = blocks_of(bucket, tenant, written)?
@@ -64,6 +66,7 @@ fn merged(bucket: &Path, written: &Written) -> anyhow::Result<BTreeMap<String, B
         ensure!(sources >= 4, "{} is of {sources} blocks", block.ulid);
         found.insert(tenant.to_owned(), block.clone());
     }
+
     Ok(found)
 }
 
@@ -85,6 +88,7 @@ async fn all_nodes_answer(group: &Group, written: &Written) -> anyhow::Result<()
 async fn answers(client: &Client, written: &Written) -> anyhow::Result<Vec<Json>> {
     let start = (written.start / 1_000 + 6).to_string();
     let end = (written.end / 1_000 - 1).to_string();
+
     let mut answers = Vec::new();
     for query in [
         "sum(block_test)",
@@ -98,6 +102,7 @@ async fn answers(client: &Client, written: &Written) -> anyhow::Result<Vec<Json>
             ("end", &end),
             ("step", "1"),
         ];
+
         let request = client
             .get("/api/v1/query_range")
             .query(&range)
@@ -108,12 +113,15 @@ async fn answers(client: &Client, written: &Written) -> anyhow::Result<Vec<Json>
             "{query}: {}",
             answer["warnings"]
         );
+
         ensure!(
             answer["data"]["result"][0].is_object(),
             "{query} has no result"
         );
+
         answers.push(answer["data"].clone());
     }
+
     Ok(answers)
 }
 
@@ -138,6 +146,7 @@ async fn blocks_of_a_bucket_are_merged_and_every_answer_stays() -> anyhow::Resul
         async || merged(&bucket, &written),
     )
     .await?;
+
     let (start, end) = whole_range(&written);
     for (tenant, block) in &blocks {
         let sent = written.of(tenant).between(start, end).sample_count() as u64;
@@ -149,10 +158,12 @@ async fn blocks_of_a_bucket_are_merged_and_every_answer_stays() -> anyhow::Resul
             block.samples()
         );
     }
+
     until("every node answers from the merged blocks", async || {
         all_nodes_answer(&group, &written).await
     })
     .await?;
+
     if let Some([promtool]) = installed(test, ["promtool"]) {
         let promtool = Promtool::at(&promtool);
         for (tenant, block) in &blocks {
@@ -161,9 +172,11 @@ async fn blocks_of_a_bucket_are_merged_and_every_answer_stays() -> anyhow::Resul
             std::fs::create_dir_all(copy.join("wal"))?;
             std::fs::create_dir_all(dir.join("chunks"))?;
             std::fs::write(dir.join("meta.json"), serde_json::to_vec(&block.meta)?)?;
+
             for (name, bytes) in &block.files {
                 std::fs::write(dir.join(name), bytes)?;
             }
+
             ensure!(
                 promtool
                     .list(&copy)?
@@ -171,6 +184,7 @@ async fn blocks_of_a_bucket_are_merged_and_every_answer_stays() -> anyhow::Resul
                     .any(|line| line.starts_with(&block.ulid)),
                 "not listed"
             );
+
             let (from, to) = block.range();
             let sent = written.of(tenant).between(from, to).without_staleness();
             first_differences(
@@ -179,6 +193,7 @@ async fn blocks_of_a_bucket_are_merged_and_every_answer_stays() -> anyhow::Resul
             )?;
         }
     }
+
     group.stop().await
 }
 
@@ -187,12 +202,14 @@ async fn a_bucket_is_merged_by_hand_and_every_answer_stays() -> anyhow::Result<(
     let group = builder().start().await?;
     let written = write_through_windows(&group.clients(), WINDOW_SECONDS, WINDOWS).await?;
     let bucket = group.bucket_dir();
+
     until(
         "the bucket has all windows and the nodes have none",
         async || {
             for tenant in TENANTS {
                 let blocks = blocks_of(&bucket, tenant, &written)?.len();
                 ensure!(blocks as i64 >= WINDOWS, "{tenant} has {blocks} blocks");
+
                 for node in group.nodes() {
                     let local = blocks_of(
                         &node.data_dir().join("blocks").join(tenant),
@@ -211,6 +228,7 @@ async fn a_bucket_is_merged_by_hand_and_every_answer_stays() -> anyhow::Result<(
         },
     )
     .await?;
+
     let before = answers(group.client(1), &written).await?;
 
     let compact = |more: &[&str]| -> anyhow::Result<Json> {
@@ -218,7 +236,9 @@ async fn a_bucket_is_merged_by_hand_and_every_answer_stays() -> anyhow::Result<(
         command
             .args(["bucket", "compact", "--output", "json"])
             .args(more);
+
         let window = format!("storage.window={WINDOW_SECONDS}s");
+
         let path = format!("bucket.path={}", bucket.display());
         for set in [
             &window,
@@ -228,20 +248,24 @@ async fn a_bucket_is_merged_by_hand_and_every_answer_stays() -> anyhow::Result<(
         ] {
             command.args(["--set", set]);
         }
+
         let output = command.output()?;
         ensure!(
             output.status.success(),
             "{}",
             String::from_utf8_lossy(&output.stderr)
         );
+
         serde_json::from_slice(&output.stdout).context("no JSON")
     };
+
     let names = || -> anyhow::Result<BTreeSet<String>> {
         Ok(read_all(&bucket)?
             .into_iter()
             .map(|block| block.ulid)
             .collect())
     };
+
     let there = names()?;
     let planned = compact(&["--dry-run"])?;
     ensure!(
@@ -250,6 +274,7 @@ async fn a_bucket_is_merged_by_hand_and_every_answer_stays() -> anyhow::Result<(
             .is_some_and(|jobs| jobs.len() >= TENANTS.len()),
         "{planned}"
     );
+
     ensure!(names()?.is_superset(&there), "a dry run takes nothing away");
 
     let done = compact(&[])?;
@@ -259,6 +284,7 @@ async fn a_bucket_is_merged_by_hand_and_every_answer_stays() -> anyhow::Result<(
             .is_some_and(|jobs| jobs.len() >= TENANTS.len()),
         "{done}"
     );
+
     until("the nodes read the merged blocks", async || {
         let metrics = group.client(1).get("/metrics");
         let metrics = group.client(1).send(metrics).await?.success()?.body;
@@ -272,6 +298,7 @@ async fn a_bucket_is_merged_by_hand_and_every_answer_stays() -> anyhow::Result<(
         Ok(())
     })
     .await?;
+
     ensure!(
         answers(group.client(1), &written).await? == before,
         "with sources and results side by side"
@@ -285,14 +312,17 @@ async fn a_bucket_is_merged_by_hand_and_every_answer_stays() -> anyhow::Result<(
             .is_some_and(|blocks| blocks.len() >= 8),
         "{after}"
     );
+
     merged(&bucket, &written)?;
     until("every node has the list without the sources", async || {
         all_nodes_answer(&group, &written).await
     })
     .await?;
+
     ensure!(
         answers(group.client(1), &written).await? == before,
         "with results alone"
     );
+
     group.stop().await
 }

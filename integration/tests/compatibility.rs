@@ -45,6 +45,7 @@ fn form(client: &Client, path: &str, query: &str) -> RequestBuilder {
         other => format!("%{other:02X}"),
     };
     let body = format!("query={}", query.bytes().map(escaped).collect::<String>());
+
     client
         .post(path)
         .header("Content-Type", "application/x-www-form-urlencoded")
@@ -60,6 +61,7 @@ async fn expect(request: RequestBuilder, status: u16, what: &str) -> anyhow::Res
         got == status,
         "{what}: answered {got} and not {status}: {text:.1000}"
     );
+
     Ok(text)
 }
 
@@ -77,6 +79,7 @@ async fn clients_of_others_are_understood() -> anyhow::Result<()> {
             )
         })
         .collect();
+
     client.write(&many).await?.success()?;
 
     wrong_bodies_and_units(client).await?;
@@ -88,6 +91,7 @@ async fn clients_of_others_are_understood() -> anyhow::Result<()> {
     histograms_of_otlp(client).await?;
     small_print(client).await?;
     reports_of_strangers(client).await?;
+
     group.stop().await
 }
 
@@ -98,11 +102,13 @@ async fn wrong_bodies_and_units(client: &Client) -> anyhow::Result<()> {
         value: 1.0,
         timestamp: now_ms(),
     }];
+
     request.timeseries = vec![Series2 {
         labels,
         samples,
         ..Series2::default()
     }];
+
     let as_version_1 = client.write_builder("/api/v1/write", body(&request));
     let said = expect(as_version_1, 400, "a 2.0 body under the type of 1.0").await?;
     ensure!(said.contains("io.prometheus.write.v2.Request"), "{said}");
@@ -114,6 +120,7 @@ async fn wrong_bodies_and_units(client: &Client) -> anyhow::Result<()> {
         (10_000_000_000, "seconds"),
         (now * 1_000, "microseconds"),
     ];
+
     for (i, (timestamp, unit)) in units.into_iter().enumerate() {
         let answer = client
             .write_as(
@@ -121,6 +128,7 @@ async fn wrong_bodies_and_units(client: &Client) -> anyhow::Result<()> {
                 &[Series::new("m", &[], &[(timestamp, 1.0)])],
             )
             .await?;
+
         ensure!(answer.status == 400, "{timestamp}: {}", answer.status);
         let expected = "expected milliseconds since 1970, this looks like";
         ensure!(
@@ -129,6 +137,7 @@ async fn wrong_bodies_and_units(client: &Client) -> anyhow::Result<()> {
             answer.body
         );
     }
+
     Ok(())
 }
 
@@ -139,6 +148,7 @@ async fn one_age_for_all_series(client: &Client) -> anyhow::Result<()> {
         .write_as("young", &[Series::new("first", &[], &[(now, 1.0)])])
         .await?
         .success()?;
+
     for (age, status) in [(25 * HOUR_MS, 400), (23 * HOUR_MS, 204)] {
         for i in 0..40 {
             let series = Series::new("m", &[("i", &i.to_string())], &[(now - age, 1.0)]);
@@ -151,6 +161,7 @@ async fn one_age_for_all_series(client: &Client) -> anyhow::Result<()> {
             );
         }
     }
+
     Ok(())
 }
 
@@ -179,6 +190,7 @@ async fn long_chains(client: &Client) -> anyhow::Result<()> {
                 got.parse() == Ok(value),
                 "{terms} terms of {query:.20}: {got}"
             );
+
             let asked = form(client, "/api/v1/format_query", &query);
             expect(
                 asked,
@@ -186,10 +198,12 @@ async fn long_chains(client: &Client) -> anyhow::Result<()> {
                 "a chain in format_query",
             )
             .await?;
+
             let asked = form(client, "/api/v1/parse_query", &query);
             expect(asked, 200, "a chain in parse_query").await?;
         }
     }
+
     let too_long = chain("1", "+", 10_000);
     let said = expect(
         form(client, "/api/v1/query", &too_long),
@@ -197,9 +211,11 @@ async fn long_chains(client: &Client) -> anyhow::Result<()> {
         "a chain too long",
     )
     .await?;
+
     ensure!(said.contains("2000 operators"), "{said}");
     let replaced = r#"label_replace(vector(1), "dst", "$1x-${1x}", "", "(?P<1x>)")"#;
     ensure!(client.instant(replaced).await? == Some(1.0));
+
     Ok(())
 }
 
@@ -208,6 +224,7 @@ async fn paths_and_forms(client: &Client) -> anyhow::Result<()> {
         let answer = expect(client.get(path).query(&[("query", "1 + 1")]), 200, path).await?;
         ensure!(answer.contains(r#""2""#), "{path}: {answer}");
     }
+
     let form = "--x\r\nContent-Disposition: form-data; name=\"query\"\r\n\r\n1 + 2\r\n--x--\r\n";
     let multipart = client
         .post("/api/v1/query")
@@ -215,6 +232,7 @@ async fn paths_and_forms(client: &Client) -> anyhow::Result<()> {
         .body(form);
     let answer = expect(multipart, 200, "a multipart form").await?;
     ensure!(answer.contains(r#""3""#), "{answer}");
+
     Ok(())
 }
 
@@ -223,6 +241,7 @@ fn old_http(client: &Client) -> anyhow::Result<()> {
     let mut stream = TcpStream::connect(client.address())?;
     stream
         .write_all(b"GET /api/v1/series?match[]=many HTTP/1.0\r\nConnection: keep-alive\r\n\r\n")?;
+
     let mut answer = Vec::new();
     stream.read_to_end(&mut answer)?;
     let answer = String::from_utf8(answer)?;
@@ -232,16 +251,19 @@ fn old_http(client: &Client) -> anyhow::Result<()> {
         "the answer has only {} bytes",
         body.len()
     );
+
     ensure!(
         !head.to_ascii_lowercase().contains("transfer-encoding"),
         "{head}"
     );
+
     let json: Json = serde_json::from_str(body).context("the body is not plain")?;
     ensure!(
         json["data"]
             .as_array()
             .is_some_and(|series| series.len() == 2_000)
     );
+
     Ok(())
 }
 
@@ -258,6 +280,7 @@ async fn stale_histograms(client: &Client) -> anyhow::Result<()> {
         }],
         metadata: Vec::new(),
     };
+
     expect(write1(client, &request), 204, "a stale histogram").await?;
     let export = expect(
         client.get("/api/v1/export").query(&[("match[]", "gone")]),
@@ -265,6 +288,7 @@ async fn stale_histograms(client: &Client) -> anyhow::Result<()> {
         "export",
     )
     .await?;
+
     ensure!(export.contains(r#""sum":"StaleNaN""#), "{export}");
     Ok(())
 }
@@ -276,11 +300,13 @@ async fn histograms_of_otlp(client: &Client) -> anyhow::Result<()> {
         "timeUnixNano": time, "count": "3", "sum": 4.0,
         "explicitBounds": ["-Infinity", 1.0, "Infinity"], "bucketCounts": ["0", "1", "2", "0"],
     });
+
     // (0.5, 1] with 3 observations and (1, 2] with one; whatever is below 0.6 counts as zero.
     let exponential = json!({
         "timeUnixNano": time, "count": "4", "sum": 5.0, "scale": 0, "zeroCount": "0", "zeroThreshold": 0.6,
         "positive": { "offset": -1, "bucketCounts": ["3", "1"] },
     });
+
     // The same on both sides: two of five lie below -0.6.
     let two_sided = json!({
         "timeUnixNano": time, "count": "5", "sum": 1.0, "scale": 0, "zeroCount": "0", "zeroThreshold": 0.6,
@@ -294,10 +320,12 @@ async fn histograms_of_otlp(client: &Client) -> anyhow::Result<()> {
         { "name": "two_sided",
           "exponentialHistogram": { "aggregationTemporality": cumulative, "dataPoints": [two_sided] } },
     ]);
+
     let request = json!({ "resourceMetrics": [{ "scopeMetrics": [{ "metrics": metrics }] }] });
     let send = client
         .post("/otlp/v1/metrics")
         .header("Content-Type", "application/json");
+
     expect(send.body(request.to_string()), 200, "histograms of OTLP").await?;
 
     let data = client
@@ -306,6 +334,7 @@ async fn histograms_of_otlp(client: &Client) -> anyhow::Result<()> {
             &[("query", "sort_by_label(bounded_bucket, \"le\")")],
         )
         .await?;
+
     let bucket = |series: &Json| (series["metric"]["le"].clone(), series["value"][1].clone());
     let buckets: Vec<(Json, Json)> = data["result"]
         .as_array()
@@ -313,6 +342,7 @@ async fn histograms_of_otlp(client: &Client) -> anyhow::Result<()> {
         .flatten()
         .map(bucket)
         .collect();
+
     let wanted =
         [("+Inf", "3"), ("-Inf", "0"), ("1", "1")].map(|(le, count)| (json!(le), json!(count)));
     ensure!(buckets == wanted, "{buckets:?}");
@@ -322,6 +352,7 @@ async fn histograms_of_otlp(client: &Client) -> anyhow::Result<()> {
         .await?;
     let lowest = &data["result"][0]["histogram"][1]["buckets"][0];
     ensure!(*lowest == json!([0, "0.6", "1", "3"]), "{data}");
+
     for (query, wanted) in [
         ("histogram_quantile(0.1, overlapping)", 0.642),
         ("histogram_fraction(0.5, 0.7, overlapping)", 0.226),
@@ -332,6 +363,7 @@ async fn histograms_of_otlp(client: &Client) -> anyhow::Result<()> {
         let got = client.instant(query).await?.context("no answer")?;
         ensure!((got - wanted).abs() < 0.0005, "{query} is {got}");
     }
+
     Ok(())
 }
 
@@ -341,6 +373,7 @@ async fn small_print(client: &Client) -> anyhow::Result<()> {
         ("start", "2000000000"),
         ("end", "1000000000"),
     ];
+
     let nothing = r#"{"status":"success","data":[]}"#;
     for (path, status, part) in [
         ("/api/v1/series", 200, nothing),
@@ -350,6 +383,7 @@ async fn small_print(client: &Client) -> anyhow::Result<()> {
         let answer = expect(client.get(path).query(&backwards), status, path).await?;
         ensure!(answer.trim() == part, "{path}: {answer}");
     }
+
     for (path, status, part) in [
         ("/api/v1/label/%FF/values", 400, "invalid label name"),
         ("/api/v1/label/U__bad_zz_/values", 200, nothing),
@@ -409,16 +443,19 @@ async fn small_print(client: &Client) -> anyhow::Result<()> {
         let answer = expect(client.get(path), status, path).await?;
         ensure!(answer.contains(part), "{path}: {answer}");
     }
+
     let said = expect(client.delete("/api/v1/query"), 405, "DELETE").await?;
     ensure!(said.contains("Method Not Allowed"), "{said}");
     let said = expect(client.post("/-/reload"), 403, "a reload").await?;
     ensure!(said == "Lifecycle API is not enabled.", "{said}");
+
     let said = expect(
         client.post("/api/v1/read").body("no snappy"),
         400,
         "no remote read",
     )
     .await?;
+
     ensure!(!said.contains("status"), "{said}");
     let said = expect(
         client.post("/api/v1/admin/tsdb/snapshot"),
@@ -426,6 +463,7 @@ async fn small_print(client: &Client) -> anyhow::Result<()> {
         "an administration of blocks",
     )
     .await?;
+
     ensure!(said.contains("admin APIs disabled"), "{said}");
 
     // No histogram: said once, without a name; `anchored` changes nothing at an instant.
@@ -436,6 +474,7 @@ async fn small_print(client: &Client) -> anyhow::Result<()> {
         "no histogram",
     )
     .await?;
+
     let said: Json = serde_json::from_str(&said)?;
     let warnings = said["warnings"].as_array().context("no warning")?;
     ensure!(
@@ -443,6 +482,7 @@ async fn small_print(client: &Client) -> anyhow::Result<()> {
         "{said}"
     );
     ensure!(client.instant(r#"many{i="0001"} anchored"#).await? == Some(1.0));
+
     // What Prometheus's hash of these labels chooses.
     ensure!(client.instant("count(limit_ratio(0.5, many))").await? == Some(989.0));
     ensure!(
@@ -460,6 +500,7 @@ async fn small_print(client: &Client) -> anyhow::Result<()> {
             .find(|row| row["name"] == name)
             .and_then(|row| row["value"].as_u64())
     };
+
     ensure!(
         of("labelValueCountByLabelName", "i") == Some(2_000),
         "{status}"
@@ -468,6 +509,7 @@ async fn small_print(client: &Client) -> anyhow::Result<()> {
         of("labelValueCountByLabelName", "text") == Some(1),
         "{status}"
     );
+
     ensure!(
         of("memoryInBytesByLabelName", "i") == Some(8_000),
         "{status}"
@@ -476,6 +518,7 @@ async fn small_print(client: &Client) -> anyhow::Result<()> {
         of("seriesCountByMetricName", "many") == Some(2_000),
         "{status}"
     );
+
     ensure!(
         of("seriesCountByLabelValuePair", "text=longer than short") == Some(2_000),
         "{status}"
@@ -484,6 +527,7 @@ async fn small_print(client: &Client) -> anyhow::Result<()> {
         status["headStats"]["chunkCount"].as_u64() >= Some(2_000),
         "{status}"
     );
+
     Ok(())
 }
 
@@ -497,6 +541,7 @@ async fn reports_of_strangers(client: &Client) -> anyhow::Result<()> {
             .collect(),
         samples: vec![(now, value)],
     };
+
     // prometheus/prometheus#19665 and #9214: a label twice is told, and costs the rest of the request nothing.
     let twice = series(
         &[("__name__", "dup_demo"), ("zone", "a"), ("zone", "b")],
@@ -504,15 +549,18 @@ async fn reports_of_strangers(client: &Client) -> anyhow::Result<()> {
     );
     let beside = series(&[("__name__", "beside")], 1.0);
     ensure!(client.write(&[twice, beside]).await?.status == 400);
+
     ensure!(
         client.instant("count(dup_demo)").await?.is_none()
             && client.instant("beside").await? == Some(1.0)
     );
+
     // vectordotdev/vector#20799: an empty value is no label.
     client
         .write(&[series(&[("__name__", "hollow"), ("empty", "")], 1.0)])
         .await?
         .success()?;
+
     ensure!(client.instant(r#"count(hollow{empty=""})"#).await? == Some(1.0));
     // prometheus/prometheus#11505: unsorted labels are the same series.
     client
@@ -522,6 +570,7 @@ async fn reports_of_strangers(client: &Client) -> anyhow::Result<()> {
         )])
         .await?
         .success()?;
+
     client
         .write(&[series(
             &[("__name__", "order"), ("a", "1"), ("z", "1")],
@@ -529,7 +578,9 @@ async fn reports_of_strangers(client: &Client) -> anyhow::Result<()> {
         )])
         .await?
         .success()?;
+
     ensure!(client.instant("count(order)").await? == Some(1.0));
+
     // thanos-io/thanos#4077 and #6309: old samples and other values of the same time make no 409.
     for (timestamp, value) in [(now, 1.0), (now - 60_000, 2.0), (now, 3.0), (now, 2.0)] {
         client
@@ -537,6 +588,7 @@ async fn reports_of_strangers(client: &Client) -> anyhow::Result<()> {
             .await?
             .success()?;
     }
+
     ensure!(client.instant("late").await? == Some(3.0));
 
     // GreptimeTeam/greptimedb#5769 and openobserve/openobserve#14635: matchers for the name, ranges, no matchers.
@@ -546,9 +598,11 @@ async fn reports_of_strangers(client: &Client) -> anyhow::Result<()> {
         values == serde_json::json!(["longer than short"]),
         "{values}"
     );
+
     let seconds = |ms: i64| format!("{}", ms / 1_000);
     let from = seconds(now - 60_000);
     let to = seconds(now + 60_000);
+
     let range = [("start", from.as_str()), ("end", to.as_str())];
     for path in [
         "/api/v1/labels",
@@ -561,15 +615,18 @@ async fn reports_of_strangers(client: &Client) -> anyhow::Result<()> {
             "{path}: {found}"
         );
     }
+
     // grafana/grafana#56479 and #38875: POST without a body; `match` for `match[]`.
     let labels = expect(client.post("/api/v1/labels"), 200, "POST without a body").await?;
     ensure!(labels.contains("__name__"), "{labels}");
+
     expect(
         client.get("/api/v1/series").query(&[("match", "many")]),
         400,
         "match for match[]",
     )
     .await?;
+
     // ClickHouse/ClickHouse#115679, openobserve/openobserve#14764, cortexproject/cortex#1668.
     let range = |query: &str, start: &str, end: &str, step: &str| {
         let parameters = [
@@ -580,16 +637,20 @@ async fn reports_of_strangers(client: &Client) -> anyhow::Result<()> {
         ];
         client.get("/api/v1/query_range").query(&parameters)
     };
+
     expect(range("vector(1)", "10", "10", "0"), 400, "no step").await?;
     let one = expect(range("vector(1)", "10", "10", "1"), 200, "one point").await?;
     ensure!(one.contains(r#"[[10,"1"]]"#), "{one}");
+
     let unaligned = expect(
         range("vector(1)", "1790078349.759", "1790079249.759", "5m"),
         200,
         "unaligned",
     )
     .await?;
+
     ensure!(unaligned.matches(r#""1""#).count() == 4, "{unaligned}");
+
     for (query, value) in [
         ("vector(0/0)", "NaN"),
         ("vector(1/0)", "+Inf"),
@@ -601,5 +662,6 @@ async fn reports_of_strangers(client: &Client) -> anyhow::Result<()> {
             "{answer}"
         );
     }
+
     Ok(())
 }

@@ -48,6 +48,7 @@ fn cases() -> anyhow::Result<Option<Vec<Case>>> {
     if !path.is_file() {
         return Ok(None);
     }
+
     Ok(Some(
         serde_json::from_slice(&std::fs::read(&path)?)
             .with_context(|| path.display().to_string())?,
@@ -67,6 +68,7 @@ async fn ask(client: &Client, query: &str, start: &str, end: &str) -> anyhow::Re
         ("end", end),
         ("step", STEP_SECONDS),
     ];
+
     let answer = client
         .send(client.get("/api/v1/query_range").query(&range))
         .await?;
@@ -74,6 +76,7 @@ async fn ask(client: &Client, query: &str, start: &str, end: &str) -> anyhow::Re
     if answer.is_success() {
         return Ok(Said::Answer(Matrix::of(&json["data"])?));
     }
+
     // A server that cannot answer is not a server that refuses.
     let is_refused = [400, 422].contains(&answer.status) && json["status"] == "error";
     ensure!(
@@ -82,6 +85,7 @@ async fn ask(client: &Client, query: &str, start: &str, end: &str) -> anyhow::Re
         answer.status,
         answer.body
     );
+
     Ok(Said::Refusal(json["error"].to_string()))
 }
 
@@ -113,9 +117,11 @@ async fn answers_the_compliance_queries_as_prometheus_does() -> anyhow::Result<(
             format!("NOT RUN: {TEST}: ../shared/testdata/compliance-queries.json is not there\n");
         return Ok(std::io::stderr().write_all(text.as_bytes())?);
     };
+
     let Some([prometheus]) = installed(TEST, ["prometheus"]) else {
         return Ok(());
     };
+
     let group = Group::of(1)
         .set(&format!("storage.out_of_order_window={ACCEPTED_AGE}"))
         .start()
@@ -132,6 +138,7 @@ async fn answers_the_compliance_queries_as_prometheus_does() -> anyhow::Result<(
     let start = end - QUERIED_MS;
     let first = start - BEFORE_MS + SAMPLES_OFF_MS;
     let last = end + AFTER_MS;
+
     let series = demo_series(first, ((last - first) / SCRAPE_INTERVAL_MS) as usize + 1);
     for request in requests_of(&series, 20) {
         for client in [ours, theirs] {
@@ -148,6 +155,7 @@ async fn answers_the_compliance_queries_as_prometheus_does() -> anyhow::Result<(
         .iter()
         .map(|difference| difference.query)
         .collect();
+
     for case in &cases {
         let (our_word, their_word) = tokio::try_join!(
             ask(ours, &case.query, &start, &end),
@@ -157,9 +165,11 @@ async fn answers_the_compliance_queries_as_prometheus_does() -> anyhow::Result<(
         let listed = DIFFERENCES
             .iter()
             .find(|difference| difference.query == case.query);
+
         if let Some(listed) = listed {
             unseen.remove(listed.query);
         }
+
         match (found, listed) {
             (None, None) => match our_word {
                 Said::Refusal(_) => refused += 1,
@@ -174,10 +184,12 @@ async fn answers_the_compliance_queries_as_prometheus_does() -> anyhow::Result<(
             }
         }
     }
+
     println!(
         "{} queries: {compared} equal with a result, {refused} refused by both",
         cases.len()
     );
+
     ensure!(
         wrong.is_empty(),
         "{} of {} queries:\n{}",
@@ -185,16 +197,19 @@ async fn answers_the_compliance_queries_as_prometheus_does() -> anyhow::Result<(
         cases.len(),
         wrong.join("\n")
     );
+
     ensure!(
         unseen.is_empty(),
         "listed, but no query of the suite: {unseen:?}"
     );
+
     // An empty server would agree on everything.
     ensure!(
         compared * 10 > cases.len() * 8,
         "only {compared} of {} queries have a result",
         cases.len()
     );
+
     drop(judge_server);
     group.stop().await
 }

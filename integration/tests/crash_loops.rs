@@ -59,6 +59,7 @@ async fn a_node_killed_at_any_moment_always_starts_with_everything_acknowledged(
         .ok()
         .and_then(|s| s.parse().ok())
         .unwrap_or(now_ms() as u64);
+
     println!("TRIREME_SEED={seed}");
     let mut random = SeededRng::new(seed);
     let rounds = crash_rounds(12);
@@ -74,6 +75,7 @@ async fn a_node_killed_at_any_moment_always_starts_with_everything_acknowledged(
         .set("telemetry.log_level=debug")
         .set("bucket.upload_turn=100ms")
         .prepare()?;
+
     let client = group.client(0).clone();
     let plan = Plan {
         senders: 6,
@@ -83,7 +85,9 @@ async fn a_node_killed_at_any_moment_always_starts_with_everything_acknowledged(
         tenants: TENANTS.map(str::to_owned).to_vec(),
         ..Plan::default()
     };
+
     let senders = Senders::start(std::slice::from_ref(&client), &plan);
+
     let mut met = Met::default();
     for round in 0..rounds {
         group.node(0).start()?;
@@ -94,43 +98,52 @@ async fn a_node_killed_at_any_moment_always_starts_with_everything_acknowledged(
             met.kills_while_starting += 1;
             continue;
         }
+
         let begun_ms = now_ms();
         group
             .node(0)
             .ready()
             .await
             .with_context(|| format!("start of round {round}"))?;
+
         met.longest_start_ms = met.longest_start_ms.max(now_ms() - begun_ms);
         let is_full = round % ROUNDS_BETWEEN_FULL_AUDITS == 0;
         let from_ms = if is_full { 0 } else { now_ms() - IN_MOTION_MS };
         let histories = senders.histories().await;
+
         everything_is_there(&client, &histories, from_ms, &mut met)
             .await
             .with_context(|| format!("round {round}"))?;
+
         let so_far = senders.totals().await.acknowledged;
         until("writes are acknowledged again", async || {
             ensure!(senders.totals().await.acknowledged > so_far, "not yet");
             Ok(())
         })
         .await?;
+
         tokio::time::sleep(Duration::from_millis(50 + random.below(450))).await;
         group.node(0).kill()?;
         met.kills_while_running += 1;
     }
+
     let last = (histories_at_the_end(&mut group, senders).await?, &mut met);
     let log = group.nodes()[0].log();
     met_of_log(&log, last.1);
     everything_is_there(&client, &last.0, 0, last.1)
         .await
         .context("at the end")?;
+
     let requests: usize = last
         .0
         .iter()
         .map(|history| history.count(Outcome::Acknowledged))
         .sum();
+
     println!("{rounds} rounds, {requests} requests acknowledged, {met:?}");
     ensure!(met.blocks > 0, "no window was cut in the loop");
     ensure!(met.replayed > 0, "no start replayed anything");
+
     group.stop().await
 }
 
@@ -144,6 +157,7 @@ async fn histories_at_the_end(group: &mut Group, senders: Senders) -> anyhow::Re
         "a request was refused for good: {}",
         totals.last_refusal
     );
+
     Ok(histories)
 }
 

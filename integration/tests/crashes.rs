@@ -14,6 +14,7 @@ async fn actors(client: &Client) -> anyhow::Result<Vec<String>> {
     let mut names: Vec<String> = lines
         .filter_map(|line| Some(line.split_once('"')?.0.to_owned()))
         .collect();
+
     names.sort();
     names.dedup();
     Ok(names)
@@ -26,7 +27,9 @@ async fn a_panic_in_any_actor_loses_nothing_acknowledged() -> anyhow::Result<()>
         .short_windows(5)
         .start()
         .await?;
+
     let victim = group.client(0).clone();
+
     let names = actors(&victim).await?;
     for kind in [
         "front",
@@ -43,22 +46,26 @@ async fn a_panic_in_any_actor_loses_nothing_acknowledged() -> anyhow::Result<()>
             "no actor {kind} among {names:?}"
         );
     }
+
     let load = Load::start(&group.clients());
     for name in &names {
         let so_far = load.look(|sent| sent.successes).await;
         load.reaches(so_far + 10)
             .await
             .with_context(|| format!("before the panic of {name}"))?;
+
         let part = format!("actor=\"{name}\"");
         let restarts = victim
             .metric_with("trireme_actor_restarts_total", &part)
             .await?;
         let crash = victim.post("/api/v1/admin/crash").query(&[("actor", name)]);
+
         victim
             .send(crash)
             .await?
             .success()
             .with_context(|| format!("crash of {name}"))?;
+
         until(&format!("{name} is up again"), async || {
             let now = victim
                 .metric_with("trireme_actor_restarts_total", &part)
@@ -72,6 +79,7 @@ async fn a_panic_in_any_actor_loses_nothing_acknowledged() -> anyhow::Result<()>
             Ok(())
         })
         .await?;
+
         let fresh = Load::start(std::slice::from_ref(&victim));
         until(
             &format!("the node acknowledges writes after {name} crashed"),
@@ -81,20 +89,24 @@ async fn a_panic_in_any_actor_loses_nothing_acknowledged() -> anyhow::Result<()>
             },
         )
         .await?;
+
         fresh.stop().await?;
     }
+
     let sent = load.stop().await?;
     let not_retryable = sent.refusals.iter().find(|answer| answer.status != 503);
     ensure!(
         not_retryable.is_none(),
         "a crash was answered with {not_retryable:?}"
     );
+
     let held = group.converged().await?;
     let missing = sent.acknowledged.first_missing_in(&held);
     ensure!(
         missing.is_none(),
         "an acknowledged sample is missing: {missing:?}"
     );
+
     group.stop().await
 }
 
@@ -109,11 +121,13 @@ async fn crashing_on_demand_is_refused_unless_it_is_switched_on() -> anyhow::Res
                 .query(&[("actor", "front")]),
         )
         .await?;
+
     ensure!(
         (400..500).contains(&answer.status),
         "answered {}",
         answer.status
     );
+
     group.stop().await
 }
 
@@ -124,10 +138,13 @@ async fn starts_that_are_killed_soon_after_they_took_writes_add_up_to_everything
         .ok()
         .and_then(|t| t.parse().ok())
         .unwrap_or(now_ms() as u64);
+
     println!("TRIREME_SEED={seed}");
     let mut random = SeededRng::new(seed);
+
     // No checkpoint in between: each start replays everything since the first one, while it takes writes.
     let mut group = Group::of(1).set("checkpoint.interval=1h").start().await?;
+
     let mut acknowledged = SampleSet::default();
     for round in 0..rounds(6) {
         let load = Load::start(&group.clients());
@@ -138,6 +155,7 @@ async fn starts_that_are_killed_soon_after_they_took_writes_add_up_to_everything
         group.node(0).start()?;
         group.node(0).ready().await?;
     }
+
     let client = group.client(0).clone();
     // A question that comes before the replay is over is answered from all of it.
     let held = client.export().await?;
@@ -146,6 +164,7 @@ async fn starts_that_are_killed_soon_after_they_took_writes_add_up_to_everything
         missing.is_none(),
         "an acknowledged sample is missing: {missing:?}"
     );
+
     until("the replay is over", async || {
         let answer = client
             .send(client.get("/api/v1/status/walreplay"))
@@ -155,5 +174,6 @@ async fn starts_that_are_killed_soon_after_they_took_writes_add_up_to_everything
         Ok(())
     })
     .await?;
+
     group.stop().await
 }

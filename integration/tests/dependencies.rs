@@ -99,6 +99,7 @@ fn is_allowed(expression: &str, allowed: &BTreeSet<String>) -> bool {
     let mut split_at = |operator: &str| {
         let mut parts = Vec::new();
         let mut start = 0;
+
         let mut at = 0;
         while at < expression.len() {
             match expression.as_bytes()[at] {
@@ -114,18 +115,22 @@ fn is_allowed(expression: &str, allowed: &BTreeSet<String>) -> bool {
             }
             at += 1;
         }
+
         parts.push(expression[start..].trim().to_owned());
         parts
     };
+
     // OR binds weaker than AND.
     let any = split_at(" OR ");
     if any.len() > 1 {
         return any.iter().any(|part| is_allowed(part, allowed));
     }
+
     let all = split_at(" AND ");
     if all.len() > 1 {
         return all.iter().all(|part| is_allowed(part, allowed));
     }
+
     let one = expression.trim();
     match one
         .strip_prefix('(')
@@ -152,6 +157,7 @@ fn no_banned_crate_is_locked() -> anyhow::Result<()> {
             );
         }
     }
+
     Ok(())
 }
 
@@ -164,6 +170,7 @@ fn every_crate_comes_from_an_allowed_registry() -> anyhow::Result<()> {
         .iter()
         .map(|url| format!("registry+{url}"))
         .collect();
+
     for locked in &lock.package {
         match &locked.source {
             None => ensure!(
@@ -178,6 +185,7 @@ fn every_crate_comes_from_an_allowed_registry() -> anyhow::Result<()> {
             ),
         }
     }
+
     Ok(())
 }
 
@@ -185,17 +193,20 @@ fn every_crate_comes_from_an_allowed_registry() -> anyhow::Result<()> {
 fn every_licence_is_allowed() -> anyhow::Result<()> {
     let policy: Policy = read("deny.toml")?;
     let mut command = Command::new(env!("CARGO"));
+
     // The crates of this platform are on disk already, because this test was built with them.
     command
         .args(["metadata", "--locked", "--offline", "--format-version=1"])
         .current_dir(root());
     command.args(["--filter-platform", "x86_64-unknown-linux-gnu"]);
+
     let output = command.output().context("cargo metadata")?;
     ensure!(
         output.status.success(),
         "cargo metadata: {}",
         String::from_utf8_lossy(&output.stderr)
     );
+
     let metadata: Metadata = serde_json::from_slice(&output.stdout)?;
     for package in &metadata.packages {
         let licence = package
@@ -210,6 +221,7 @@ fn every_licence_is_allowed() -> anyhow::Result<()> {
             package.version
         );
     }
+
     Ok(())
 }
 
@@ -220,6 +232,7 @@ fn licence_expressions_and_version_bounds_are_understood() -> anyhow::Result<()>
         "ISC".to_owned(),
         "Apache-2.0 WITH LLVM-exception".to_owned(),
     ]);
+
     for (expression, expected) in [
         ("MIT", true),
         ("GPL-3.0", false),
@@ -232,15 +245,18 @@ fn licence_expressions_and_version_bounds_are_understood() -> anyhow::Result<()>
     ] {
         ensure!(is_allowed(expression, &allowed) == expected, "{expression}");
     }
+
     let locked = |name: &str, version: &str| Locked {
         name: name.into(),
         version: version.into(),
         source: None,
     };
+
     ensure!(is_banned("h2@<0.4", &locked("h2", "0.3.27"))?);
     ensure!(!is_banned("h2@<0.4", &locked("h2", "0.4.0"))?);
     ensure!(!is_banned("rustls@<0.23.45", &locked("rustls", "0.23.46"))?);
     ensure!(is_banned("serde_yaml", &locked("serde_yaml", "0.9.1"))?);
     ensure!(!is_banned("serde_yaml", &locked("serde_yaml_ng", "0.9.1"))?);
+
     Ok(())
 }

@@ -25,6 +25,7 @@ fn files(dir: &Path, ending: &str) -> anyhow::Result<Vec<PathBuf>> {
             found.push(path);
         }
     }
+
     Ok(found)
 }
 
@@ -51,6 +52,7 @@ fn every_link_of_a_document_leads_somewhere() -> anyhow::Result<()> {
             }
         }
     }
+
     ensure!(broken.is_empty(), "{}", broken.join("\n"));
     Ok(())
 }
@@ -63,10 +65,12 @@ fn every_source_file_that_the_architecture_names_exists() -> anyhow::Result<()> 
         .skip(1)
         .step_by(2)
         .filter(|name| name.ends_with(".rs") || name.starts_with("src/"));
+
     let sources: Vec<String> = files(&root(), ".rs")?
         .iter()
         .map(|path| path.display().to_string())
         .collect();
+
     for name in names {
         let is_there = root().join(name).exists()
             || sources
@@ -74,6 +78,7 @@ fn every_source_file_that_the_architecture_names_exists() -> anyhow::Result<()> 
                 .any(|path| path.ends_with(&format!("/{name}")));
         ensure!(is_there, "ARCHITECTURE.md names {name}");
     }
+
     Ok(())
 }
 
@@ -93,6 +98,7 @@ fn every_metric_that_is_watched_exists() -> anyhow::Result<()> {
     {
         sources += &read(&path)?;
     }
+
     let crates: BTreeSet<String> = files(&root(), "Cargo.toml")?
         .iter()
         .filter_map(|path| Some(format!("trireme_{}", path.parent()?.file_name()?.to_str()?)))
@@ -101,6 +107,7 @@ fn every_metric_that_is_watched_exists() -> anyhow::Result<()> {
         files(&root().join("configs"), ".yml")?,
         files(&root().join("configs"), ".json")?,
     ];
+
     let documents = files(&root().join("docs"), ".md")?;
     for watcher in watchers.iter().flatten().chain(&documents) {
         for name in names(&read(watcher)?, "trireme_") {
@@ -113,6 +120,7 @@ fn every_metric_that_is_watched_exists() -> anyhow::Result<()> {
                 || crates
                     .iter()
                     .any(|c| name.starts_with(c) && sources.contains(&format!("{name}::")));
+
             ensure!(
                 is_known,
                 "{} watches {name}, which no code makes",
@@ -120,6 +128,7 @@ fn every_metric_that_is_watched_exists() -> anyhow::Result<()> {
             );
         }
     }
+
     Ok(())
 }
 
@@ -133,10 +142,13 @@ fn every_setting_that_the_documents_name_exists() -> anyhow::Result<()> {
         }
         at.is_some()
     };
+
     let mut documents = files(&root().join("docs"), ".md")?;
     documents.push(root().join("README.md"));
+
     // Pages of formats name files such as checkpoint.tmp, which look like settings.
     documents.retain(|path| !path.components().any(|part| part.as_os_str() == "formats"));
+
     for document in documents {
         let text = read(&document)?;
         for name in text
@@ -159,5 +171,6 @@ fn every_setting_that_the_documents_name_exists() -> anyhow::Result<()> {
             );
         }
     }
+
     Ok(())
 }

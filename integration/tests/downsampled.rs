@@ -38,6 +38,7 @@ fn samples(from: i64, to: i64) -> Vec<(i64, f64, f64)> {
             )
         })
         .collect();
+
     all.split_off((from * 60) as usize)
 }
 
@@ -48,6 +49,7 @@ fn raw_block(dir: &Path, number: i64) -> anyhow::Result<PathBuf> {
         level: 3,
         ..WriteOptions::default()
     };
+
     let samples = samples(number * BLOCK, (number + 1) * BLOCK);
     let series = |name: &str, value: fn(&(i64, f64, f64)) -> f64| SeriesInput {
         labels: Labels::from_pairs([("__name__", name)]),
@@ -55,9 +57,11 @@ fn raw_block(dir: &Path, number: i64) -> anyhow::Result<PathBuf> {
         values: samples.iter().map(value).collect(),
         ..SeriesInput::default()
     };
+
     let series = [series("counter_total", |s| s.2), series("gauge", |s| s.1)];
     let window = START + number * BLOCK * HOUR..START + (number + 1) * BLOCK * HOUR;
     let meta = write_block(dir, window, &options, &mut IterSource(series.into_iter()))?;
+
     Ok(dir.join(meta.context("no block")?.ulid.to_string()))
 }
 
@@ -73,12 +77,14 @@ fn downsampled(block: &Path, resolution: &str, out: &Path) -> anyhow::Result<Pat
         resolution,
         "--out",
     ]);
+
     let output = command.arg(out).arg(block).output()?;
     ensure!(
         output.status.success(),
         "{}",
         String::from_utf8_lossy(&output.stderr)
     );
+
     let said: Json = serde_json::from_slice(&output.stdout)?;
     let ulid = said[0]["meta"]["ulid"].as_str().context("no name")?;
     let verified = Command::new(trireme()?)
@@ -90,6 +96,7 @@ fn downsampled(block: &Path, resolution: &str, out: &Path) -> anyhow::Result<Pat
         "{}",
         String::from_utf8_lossy(&verified.stdout)
     );
+
     Ok(out.join(ulid))
 }
 
@@ -106,10 +113,12 @@ fn fill(scratch: &Path, bucket: &Path) -> anyhow::Result<()> {
             _ => vec![raw],
         });
     }
+
     std::fs::create_dir_all(bucket)?;
     for path in wanted {
         std::fs::rename(&path, bucket.join(path.file_name().context("a name")?))?;
     }
+
     Ok(())
 }
 
@@ -137,6 +146,7 @@ impl Answered {
                 ))
             })
             .collect::<anyhow::Result<_>>()?;
+
         Ok(Self {
             values,
             warnings: json["warnings"].to_string(),
@@ -201,6 +211,7 @@ async fn at_windows_until(
         ("step", &step),
         ("max_source_resolution", resolution),
     ];
+
     ask(client, "/api/v1/query_range", &parameters).await
 }
 
@@ -229,6 +240,7 @@ async fn functions_over_everything(client: &Client) -> anyhow::Result<()> {
             ("min", gauges().fold(f64::INFINITY, f64::min)),
             ("max", gauges().fold(f64::NEG_INFINITY, f64::max)),
         ];
+
         for (function, want) in want {
             let query = format!("{function}_over_time(gauge{length})");
             let found = at_end(client, &query, resolution).await?;
@@ -237,6 +249,7 @@ async fn functions_over_everything(client: &Client) -> anyhow::Result<()> {
                 (value - want).abs() < 1e-9 * want.abs(),
                 "{query} at {resolution}: {value}, not {want}"
             );
+
             match warning {
                 Some(named) => ensure!(
                     found.warnings.contains(named),
@@ -255,6 +268,7 @@ async fn functions_over_everything(client: &Client) -> anyhow::Result<()> {
             .first()
             .context("no value")?
             .1;
+
         let rise: f64 = samples
             .windows(2)
             .map(|w| {
@@ -265,11 +279,13 @@ async fn functions_over_everything(client: &Client) -> anyhow::Result<()> {
                 }
             })
             .sum();
+
         ensure!(
             (found / rise - 1.0).abs() < 1e-3,
             "{query} at {resolution}: {found}, not {rise}"
         );
     }
+
     Ok(())
 }
 
@@ -300,11 +316,13 @@ async fn every_window(client: &Client) -> anyhow::Result<()> {
         "{} values",
         means.len()
     );
+
     for hour in 0..BLOCK {
         let hourly = samples(hour, hour + 1);
         let mean = hourly.iter().map(|s| s.1).sum::<f64>() / hourly.len() as f64;
         ensure!((means[hour as usize].1 - mean).abs() < 1e-9, "hour {hour}");
     }
+
     Ok(())
 }
 
@@ -318,6 +336,7 @@ async fn auto(client: &Client) -> anyhow::Result<()> {
             !auto.values.is_empty() && auto.values == want.values,
             "a step of {minutes} min"
         );
+
         ensure!(
             auto.warnings == want.warnings,
             "{} and {}",
@@ -334,22 +353,26 @@ async fn auto(client: &Client) -> anyhow::Result<()> {
         &[("query", "gauge"), ("time", &time)],
     )
     .await?;
+
     ensure!(
         found.values.is_empty() && found.warnings.contains("max_source_resolution=1h"),
         "{}",
         found.warnings
     );
+
     let short = [
         ("query", "rate(counter_total[1h])"),
         ("time", &time),
         ("max_source_resolution", "1h"),
     ];
+
     let found = ask(client, "/api/v1/query", &short).await?;
     ensure!(
         found.values.is_empty() && found.warnings.contains("ranges of twice that"),
         "{}",
         found.warnings
     );
+
     Ok(())
 }
 
@@ -360,6 +383,7 @@ async fn queries_read_the_coarsest_blocks_that_they_allow() -> anyhow::Result<()
     fill(&scratch, &group.bucket_dir())?;
     group.node(0).start()?;
     group.node(0).ready().await?;
+
     let client = group.client(0).clone();
     until("the bucket was seen", async || {
         let found = at_end(&client, "count_over_time(gauge[1h])", "0s").await?;
@@ -371,6 +395,7 @@ async fn queries_read_the_coarsest_blocks_that_they_allow() -> anyhow::Result<()
     functions_over_everything(&client).await?;
     every_window(&client).await?;
     auto(&client).await?;
+
     group.stop().await
 }
 
@@ -411,12 +436,14 @@ fn planned(bucket: &Path) -> anyhow::Result<Vec<(String, i64, i64)>> {
         "--set",
         &path,
     ]);
+
     let output = command.output()?;
     ensure!(
         output.status.success(),
         "{}",
         String::from_utf8_lossy(&output.stderr)
     );
+
     let said: Json = serde_json::from_slice(&output.stdout)?;
     let hour = |ms: &Json| ms.as_i64().map(|ms| (ms - START) / HOUR).context("a time");
     said["jobs"]
@@ -438,6 +465,7 @@ async fn windows_are_right(client: &Client, minutes: i64, resolution: &str) -> a
     let samples = samples(0, WEEKS_HOURS);
     let gauges: Vec<f64> = samples.iter().map(|s| s.1).collect();
     type Of = fn(&[f64]) -> f64;
+
     let functions: [(&str, Of); 5] = [
         ("count", |all| all.len() as f64),
         ("sum", |all| all.iter().sum()),
@@ -449,6 +477,7 @@ async fn windows_are_right(client: &Client, minutes: i64, resolution: &str) -> a
             all.iter().copied().fold(f64::NEG_INFINITY, f64::max)
         }),
     ];
+
     for (function, of) in functions {
         let query = format!("{function}_over_time(gauge[{minutes}m])");
         let found = at_windows_until(client, &query, (minutes, WEEKS_HOURS), resolution).await?;
@@ -457,12 +486,14 @@ async fn windows_are_right(client: &Client, minutes: i64, resolution: &str) -> a
             "{query} at {resolution}: {}",
             found.warnings
         );
+
         let wanted: Vec<f64> = gauges.chunks_exact(minutes as usize).map(of).collect();
         ensure!(
             found.values.len() == wanted.len(),
             "{query} at {resolution}: {} values",
             found.values.len()
         );
+
         for ((t, value), want) in found.values.iter().zip(wanted) {
             ensure!(
                 (value - want).abs() < 1e-9 * want.abs().max(1.0),
@@ -478,12 +509,14 @@ async fn windows_are_right(client: &Client, minutes: i64, resolution: &str) -> a
         ("time", &time),
         ("max_source_resolution", resolution),
     ];
+
     let found = ask(client, "/api/v1/query", &parameters)
         .await?
         .values
         .first()
         .context("no value")?
         .1;
+
     let rise: f64 = samples
         .windows(2)
         .map(|w| {
@@ -494,10 +527,12 @@ async fn windows_are_right(client: &Client, minutes: i64, resolution: &str) -> a
             }
         })
         .sum();
+
     ensure!(
         (found / rise - 1.0).abs() < 1e-3,
         "{query} at {resolution}: {found}, not {rise}"
     );
+
     Ok(())
 }
 
@@ -510,9 +545,11 @@ async fn nodes_downsample_what_they_have_merged_and_no_raw_answer_changes() -> a
         .set("compaction.interval=500ms")
         .set("compaction.delete_delay=1s")
         .prepare()?;
+
     let scratch = group.dir().join("scratch");
     let bucket = group.bucket_dir();
     std::fs::create_dir_all(&bucket)?;
+
     for number in 0..=WEEKS {
         let raw = raw_block(&scratch, number)?;
         // One was downsampled before it is merged.
@@ -523,6 +560,7 @@ async fn nodes_downsample_what_they_have_merged_and_no_raw_answer_changes() -> a
             std::fs::rename(&path, bucket.join(path.file_name().context("a name")?))?;
         }
     }
+
     let weeks = WEEKS * BLOCK;
     let all = WEEKS_HOURS;
     ensure!(planned(&bucket)? == [("raw".to_owned(), 0, weeks), ("5m".to_owned(), weeks, all)]);
@@ -536,6 +574,7 @@ async fn nodes_downsample_what_they_have_merged_and_no_raw_answer_changes() -> a
         (0, weeks, all),
         (5, weeks, all),
     ]);
+
     until(
         "the bucket has the merged block, what was made of it, and no more",
         async || {
@@ -545,6 +584,7 @@ async fn nodes_downsample_what_they_have_merged_and_no_raw_answer_changes() -> a
         },
     )
     .await?;
+
     ensure!(planned(&bucket)?.is_empty(), "more is to be done");
 
     let client = group.client(0).clone();
@@ -552,6 +592,7 @@ async fn nodes_downsample_what_they_have_merged_and_no_raw_answer_changes() -> a
         windows_are_right(&client, 60, "0s").await
     })
     .await?;
+
     // A fifth of the step: windows of an hour, of five minutes, and none.
     for (minutes, resolution) in [
         (300, "auto"),
@@ -562,6 +603,7 @@ async fn nodes_downsample_what_they_have_merged_and_no_raw_answer_changes() -> a
     ] {
         windows_are_right(&client, minutes, resolution).await?;
     }
+
     let metrics = client.send(client.get("/metrics")).await?.success()?.body;
     for (resolution, count) in [("5m", " 2"), ("1h", " 1")] {
         let line = metrics
@@ -573,5 +615,6 @@ async fn nodes_downsample_what_they_have_merged_and_no_raw_answer_changes() -> a
             .context("no such metric")?;
         ensure!(line.ends_with(count), "{line}");
     }
+
     group.stop().await
 }

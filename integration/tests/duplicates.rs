@@ -20,6 +20,7 @@ fn requests(start: i64) -> Vec<Vec<Series>> {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn same_requests_to_two_nodes_at_once_give_one_copy_and_a_count() -> anyhow::Result<()> {
     let mut group = Group::of(3).start().await?;
+
     let mut sent = SampleSet::default();
     for request in requests(now_ms() - 1_000) {
         let (a, b) = tokio::join!(
@@ -30,6 +31,7 @@ async fn same_requests_to_two_nodes_at_once_give_one_copy_and_a_count() -> anyho
         b?.success().context("second copy")?;
         request.iter().for_each(|series| series.add_to(&mut sent));
     }
+
     first_differences(("sent", &sent), ("held", &group.converged().await?))?;
     for i in 0..3 {
         let series = group
@@ -39,6 +41,7 @@ async fn same_requests_to_two_nodes_at_once_give_one_copy_and_a_count() -> anyho
         let found = series.as_array().map_or(0, Vec::len);
         ensure!(found == 100, "n{i} shows {found} series, not 100");
     }
+
     let clients = group.clients();
     until("the second copies are counted on every node", async || {
         for client in &clients {
@@ -54,6 +57,7 @@ async fn same_requests_to_two_nodes_at_once_give_one_copy_and_a_count() -> anyho
         Ok(())
     })
     .await?;
+
     group.stop().await
 }
 
@@ -70,14 +74,17 @@ async fn another_value_at_the_same_time_has_one_winner_everywhere() -> anyhow::R
         group.client(1).write(&high),
         group.client(2).write(&nan)
     );
+
     for answer in [writes.0, writes.1, writes.2] {
         answer?.success()?;
     }
+
     let mut winner = SampleSet::default();
     high[0].add_to(&mut winner);
     first_differences(
         ("the greater number", &winner),
         ("held", &group.converged().await?),
     )?;
+
     group.stop().await
 }

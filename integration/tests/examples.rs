@@ -21,6 +21,7 @@ fn succeeds(command: &mut Command) -> anyhow::Result<()> {
         text(&output.stdout),
         text(&output.stderr)
     );
+
     Ok(())
 }
 
@@ -61,6 +62,7 @@ fn queries(dashboard: &Json) -> Vec<String> {
         .filter_map(|panel| panel["targets"].as_array())
         .flatten();
     let expressions = targets.filter_map(|target| target["expr"].as_str());
+
     expressions
         .map(|text| {
             text.replace("$__rate_interval", "1m")
@@ -74,12 +76,15 @@ async fn every_panel_and_every_alert_is_a_query_that_a_node_answers() -> anyhow:
     let dashboard = std::fs::read_to_string(configs().join("grafana/dashboards/trireme.json"))?;
     let mut asked = queries(&serde_json::from_str(&dashboard)?);
     let alerts = std::fs::read_to_string(configs().join("alerts.yml"))?;
+
     asked.extend(
         alerts
             .lines()
             .filter_map(|line| line.trim().strip_prefix("expr: ").map(str::to_owned)),
     );
+
     ensure!(asked.len() > 20, "only {} queries were found", asked.len());
+
     let group = Group::of(1).start().await?;
     for query in asked {
         group
@@ -88,5 +93,6 @@ async fn every_panel_and_every_alert_is_a_query_that_a_node_answers() -> anyhow:
             .await
             .with_context(|| query.clone())?;
     }
+
     group.stop().await
 }

@@ -24,10 +24,12 @@ async fn write(client: &Client, acknowledged: &mut SampleSet) -> anyhow::Result<
             )
         })
         .collect();
+
     let answer = client.write(&series).await?;
     if answer.is_success() {
         series.iter().for_each(|series| series.add_to(acknowledged));
     }
+
     Ok(answer)
 }
 
@@ -49,17 +51,20 @@ async fn a_full_disk_refuses_writes_with_503_until_there_is_room_again() -> anyh
         );
         return Ok(());
     }
+
     let mut group = Group::of(1)
         .set("storage.disk_free_min=8MiB")
         .set("log.segment_bytes=1MiB")
         .set("checkpoint.interval=1s")
         .set("storage.tick=200ms")
         .prepare()?;
+
     let image = DiskImage::make(&group.dir().join("n0.image"), DISK_MEGABYTES)?;
     std::fs::create_dir_all(group.nodes()[0].data_dir())?;
     group.node(0).mount_over_data_dir(&image.mount_options());
     group.node(0).start()?;
     group.node(0).ready().await?;
+
     let client = group.client(0).clone();
     let mut acknowledged = SampleSet::default();
     write(&client, &mut acknowledged).await?.success()?;
@@ -72,9 +77,11 @@ async fn a_full_disk_refuses_writes_with_503_until_there_is_room_again() -> anyh
         Ok(answer)
     })
     .await?;
+
     ensure!(refused.status == 503, "answered {refused:?}");
     ensure!(refused.retry_after.is_some(), "no Retry-After");
     ensure!(group.node(0).is_running(), "the node ended");
+
     let count = client
         .instant("count(full_disk)")
         .await?
@@ -102,11 +109,13 @@ async fn a_full_disk_refuses_writes_with_503_until_there_is_room_again() -> anyh
         },
     )
     .await?;
+
     let refused = write(&client, &mut acknowledged).await?;
     ensure!(
         refused.status == 503 && refused.retry_after.is_some(),
         "answered {refused:?}"
     );
+
     let ballast = group.nodes()[0].data_dir_seen_by_process()?.join("ballast");
     std::fs::remove_file(&ballast)?;
     until("writes are accepted after the start", async || {
@@ -114,11 +123,13 @@ async fn a_full_disk_refuses_writes_with_503_until_there_is_room_again() -> anyh
         answer.success().map(drop)
     })
     .await?;
+
     let missing = acknowledged.first_missing_in(&client.export().await?);
     ensure!(
         missing.is_none(),
         "an acknowledged sample is missing: {missing:?}"
     );
+
     group.stop().await
 }
 
@@ -128,6 +139,7 @@ async fn a_node_whose_data_directory_is_taken_away_acknowledges_nothing_more() -
     let mut group = Group::of(3).start().await?;
     let mut acknowledged = SampleSet::default();
     let client = group.client(0).clone();
+
     write(&client, &mut acknowledged).await?.success()?;
     let lost = group.nodes()[0].data_dir().with_extension("lost");
     std::fs::rename(group.nodes()[0].data_dir(), &lost)?;
@@ -140,16 +152,19 @@ async fn a_node_whose_data_directory_is_taken_away_acknowledges_nothing_more() -
         Ok(())
     })
     .await?;
+
     ensure!(
         group.nodes()[0].log().contains("was deleted or replaced"),
         "the log does not say why"
     );
+
     // Others take its writes, and two of three are a quorum; without one of those the third copy is not counted.
     write(&client, &mut acknowledged).await?.success()?;
     let count = client
         .instant("count(last_over_time(full_disk[10m]))")
         .await?;
     ensure!(count == Some(1_000.0), "queries go on: {count:?}");
+
     group.node(2).kill()?;
     let refused = write(&group.client(1).clone(), &mut acknowledged).await?;
     ensure!(
@@ -163,11 +178,13 @@ async fn a_node_whose_data_directory_is_taken_away_acknowledges_nothing_more() -
     group.node(0).kill()?;
     group.node(0).start()?;
     group.node(0).ready().await?;
+
     let held = group.converged().await?;
     let missing = acknowledged.first_missing_in(&held);
     ensure!(
         missing.is_none(),
         "an acknowledged sample is missing: {missing:?}"
     );
+
     group.stop().await
 }

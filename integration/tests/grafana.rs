@@ -11,8 +11,10 @@ async fn answers_grafanas_first_calls_on_any_node() -> anyhow::Result<()> {
     let series: Vec<Series> = ["a", "b"]
         .map(|host| Series::new("grafana_test", &[("host", host)], &[(at, 1.0)]))
         .into();
+
     group.client(0).write(&series).await?.success()?;
     group.converged().await?;
+
     for client in group.clients() {
         // The health check: one plus one at four seconds after the epoch, by POST.
         let form = client
@@ -27,6 +29,7 @@ async fn answers_grafanas_first_calls_on_any_node() -> anyhow::Result<()> {
             answer["data"] == json!({"resultType": "scalar", "result": [4, "2"]}),
             "1+1 is {answer}"
         );
+
         let by_get = client
             .send(client.get("/api/v1/query?query=1%2B1"))
             .await?
@@ -41,6 +44,7 @@ async fn answers_grafanas_first_calls_on_any_node() -> anyhow::Result<()> {
                 .is_some_and(|core| core.split('.').count() == 3)),
             "buildinfo is {build}"
         );
+
         // With a feature list Grafana would take the node for a Mimir with a ruler.
         ensure!(
             build["features"].is_null(),
@@ -51,12 +55,14 @@ async fn answers_grafanas_first_calls_on_any_node() -> anyhow::Result<()> {
         ensure!(labels == json!(["__name__", "host"]), "labels are {labels}");
         let values = client.api("/api/v1/label/host/values", &[]).await?;
         ensure!(values == json!(["a", "b"]), "values are {values}");
+
         let names = client
             .api(
                 "/api/v1/label/__name__/values",
                 &[("match[]", r#"{host="a"}"#)],
             )
             .await?;
+
         ensure!(names == json!(["grafana_test"]), "names are {names}");
         let found = client
             .api("/api/v1/series", &[("match[]", "grafana_test")])
@@ -65,6 +71,7 @@ async fn answers_grafanas_first_calls_on_any_node() -> anyhow::Result<()> {
             found.as_array().map(Vec::len) == Some(2),
             "series are {found}"
         );
+
         let start = (at / 1_000 - 10).to_string();
         let end = (at / 1_000 + 10).to_string();
         let range = [
@@ -73,12 +80,15 @@ async fn answers_grafanas_first_calls_on_any_node() -> anyhow::Result<()> {
             ("end", &*end),
             ("step", "5"),
         ];
+
         let matrix = client.api("/api/v1/query_range", &range).await?;
         ensure!(
             matrix["result"][0]["values"][0][1] == "2",
             "the range is {matrix}"
         );
+
         client.api("/api/v1/metadata", &[("limit", "10")]).await?;
     }
+
     group.stop().await
 }

@@ -33,15 +33,18 @@ impl Reply {
             "answered {}: {json}",
             self.status
         );
+
         ensure!(
             self.content_type == "application/json",
             "the type is {}",
             self.content_type
         );
+
         ensure!(
             json.get("error").is_none() && json.get("warnings").is_none(),
             "not a clean success: {json}"
         );
+
         json.as_object_mut()
             .and_then(|o| o.remove("data"))
             .context("a success without data")
@@ -57,6 +60,7 @@ async fn send(request: RequestBuilder) -> anyhow::Result<Reply> {
             .and_then(|v| v.to_str().ok())
             .map(str::to_owned)
     };
+
     Ok(Reply {
         status: answer.status().as_u16(),
         content_type: header("content-type").unwrap_or_default(),
@@ -87,10 +91,12 @@ async fn node_with_data() -> anyhow::Result<(Group, String, String)> {
     let times: Vec<i64> = (0..5).map(|i| last - 60_000 + i * 15_000).collect();
     let client = group.client(0);
     let body = described::request(&times)?;
+
     client
         .send(client.write_builder("/api/v1/write", body))
         .await?
         .success()?;
+
     Ok((
         group,
         (times[0] / 1_000).to_string(),
@@ -107,9 +113,11 @@ async fn saving_the_data_source_succeeds() -> anyhow::Result<()> {
         data == json!({"resultType": "scalar", "result": [4, "2"]}),
         "1+1 is {data}"
     );
+
     let build = get(client, "/api/v1/status/buildinfo", &[]).await?;
     // Features would mean a Mimir with a ruler, a missing version an unknown kind of server.
     ensure!(build.get("features").is_none(), "{build}");
+
     let version = build["version"].as_str().context("no version")?;
     let core: Vec<u32> = version
         .split(['-', '+'])
@@ -118,19 +126,23 @@ async fn saving_the_data_source_succeeds() -> anyhow::Result<()> {
         .flat_map(|v| v.split('.'))
         .flat_map(str::parse)
         .collect();
+
     ensure!(
         core.len() == 3 && core[0] >= 3,
         "{version} is not a version of Prometheus 3"
     );
+
     // What the alerting pages ask besides.
     let rules = get(client, "/api/v1/rules", &[]).await?;
     ensure!(rules == json!({"groups": []}), "{rules}");
+
     let rules = get(
         client,
         "/api/v1/rules",
         &[("type", "alert"), ("exclude_alerts", "true")],
     )
     .await?;
+
     ensure!(rules == json!({"groups": []}), "{rules}");
     let old = post(
         client,
@@ -138,10 +150,12 @@ async fn saving_the_data_source_succeeds() -> anyhow::Result<()> {
         &[("query", "prometheus_build_info")],
     )
     .await?;
+
     ensure!(
         old == json!({"resultType": "vector", "result": []}),
         "{old}"
     );
+
     group.stop().await
 }
 
@@ -158,6 +172,7 @@ async fn the_query_editor_finds_names_values_and_metadata() -> anyhow::Result<()
         metadata == json!({"grafana_requests_total": entry}),
         "{metadata}"
     );
+
     let names = json!(["__name__", "host", "http.status"]);
     for labels in [
         post(client, "/api/v1/labels", &span).await?,
@@ -176,6 +191,7 @@ async fn the_query_editor_finds_names_values_and_metadata() -> anyhow::Result<()
     ] {
         ensure!(labels == names, "{labels}");
     }
+
     // Names that are not plain are escaped in the path; plain ones may be.
     for (name, matching, values) in [
         ("__name__", None, json!(["grafana_requests_total"])),
@@ -197,9 +213,11 @@ async fn the_query_editor_finds_names_values_and_metadata() -> anyhow::Result<()
         let found = get(client, &format!("/api/v1/label/{name}/values"), &parameters).await?;
         ensure!(found == values, "{name}: {found}");
     }
+
     let series = post(client, "/api/v1/series", &with("match[]", r#"{host="a"}"#)).await?;
     let one = json!([{"__name__": "grafana_requests_total", "host": "a", "http.status": "200"}]);
     ensure!(series == one, "{series}");
+
     group.stop().await
 }
 
@@ -221,6 +239,7 @@ async fn panels_get_ranges_instants_and_exemplars() -> anyhow::Result<()> {
         ],
     ]
     .concat();
+
     let matrix = post(client, "/api/v1/query_range", &range).await?;
     let values: Vec<Json> = (0..5)
         .map(|i| json!([from + i * 15, i.to_string()]))
@@ -228,6 +247,7 @@ async fn panels_get_ranges_instants_and_exemplars() -> anyhow::Result<()> {
     let expected =
         json!({"resultType": "matrix", "result": [{"metric": {"host": "a"}, "values": values}]});
     ensure!(matrix == expected, "{matrix}");
+
     ensure!(
         get(client, "/api/v1/query_range", &range).await? == expected,
         "GET differs from POST"
@@ -247,6 +267,7 @@ async fn panels_get_ranges_instants_and_exemplars() -> anyhow::Result<()> {
         "exemplars": [{"labels": {"trace_id": "abc"}, "value": "0.25", "timestamp": to}],
     }]);
     ensure!(exemplars == expected, "{exemplars}");
+
     group.stop().await
 }
 
@@ -254,6 +275,7 @@ async fn panels_get_ranges_instants_and_exemplars() -> anyhow::Result<()> {
 async fn answers_are_compressed_for_those_who_ask() -> anyhow::Result<()> {
     let (group, start, end) = node_with_data().await?;
     let client = group.client(0);
+
     // A second a step, so that there is something to compress.
     let range = [
         ("query", "grafana_requests_total"),
@@ -261,12 +283,14 @@ async fn answers_are_compressed_for_those_who_ask() -> anyhow::Result<()> {
         ("end", &*end),
         ("step", "1"),
     ];
+
     let plain = send(client.form("/api/v1/query_range", &range)?).await?;
     ensure!(
         plain.encoding.is_none(),
         "encoded unasked: {:?}",
         plain.encoding
     );
+
     let request = client
         .form("/api/v1/query_range", &range)?
         .header("Accept-Encoding", "gzip");
@@ -276,11 +300,13 @@ async fn answers_are_compressed_for_those_who_ask() -> anyhow::Result<()> {
         "the encoding is {:?}",
         packed.encoding
     );
+
     ensure!(
         packed.content_type == "application/json",
         "the type is {}",
         packed.content_type
     );
+
     let mut unpacked = Vec::new();
     GzDecoder::new(packed.bytes.as_slice()).read_to_end(&mut unpacked)?;
     ensure!(
@@ -288,6 +314,7 @@ async fn answers_are_compressed_for_those_who_ask() -> anyhow::Result<()> {
         "{}",
         packed.bytes.len()
     );
+
     group.stop().await
 }
 
@@ -296,6 +323,7 @@ async fn mistakes_are_told_so_that_the_editor_can_show_them() -> anyhow::Result<
     let (group, start, end) = node_with_data().await?;
     let client = group.client(0);
     type Refusal<'a> = (&'a str, &'a [(&'a str, &'a str)], &'a str);
+
     let refusals: [Refusal; 6] = [
         (
             "/api/v1/query_range",
@@ -343,6 +371,7 @@ async fn mistakes_are_told_so_that_the_editor_can_show_them() -> anyhow::Result<
             "match[] must contain at least one non-empty matcher",
         ),
     ];
+
     for (path, parameters, what) in refusals {
         for request in [
             client.form(path, parameters)?,
@@ -358,6 +387,7 @@ async fn mistakes_are_told_so_that_the_editor_can_show_them() -> anyhow::Result<
                 json["status"] == "error" && json["errorType"] == "bad_data",
                 "{path}: {json}"
             );
+
             ensure!(
                 json["error"]
                     .as_str()
@@ -366,9 +396,11 @@ async fn mistakes_are_told_so_that_the_editor_can_show_them() -> anyhow::Result<
             );
         }
     }
+
     // With 405 Grafana asks again by GET.
     let by_post = send(client.form("/api/v1/label/host/values", &[])?).await?;
     ensure!(by_post.status == 405, "answered {}", by_post.status);
+
     let unknown = send(client.get("/api/v1/nothing")).await?;
     ensure!(unknown.status == 404, "answered {}", unknown.status);
     group.stop().await

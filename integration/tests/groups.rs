@@ -18,6 +18,7 @@ async fn ring(client: &Client, words: &[&str]) -> anyhow::Result<(bool, String)>
         .args(["--url", client.url()])
         .output()
         .await?;
+
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
     Ok((
         output.status.success(),
@@ -47,6 +48,7 @@ async fn ring_refused(client: &Client, words: &[&str], why: &str) -> anyhow::Res
 async fn phases(group: &Group, nodes: &[usize], wanted: &str) -> anyhow::Result<Vec<f64>> {
     until(&format!("all show {wanted}"), async || {
         let mut epochs = Vec::new();
+
         let mut shares = Vec::new();
         for node in nodes {
             let ring = group.client(*node).ring().await?;
@@ -62,10 +64,12 @@ async fn phases(group: &Group, nodes: &[usize], wanted: &str) -> anyhow::Result<
             epochs.push(ring["epoch"].as_u64().context("epoch")?);
             shares = groups.iter().filter_map(|g| g["share"].as_f64()).collect();
         }
+
         ensure!(
             epochs.iter().all(|epoch| *epoch == epochs[0]),
             "epochs {epochs:?}"
         );
+
         Ok(shares)
     })
     .await
@@ -79,12 +83,14 @@ async fn second_group(group: &mut Group) -> anyhow::Result<Vec<usize>> {
         group.node(new).start()?;
         members.push((new, format!("{name}={address}")));
     }
+
     ring_refused(
         group.client(0),
         &["join", &members[0].1, "--group", "g1"],
         "there is no group",
     )
     .await?;
+
     for (new, member) in &members {
         let client = group.client(0).clone();
         until("a member joins", async || {
@@ -95,6 +101,7 @@ async fn second_group(group: &mut Group) -> anyhow::Result<Vec<usize>> {
         .await?;
         group.node(*new).ready().await?;
     }
+
     Ok(members.into_iter().map(|(new, _)| new).collect())
 }
 
@@ -141,6 +148,7 @@ async fn all_answer(
             },
         )
         .await?;
+
         let series = client
             .api("/api/v1/series", &[("match[]", "load_total")])
             .await?;
@@ -163,9 +171,11 @@ async fn series_move_to_a_new_group_and_the_old_one_goes_without_a_failed_write_
         .set("cluster.ack_timeout=10s")
         .start()
         .await?;
+
     let old = [0, 1, 2];
     let of_old = Load::start(&group.clients());
     goes_on(&of_old, 60).await?;
+
     let client = group.client(1).clone();
     ring_refused(
         &client,
@@ -181,18 +191,22 @@ async fn series_move_to_a_new_group_and_the_old_one_goes_without_a_failed_write_
         shares.iter().all(|share| (share - 0.5).abs() < 0.03),
         "{shares:?}"
     );
+
     let shown = ring_done(&client, &["show"]).await?;
     ensure!(
         shown.contains("name g1") && shown.contains("share 0."),
         "{shown}"
     );
+
     let clients: Vec<Client> = new.iter().map(|node| group.client(*node).clone()).collect();
     let of_new = Load::start_from(3, &clients);
     goes_on(&of_old, 20).await?;
+
     let moved = now_ms();
     for load in [&of_old, &of_new] {
         goes_on(load, 120).await?;
     }
+
     // Both groups have series of both loads.
     for node in [0, new[0]] {
         let held = group.client(node).export().await?;
@@ -212,9 +226,11 @@ async fn series_move_to_a_new_group_and_the_old_one_goes_without_a_failed_write_
     ring_done(&client, &["drain", "--group", "g0"]).await?;
     phases(&group, &everybody, "g0=leaving g1=serving").await?;
     ring_refused(&client, &["remove", "--group", "g0"], "not in the bucket").await?;
+
     for load in [&of_old, &of_new] {
         goes_on(load, 60).await?;
     }
+
     let old_sent = of_old.stop().await?;
     unharmed(&old_sent)?;
     until_for(
@@ -227,16 +243,20 @@ async fn series_move_to_a_new_group_and_the_old_one_goes_without_a_failed_write_
         },
     )
     .await?;
+
     phases(&group, &new, "g0=gone g1=serving").await?;
     for node in old {
         group.node(node).stop().await?;
     }
+
     goes_on(&of_new, 60).await?;
     let new_sent = of_new.stop().await?;
     unharmed(&new_sent)?;
+
     let mut sent = old_sent.acknowledged;
     sent.merge(&new_sent.acknowledged);
     all_answer(&group, &new, &sent, began).await?;
+
     // The ring of those who are left can still change.
     ring_done(group.client(new[0]), &["weigh", "g1", "2"]).await?;
     group.stop().await
@@ -247,14 +267,18 @@ async fn every_node_answers_for_all_groups_and_says_so_where_it_cannot() -> anyh
     let began = now_ms();
     let mut group = Group::of(3).set("cluster.ack_timeout=10s").start().await?;
     let load = Load::start(&group.clients());
+
     goes_on(&load, 60).await?;
     let new = second_group(&mut group).await?;
     let everybody: Vec<usize> = (0..3).chain(new.iter().copied()).collect();
+
     phases(&group, &everybody, "g0=serving g1=serving").await?;
     goes_on(&load, 60).await?;
+
     // A member of the other group dies: its parts go to the others, and queries are answered by them.
     group.node(new[1]).kill()?;
     goes_on(&load, 60).await?;
+
     let sent = load.stop().await?;
     unharmed(&sent)?;
     all_answer(
@@ -264,6 +288,7 @@ async fn every_node_answers_for_all_groups_and_says_so_where_it_cannot() -> anyh
         began,
     )
     .await?;
+
     let shown = group.client(0).ring().await?;
     let away = shown["groups"][1]["members"]
         .as_array()
@@ -274,6 +299,7 @@ async fn every_node_answers_for_all_groups_and_says_so_where_it_cannot() -> anyh
     // Nobody of the other group is left.
     group.node(new[0]).kill()?;
     group.node(new[2]).kill()?;
+
     let client = group.client(1).clone();
     until("the answer says what is missing", async || {
         let answer = client
@@ -288,6 +314,7 @@ async fn every_node_answers_for_all_groups_and_says_so_where_it_cannot() -> anyh
         Ok(())
     })
     .await?;
+
     let whole = [("query", ALL), ("partial_response", "false")];
     let refused = client
         .send(client.get("/api/v1/query").query(&whole))
@@ -296,17 +323,21 @@ async fn every_node_answers_for_all_groups_and_says_so_where_it_cannot() -> anyh
         refused.status == 503 && refused.body.contains("group g1"),
         "{refused:?}"
     );
+
     for node in &new {
         group.node(*node).start()?;
     }
+
     for node in &new {
         group.node(*node).ready().await?;
     }
+
     all_answer(&group, &everybody, &sent.acknowledged, began).await?;
 
     // Whoever leads, in this group or the other one, brings a replacement to its end.
     let (newest, address) = group.newcomer("n6")?;
     group.node(newest).start()?;
+
     let client = group.client(0).clone();
     until("a replacement begins", async || {
         ring_done(&client, &["replace", "n5", &format!("n6={address}")])
@@ -314,6 +345,7 @@ async fn every_node_answers_for_all_groups_and_says_so_where_it_cannot() -> anyh
             .map(drop)
     })
     .await?;
+
     until("the replacement is over", async || {
         let ring = group.client(1).ring().await?;
         let members = ring["groups"][1]["members"]
@@ -326,13 +358,16 @@ async fn every_node_answers_for_all_groups_and_says_so_where_it_cannot() -> anyh
                 .find(|m| m["node"] == node)
                 .map(|m| m["state"].clone())
         };
+
         ensure!(
             state("n5") == Some("left".into()) && state("n6") == Some("active".into()),
             "{ring}"
         );
+
         Ok(())
     })
     .await?;
+
     all_answer(
         &group,
         &[0, 1, 2, new[0], new[1], newest],
@@ -340,5 +375,6 @@ async fn every_node_answers_for_all_groups_and_says_so_where_it_cannot() -> anyh
         began,
     )
     .await?;
+
     group.stop().await
 }

@@ -10,6 +10,7 @@ async fn two_prometheus_servers_agree_bit_by_bit() -> anyhow::Result<()> {
     else {
         return Ok(());
     };
+
     let dir = tempfile::tempdir()?;
     let receiver = Prometheus::in_dir(&prometheus, &dir.path().join("receiver"))
         .start()
@@ -21,6 +22,7 @@ async fn two_prometheus_servers_agree_bit_by_bit() -> anyhow::Result<()> {
         .remote_write(&format!("{}/api/v1/write", receiver.client().url()))
         .start()
         .await?;
+
     until("the target is scraped", async || {
         let stored = sender.stored(start, now_ms()).await?;
         anyhow::ensure!(
@@ -31,6 +33,7 @@ async fn two_prometheus_servers_agree_bit_by_bit() -> anyhow::Result<()> {
         Ok(())
     })
     .await?;
+
     target.kill();
     until("the target's series are marked stale on both", async || {
         let end = now_ms() - 5_000;

@@ -48,13 +48,16 @@ async fn one_frame_of_a_stranger_stops_no_node() -> anyhow::Result<()> {
         .await?;
         refuse_often(&address, 20).await?;
     }
+
     for node in 0..3 {
         group.node(node).ready().await?;
     }
+
     // And the last one alive.
     for node in 1..3 {
         group.node(node).kill()?;
     }
+
     until("n0 is alone", async || {
         let ring = group.client(0).ring().await?;
         let members = ring["groups"][0]["members"].as_array().context("members")?;
@@ -66,17 +69,21 @@ async fn one_frame_of_a_stranger_stops_no_node() -> anyhow::Result<()> {
         Ok(())
     })
     .await?;
+
     let address = group.cluster_address(0)?.to_owned();
     refuse_often(&address, 20).await?;
     ensure!(group.node(0).is_running(), "n0 has stopped");
+
     for node in 1..3 {
         group.node(node).start()?;
         group.node(node).ready().await?;
     }
+
     let answer = group
         .client(0)
         .write(&[Series::new("up", &[], &[(now_ms(), 1.0)])])
         .await?;
+
     answer.success()?;
     group.stop().await
 }
@@ -86,10 +93,12 @@ async fn strangers_fill_neither_the_door_nor_the_log() -> anyhow::Result<()> {
     let mut group = Group::of(3).start().await?;
     let address = group.cluster_address(2)?.to_owned();
     let before = group.nodes()[2].log().len();
+
     group.node(0).kill()?;
     let silent: Vec<TcpStream> = (0..500)
         .filter_map(|_| TcpStream::connect(&address).ok())
         .collect();
+
     group.node(0).start()?;
     group.node(0).ready().await?;
     until("n2 has its peer again", async || {
@@ -102,10 +111,12 @@ async fn strangers_fill_neither_the_door_nor_the_log() -> anyhow::Result<()> {
         Ok(())
     })
     .await?;
+
     drop(silent);
     refuse_often(&address, 300).await?;
     let written = group.nodes()[2].log().len() - before;
     ensure!(written < 64 << 10, "{written} bytes of log");
+
     group.stop().await
 }
 
@@ -146,6 +157,7 @@ async fn a_directory_that_was_set_back_is_refused_and_costs_nothing_acknowledged
         group.nodes()[0].data_dir().to_owned(),
         group.dir().join("backup"),
     );
+
     copy(&dir, &backup)?;
     group.node(0).start()?;
     group.node(0).ready().await?;
@@ -155,11 +167,14 @@ async fn a_directory_that_was_set_back_is_refused_and_costs_nothing_acknowledged
     for node in 0..3 {
         group.node(node).kill()?;
     }
+
     std::fs::remove_dir_all(&dir)?;
     copy(&backup, &dir)?;
+
     for node in 0..3 {
         group.node(node).start()?;
     }
+
     let status = group.node(0).ended().await?;
     ensure!(!status.success(), "n0 went on with an old disk");
     let log = group.nodes()[0].log();
@@ -167,9 +182,11 @@ async fn a_directory_that_was_set_back_is_refused_and_costs_nothing_acknowledged
         log.contains("the members refused this node") && log.contains("set back"),
         "it does not say why"
     );
+
     for node in 1..3 {
         group.node(node).ready().await?;
     }
+
     acknowledged.merge(&some_writes(&group, 20, &[1, 2]).await?);
 
     // It does not count its way up to a start that nobody knows.
@@ -180,6 +197,7 @@ async fn a_directory_that_was_set_back_is_refused_and_costs_nothing_acknowledged
             "n0 starts after all"
         );
     }
+
     ensure!(
         group.nodes()[0].log().contains("empty directory"),
         "it does not say what to do"
@@ -189,12 +207,14 @@ async fn a_directory_that_was_set_back_is_refused_and_costs_nothing_acknowledged
     std::fs::remove_dir_all(&dir)?;
     group.node(0).start()?;
     group.node(0).ready().await?;
+
     let held = group.converged().await?;
     let missing = acknowledged.first_missing_in(&held);
     ensure!(
         missing.is_none(),
         "an acknowledged sample is missing: {missing:?}"
     );
+
     group.stop().await
 }
 
@@ -223,6 +243,7 @@ async fn a_second_node_of_a_name_waits_until_the_first_one_is_gone() -> anyhow::
             .context("not seen")?
             .to_owned())
     };
+
     let first = until("n2 has seen n1", async || incarnation(&group).await).await?;
 
     // Its replacement is started elsewhere before it has stopped.
@@ -233,10 +254,12 @@ async fn a_second_node_of_a_name_waits_until_the_first_one_is_gone() -> anyhow::
     let cluster = format!("cluster.listen=127.0.0.1:{cluster}");
     let mut command = group.node(1).command(&[&data_dir, &http, &cluster])?;
     let log = std::fs::File::create(group.dir().join("second.log"))?;
+
     command
         .stdin(Stdio::null())
         .stdout(log.try_clone()?)
         .stderr(log);
+
     let _second = Running(command.spawn()?);
 
     let load = Load::start(&group.clients());
@@ -253,6 +276,7 @@ async fn a_second_node_of_a_name_waits_until_the_first_one_is_gone() -> anyhow::
         Ok(())
     })
     .await?;
+
     let so_far = load.look(|sent| sent.successes).await;
     load.reaches(so_far + 40).await?;
     let sent = load.stop().await?;
@@ -262,6 +286,7 @@ async fn a_second_node_of_a_name_waits_until_the_first_one_is_gone() -> anyhow::
         sent.refusals,
         sent.broken
     );
+
     ensure!(
         incarnation(&group).await? == first,
         "it took the place of the first one"
@@ -274,5 +299,6 @@ async fn a_second_node_of_a_name_waits_until_the_first_one_is_gone() -> anyhow::
         Ok(())
     })
     .await?;
+
     group.stop().await
 }

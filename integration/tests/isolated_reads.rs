@@ -30,6 +30,7 @@ async fn write(
             .await?
             .success()?;
     }
+
     Ok(())
 }
 
@@ -46,6 +47,7 @@ async fn read(client: Client, end_ms: i64) -> anyhow::Result<usize> {
             ensure!(same == SERIES as f64, "{same} of {SERIES} are equal");
         }
     }
+
     Ok(answers)
 }
 
@@ -56,6 +58,7 @@ async fn both_sides_of_an_operator_see_the_same_requests() -> anyhow::Result<()>
         .set("bucket.type=none")
         .start()
         .await?;
+
     let written = Arc::new(AtomicU64::new(0));
     let done = Arc::new(AtomicBool::new(false));
     let writer = tokio::spawn(write(
@@ -63,14 +66,18 @@ async fn both_sides_of_an_operator_see_the_same_requests() -> anyhow::Result<()>
         Arc::clone(&written),
         Arc::clone(&done),
     ));
+
     let end_ms = now_ms() + HOW_LONG_MS;
     let readers = [0, 1].map(|node| tokio::spawn(read(group.client(node).clone(), end_ms)));
+
     let mut answers = Vec::new();
     for reader in readers {
         answers.push(reader.await?);
     }
+
     done.store(true, Ordering::SeqCst);
     writer.await??;
+
     for answers in answers {
         let answers = answers?;
         let written = written.load(Ordering::SeqCst);
@@ -79,5 +86,6 @@ async fn both_sides_of_an_operator_see_the_same_requests() -> anyhow::Result<()>
             "{answers} answers while {written} requests were written"
         );
     }
+
     group.stop().await
 }

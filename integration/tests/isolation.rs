@@ -19,6 +19,7 @@ async fn a_lone_node_answers_from_blocks_that_are_only_in_the_bucket() -> anyhow
     let mut group = Group::of(1).short_windows(5).start().await?;
     let written = now_ms();
     let series = Series::new("old_metric", &[("job", "a")], &[(written, 7.0)]);
+
     group.client(0).write(&[series]).await?.success()?;
     let bucket = group.bucket_dir();
     until("the window is in the bucket", async || {
@@ -32,18 +33,21 @@ async fn a_lone_node_answers_from_blocks_that_are_only_in_the_bucket() -> anyhow
         group.node(0).terminate().await?.success(),
         "the node does not stop in order"
     );
+
     let data = group.node(0).data_dir().to_owned();
     for gone in ["blocks", "index-headers"] {
         if data.join(gone).exists() {
             std::fs::remove_dir_all(data.join(gone))?;
         }
     }
+
     group.node(0).start()?;
     group.node(0).ready().await?;
 
     let client = group.client(0).clone();
     let at = format!("{}", (written + 1_000) as f64 / 1_000.0);
     let since = format!("{}", (written - 10_000) as f64 / 1_000.0);
+
     until("the list of the bucket was read", async || {
         let answer = client.send(
             client
@@ -62,6 +66,7 @@ async fn a_lone_node_answers_from_blocks_that_are_only_in_the_bucket() -> anyhow
     let lookback = [("query", "old_metric"), ("lookback_delta", "2000d")];
     let span = [("start", since.as_str()), ("end", at.as_str())];
     type Asked<'a> = (&'a str, Vec<(&'a str, &'a str)>, &'a str);
+
     let asked: [Asked<'_>; 7] = [
         ("/api/v1/query", lookback.to_vec(), "\"7\""),
         (
@@ -79,6 +84,7 @@ async fn a_lone_node_answers_from_blocks_that_are_only_in_the_bucket() -> anyhow
         ("/api/v1/label/job/values", span.to_vec(), "\"a\""),
         ("/api/v1/export", vec![("match[]", "old_metric")], "[7]"),
     ];
+
     for (path, parameters, expected) in asked {
         let body = client
             .send(client.get(path).query(&parameters))
@@ -87,6 +93,7 @@ async fn a_lone_node_answers_from_blocks_that_are_only_in_the_bucket() -> anyhow
             .body;
         ensure!(body.contains(expected), "{path} {parameters:?}: {body}");
     }
+
     group.stop().await
 }
 
@@ -99,13 +106,16 @@ async fn ask_from(
     let address = client.address().parse()?;
     let socket = tokio::net::TcpSocket::new_v4()?;
     socket.bind(format!("{from}:0").parse()?)?;
+
     let mut stream = socket.connect(address).await?;
     let request = format!("GET {path} HTTP/1.1\r\nHost: x\r\n\r\n");
     let mut text = Vec::new();
+
     // A connection that is refused ends, or is reset, before or after the request.
     if stream.write_all(request.as_bytes()).await.is_err() {
         return Ok(None);
     }
+
     let head_ends = |text: &[u8]| text.windows(4).any(|four| four == b"\r\n\r\n");
     while !head_ends(&text) {
         match stream.read_buf(&mut text).await {
@@ -113,18 +123,21 @@ async fn ask_from(
             Ok(_) => {}
         }
     }
+
     Ok(Some((stream, String::from_utf8_lossy(&text).into_owned())))
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_address_takes_no_more_connections_than_it_may() -> anyhow::Result<()> {
     const MOST: usize = 5;
+
     let group = Group::of(1)
         .set(&format!("http.connections_per_address={MOST}"))
         .start()
         .await?;
     let client = group.client(0);
     let mut open = Vec::new();
+
     let mut refused = 0;
     for _ in 0..4 * MOST {
         match ask_from(client, "127.0.0.2", "/-/healthy").await? {
@@ -137,6 +150,7 @@ async fn an_address_takes_no_more_connections_than_it_may() -> anyhow::Result<()
             None => refused += 1,
         }
     }
+
     ensure!(
         (open.len(), refused) == (MOST, 3 * MOST),
         "{} open, {refused} refused",
@@ -151,12 +165,14 @@ async fn an_address_takes_no_more_connections_than_it_may() -> anyhow::Result<()
         counted == refused as f64,
         "{counted} are counted of {refused}"
     );
+
     ensure!(
         group.nodes()[0]
             .log()
             .contains("http.connections_per_address"),
         "no line in the log"
     );
+
     drop(open.pop());
     until("a place is free again", async || {
         let answered = ask_from(client, "127.0.0.2", "/-/healthy")
@@ -166,6 +182,7 @@ async fn an_address_takes_no_more_connections_than_it_may() -> anyhow::Result<()
         Ok(())
     })
     .await?;
+
     group.stop().await
 }
 
@@ -177,10 +194,12 @@ async fn heavy_queries_and_patterns_leave_the_node_to_others() -> anyhow::Result
 
     // More than there are places, each of them heavy; and patterns that take a second each to compile.
     let mut askers = Vec::new();
+
     for _ in 0..40 {
         askers
             .push(Asker::post(&client, "heavy", "/api/v1/query", &[("query", HEAVY_QUERY)]).await?);
     }
+
     for number in 0..20 {
         let selector = costly_selector(number);
         askers.push(
@@ -193,6 +212,7 @@ async fn heavy_queries_and_patterns_leave_the_node_to_others() -> anyhow::Result
             .await?,
         );
     }
+
     until("the heavy queries are under way", async || {
         ensure!(client.running("heavy").await? >= 20, "not yet");
         Ok(())
@@ -201,6 +221,7 @@ async fn heavy_queries_and_patterns_leave_the_node_to_others() -> anyhow::Result
 
     // Another tenant's probes, writes and queries go on. The bounds are wide: the machine is busy with the heavy ones.
     let mut slowest = Duration::ZERO;
+
     for _ in 0..20 {
         for path in ["/-/healthy", "/api/v1/query?query=up"] {
             let begun = Instant::now();
@@ -215,6 +236,7 @@ async fn heavy_queries_and_patterns_leave_the_node_to_others() -> anyhow::Result
         client.write(&[sample()]).await?.success()?;
         slowest = slowest.max(begun.elapsed());
     }
+
     println!("slowest request of the innocent tenant: {slowest:?}");
     ensure!(
         slowest < Duration::from_secs(3),
@@ -225,6 +247,7 @@ async fn heavy_queries_and_patterns_leave_the_node_to_others() -> anyhow::Result
     for asker in &mut askers {
         asker.hang_up().await?;
     }
+
     let begun = Instant::now();
     until("the queries end with their clients", async || {
         let left = client.running("heavy").await? + client.running("patterns").await?;
@@ -232,15 +255,18 @@ async fn heavy_queries_and_patterns_leave_the_node_to_others() -> anyhow::Result
         Ok(())
     })
     .await?;
+
     println!(
         "queries ended {:?} after their clients had gone",
         begun.elapsed()
     );
+
     ensure!(
         begun.elapsed() < Duration::from_secs(5),
         "they took {:?} to end",
         begun.elapsed()
     );
+
     group.stop().await
 }
 
@@ -257,6 +283,7 @@ async fn bombs_are_refused_and_the_node_lives() -> anyhow::Result<()> {
             )
         })
         .collect();
+
     client.write(&series).await?.success()?;
 
     let joined = (0..20).fold("bomb".to_owned(), |inner, _| {
@@ -266,11 +293,13 @@ async fn bombs_are_refused_and_the_node_lives() -> anyhow::Result<()> {
         .send(client.form("/api/v1/query", &[("query", &joined)])?)
         .await?;
     ensure!(answer.status == 422, "{} {}", answer.status, answer.body);
+
     ensure!(answer.body.contains("label_join()"), "{}", answer.body);
 
     let patterns: Vec<String> = (0..1_000)
         .map(|n| format!(r#"a=~"\\pL{{200}}{n}""#))
         .collect();
+
     let text = format!("{{{}}}", patterns.join(","));
     for (path, key) in [
         ("/api/v1/query", "query"),
@@ -305,6 +334,7 @@ async fn bombs_are_refused_and_the_node_lives() -> anyhow::Result<()> {
         client.instant("count(bomb)").await? == Some(2_000.0),
         "the data is still there"
     );
+
     group.stop().await
 }
 
@@ -315,7 +345,9 @@ async fn a_reader_that_does_not_read_is_given_up() -> anyhow::Result<()> {
         .set("query.max_streams=4")
         .start()
         .await?;
+
     let client = group.client(0).clone();
+
     let now = now_ms();
     for part in 0..20 {
         let series: Vec<Series> = (0..1_000)
@@ -335,17 +367,20 @@ async fn a_reader_that_does_not_read_is_given_up() -> anyhow::Result<()> {
         let asked = [("match[]", "slow")];
         askers.push(Asker::post(&client, "default-tenant", "/api/v1/export", &asked).await?);
     }
+
     // All of them begin, although there are places for a few at a time, and none stays.
     for asker in &mut askers {
         let status = asker.status(Duration::from_secs(60)).await?;
         ensure!(status == 200, "answered {status}");
     }
+
     until("the streams have ended", async || {
         let left = client.running("default-tenant").await?;
         ensure!(left == 0, "{left} are still held");
         Ok(())
     })
     .await?;
+
     drop(askers);
     group.stop().await
 }
@@ -358,6 +393,7 @@ async fn a_tenant_over_its_rate_waits_and_the_others_do_not() -> anyhow::Result<
         .await?;
     let client = group.client(0).clone();
     let several = vec![sample(); 30];
+
     client.write_as("a", &several).await?.success()?;
     let refused = client.write_as("a", &[sample()]).await?;
     ensure!(
@@ -369,10 +405,12 @@ async fn a_tenant_over_its_rate_waits_and_the_others_do_not() -> anyhow::Result<
         refused.status,
         refused.body
     );
+
     ensure!(
         refused.retry_after.is_some(),
         "a sender is told when to come again"
     );
+
     client.write_as("b", &several).await?.success()?;
     group.stop().await
 }
@@ -380,10 +418,12 @@ async fn a_tenant_over_its_rate_waits_and_the_others_do_not() -> anyhow::Result<
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn new_tenants_are_asked_to_wait_when_there_are_as_many_as_may_be() -> anyhow::Result<()> {
     let group = Group::of(1).set("tenants.max=3").start().await?;
+
     let client = group.client(0).clone();
     for tenant in ["a", "b", "c"] {
         client.write_as(tenant, &[sample()]).await?.success()?;
     }
+
     let refused = client.write_as("d", &[sample()]).await?;
     ensure!(
         refused.status == 429 && refused.body.contains("tenants.max"),
@@ -391,6 +431,7 @@ async fn new_tenants_are_asked_to_wait_when_there_are_as_many_as_may_be() -> any
         refused.status,
         refused.body
     );
+
     client.write_as("a", &[sample()]).await?.success()?;
 
     let two = client
@@ -403,5 +444,6 @@ async fn new_tenants_are_asked_to_wait_when_there_are_as_many_as_may_be() -> any
         "{}",
         refused.body
     );
+
     group.stop().await
 }

@@ -39,6 +39,7 @@ async fn a_panic_while_a_record_is_applied_leaves_replicas_equal() -> anyhow::Re
     let mut group = Group::of(3).start().await?;
     let mut sent = SampleSet::default();
     let start = now_ms() - 2_000;
+
     write(&group, 0..20, start, &mut sent).await?;
     group.node(2).stop().await?;
     group
@@ -46,12 +47,14 @@ async fn a_panic_while_a_record_is_applied_leaves_replicas_equal() -> anyhow::Re
         .start_with(&[(PANIC_FOR_TEST, "apply:default-tenant")])?;
     group.node(2).ready().await?;
     write(&group, 20..40, start, &mut sent).await?;
+
     let status = group.node(2).ended().await?;
     ensure!(status.code() == Some(70), "ended with {status}");
     write(&group, 40..60, start, &mut sent).await?;
     group.node(2).start()?;
     group.node(2).ready().await?;
     first_differences(("sent", &sent), ("held", &group.converged().await?))?;
+
     group.stop().await
 }
 
@@ -60,23 +63,27 @@ async fn a_panic_while_a_write_is_taken_leaves_replicas_equal() -> anyhow::Resul
     let mut group = Group::of(3).start().await?;
     let mut sent = SampleSet::default();
     let start = now_ms() - 2_000;
+
     write(&group, 0..20, start, &mut sent).await?;
     group.node(1).stop().await?;
     group
         .node(1)
         .start_with(&[(PANIC_FOR_TEST, "ingest:victim")])?;
     group.node(1).ready().await?;
+
     let doomed = group.client(1).write_as("victim", &series(start, 0)).await;
     ensure!(
         !doomed.is_ok_and(|answer| answer.is_success()),
         "a write that was never logged was acknowledged"
     );
+
     let status = group.node(1).ended().await?;
     ensure!(status.code() == Some(70), "ended with {status}");
     write(&group, 20..40, start, &mut sent).await?;
     group.node(1).start()?;
     group.node(1).ready().await?;
     first_differences(("sent", &sent), ("held", &group.converged().await?))?;
+
     let answer = until("the victim writes again", async || {
         let answer = group
             .client(1)
@@ -85,6 +92,7 @@ async fn a_panic_while_a_write_is_taken_leaves_replicas_equal() -> anyhow::Resul
         ensure!(answer.is_success(), "{answer:?}");
         Ok(answer)
     });
+
     answer.await?;
     group.stop().await
 }
@@ -96,6 +104,7 @@ async fn a_request_that_panics_twice_is_refused_at_the_third_time() -> anyhow::R
     let start = now_ms() - 2_000;
     let doomed = || series(start, 0)[..1].to_vec();
     let fragile = [(PANIC_FOR_TEST, "ingest:victim")];
+
     group.node(0).stop().await?;
     for attempt in 0..2 {
         group.node(0).start_with(&fragile)?;
@@ -111,8 +120,10 @@ async fn a_request_that_panics_twice_is_refused_at_the_third_time() -> anyhow::R
             "attempt {attempt} ended with {status}"
         );
     }
+
     group.node(0).start_with(&fragile)?;
     group.node(0).ready().await?;
+
     for _ in 0..2 {
         let answer = group.client(0).write_as("victim", &doomed()).await?;
         ensure!(
@@ -120,11 +131,13 @@ async fn a_request_that_panics_twice_is_refused_at_the_third_time() -> anyhow::R
             "{answer:?}"
         );
     }
+
     let refused = group
         .client(0)
         .metric("trireme_head_set_aside_items_total")
         .await?;
     ensure!(refused == 2.0, "{refused} items");
+
     write(&group, 0..20, start, &mut sent).await?;
     first_differences(("sent", &sent), ("held", &group.converged().await?))?;
 
@@ -132,6 +145,7 @@ async fn a_request_that_panics_twice_is_refused_at_the_third_time() -> anyhow::R
     group.node(0).stop().await?;
     group.node(0).start()?;
     group.node(0).ready().await?;
+
     let answer = group.client(0).write_as("victim", &doomed()).await?;
     ensure!(answer.status == 400, "{answer:?}");
     let other = group
@@ -139,5 +153,6 @@ async fn a_request_that_panics_twice_is_refused_at_the_third_time() -> anyhow::R
         .write_as("victim", &series(start, 1))
         .await?;
     ensure!(other.is_success(), "{other:?}");
+
     group.stop().await
 }

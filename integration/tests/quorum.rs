@@ -18,6 +18,7 @@ async fn acknowledged_samples_survive_kill_9_of_one_and_two_of_three() -> anyhow
     println!("TRIREME_SEED={seed}");
     let mut random = SeededRng::new(seed);
     let mut group = Group::of(3).start().await?;
+
     let mut acknowledged = SampleSet::default();
     for round in 0..rounds(3) {
         println!("round {round}");
@@ -27,6 +28,7 @@ async fn acknowledged_samples_survive_kill_9_of_one_and_two_of_three() -> anyhow
         let first = random.below(3) as usize;
         group.node(first).kill()?;
         let so_far = load.look(|sent| sent.successes).await;
+
         load.reaches(so_far + 20 + random.below(100)).await?;
         let refused = load.look(|sent| sent.refusals.first().cloned()).await;
         ensure!(
@@ -44,14 +46,17 @@ async fn acknowledged_samples_survive_kill_9_of_one_and_two_of_three() -> anyhow
             })
             .await
         };
+
         // What was on its way when the second node died may still have been on two nodes; later requests cannot.
         refusals_reach(1).await?;
         let so_far = load.look(|sent| sent.successes).await;
+
         refusals_reach(3).await?;
         ensure!(
             load.look(|sent| sent.successes).await == so_far,
             "a write was acknowledged by one of three nodes"
         );
+
         let refusals = load.look(|sent| sent.refusals.clone()).await;
         for refusal in refusals {
             ensure!(
@@ -67,12 +72,15 @@ async fn acknowledged_samples_survive_kill_9_of_one_and_two_of_three() -> anyhow
         for node in [first, second] {
             group.node(node).start()?;
         }
+
         for node in [first, second] {
             group.node(node).ready().await?;
         }
+
         let so_far = load.look(|sent| sent.successes).await;
         load.reaches(so_far + 10).await?;
         acknowledged.merge(&load.stop().await?.acknowledged);
+
         let held = group.converged().await?;
         let missing = acknowledged.first_missing_in(&held);
         ensure!(
@@ -80,6 +88,7 @@ async fn acknowledged_samples_survive_kill_9_of_one_and_two_of_three() -> anyhow
             "round {round}: an acknowledged sample is missing: {missing:?}"
         );
     }
+
     group.stop().await
 }
 
@@ -88,22 +97,26 @@ async fn a_stopped_process_holds_nobody_up_and_catches_up() -> anyhow::Result<()
     let mut group = Group::of(3).start().await?;
     let living: Vec<_> = group.clients().into_iter().take(2).collect();
     let load = Load::start(&living);
+
     load.reaches(20).await?;
     group.node(2).signal(libc::SIGSTOP)?;
     load.reaches(120).await?;
     group.node(2).signal(libc::SIGCONT)?;
+
     let sent = load.stop().await?;
     ensure!(
         sent.refusals.is_empty(),
         "refused with one of three nodes stopped: {:?}",
         sent.refusals.first()
     );
+
     let held = group.converged().await?;
     let missing = sent.acknowledged.first_missing_in(&held);
     ensure!(
         missing.is_none(),
         "an acknowledged sample is missing: {missing:?}"
     );
+
     group.stop().await
 }
 
@@ -112,22 +125,27 @@ async fn a_group_killed_at_once_comes_back_with_everything_acknowledged() -> any
     let mut group = Group::of(3).start().await?;
     let load = Load::start(&group.clients());
     load.reaches(60).await?;
+
     for node in 0..3 {
         group.node(node).kill()?;
     }
+
     let sent = load.stop().await?;
     for node in 0..3 {
         group.node(node).start()?;
     }
+
     for node in 0..3 {
         group.node(node).ready().await?;
     }
+
     let held = group.converged().await?;
     let missing = sent.acknowledged.first_missing_in(&held);
     ensure!(
         missing.is_none(),
         "an acknowledged sample is missing: {missing:?}"
     );
+
     group.stop().await
 }
 
@@ -137,18 +155,22 @@ async fn a_node_that_missed_writes_catches_up_after_its_start() -> anyhow::Resul
     group.node(1).kill()?;
     let living = [group.client(0).clone(), group.client(2).clone()];
     let load = Load::start(&living);
+
     load.reaches(50).await?;
     let sent = load.stop().await?;
+
     // The origin of half of the samples is gone before the third node returns: any replica serves any stream.
     group.node(0).kill()?;
     group.node(1).start()?;
     group.node(1).ready().await?;
+
     let held = group.converged().await?;
     let missing = sent.acknowledged.first_missing_in(&held);
     ensure!(
         missing.is_none(),
         "an acknowledged sample is missing: {missing:?}"
     );
+
     group.stop().await
 }
 
@@ -159,10 +181,12 @@ async fn a_node_with_an_empty_disk_fetches_what_the_logs_still_hold() -> anyhow:
     load.reaches(60).await?;
     group.node(2).kill()?;
     std::fs::remove_dir_all(group.node(2).data_dir())?;
+
     let so_far = load.look(|sent| sent.successes).await;
     load.reaches(so_far + 20).await?;
     group.node(2).start()?;
     group.node(2).ready().await?;
+
     let sent = load.stop().await?;
     let held = group.converged().await?;
     let missing = sent.acknowledged.first_missing_in(&held);
@@ -170,5 +194,6 @@ async fn a_node_with_an_empty_disk_fetches_what_the_logs_still_hold() -> anyhow:
         missing.is_none(),
         "an acknowledged sample is missing: {missing:?}"
     );
+
     group.stop().await
 }

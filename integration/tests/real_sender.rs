@@ -28,9 +28,11 @@ async fn lose_the_target_halfway(
         })
         .await
     };
+
     scraped_until(start + length_ms / 2).await?;
     target.kill();
     scraped_until(start + length_ms).await?;
+
     let stale = judge.stored(start, now_ms()).await?.stale_count();
     ensure!(stale > 100, "the sender marked only {stale} series stale");
     Ok(())
@@ -61,6 +63,7 @@ async fn every_node_holds_what_prometheus_stored() -> anyhow::Result<()> {
     else {
         return Ok(());
     };
+
     let group = Group::of(3).start().await?;
     let target = NodeExporter::start(&exporter, group.dir(), None).await?;
     let start = now_ms();
@@ -70,6 +73,7 @@ async fn every_node_holds_what_prometheus_stored() -> anyhow::Result<()> {
         .remote_write(&format!("{}/api/v1/write", group.client(0).url()))
         .start()
         .await?;
+
     lose_the_target_halfway(target, &sender, start).await?;
     let stored = every_node_equals(&sender, &group, start).await?;
     ensure!(
@@ -77,6 +81,7 @@ async fn every_node_holds_what_prometheus_stored() -> anyhow::Result<()> {
         "only {} series were sent",
         stored.series_count()
     );
+
     let failed = sender
         .client()
         .metric("prometheus_remote_storage_samples_failed_total")
@@ -89,6 +94,7 @@ async fn every_node_holds_what_prometheus_stored() -> anyhow::Result<()> {
         failed == 0.0 && dropped == 0.0,
         "Prometheus failed to send {failed} and dropped {dropped} samples"
     );
+
     drop(sender);
     group.stop().await
 }
@@ -101,6 +107,7 @@ async fn every_node_holds_what_vmagent_sent() -> anyhow::Result<()> {
     else {
         return Ok(());
     };
+
     let group = Group::of(3).start().await?;
     // vmagent keeps nothing that could be read back, so it also writes to a Prometheus, which is the judge.
     let judge = Prometheus::in_dir(&prometheus, &group.dir().join("judge"))
@@ -117,6 +124,7 @@ async fn every_node_holds_what_vmagent_sent() -> anyhow::Result<()> {
         &urls,
     )
     .await?;
+
     lose_the_target_halfway(target, &judge, start).await?;
     let stored = every_node_equals(&judge, &group, start).await?;
     ensure!(
@@ -124,11 +132,13 @@ async fn every_node_holds_what_vmagent_sent() -> anyhow::Result<()> {
         "only {} series were sent",
         stored.series_count()
     );
+
     let dropped = sender
         .client()
         .metric("vmagent_remotewrite_packets_dropped_total")
         .await?;
     ensure!(dropped == 0.0, "vmagent dropped {dropped} packets");
+
     drop(sender);
     group.stop().await
 }

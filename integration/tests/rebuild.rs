@@ -36,6 +36,7 @@ async fn churn(
         if done()? {
             return Ok(());
         }
+
         tokio::time::sleep(PAUSE).await;
         let now = now_ms();
         let value = |i: u32| f64::from(i) + 0.5;
@@ -45,6 +46,7 @@ async fn churn(
                 Series::new("churn", &[("id", &id)], &[(now, value(i))])
             })
             .collect();
+
         let answer = client.write(&series).await?;
         if answer.is_success() {
             series.iter().for_each(|series| series.add_to(acknowledged));
@@ -63,6 +65,7 @@ fn oldest_segment(data_dir: &Path) -> anyhow::Result<u64> {
                 .and_then(|digits| digits.parse::<u64>().ok()),
         );
     }
+
     numbers.into_iter().min().context("no segment")
 }
 
@@ -71,6 +74,7 @@ fn block_names(data_dir: &Path) -> anyhow::Result<BTreeSet<String>> {
     if !dir.exists() {
         return Ok(BTreeSet::new());
     }
+
     Ok(blocks_in(&dir)?
         .iter()
         .filter_map(|path: &std::path::PathBuf| {
@@ -109,10 +113,12 @@ async fn outlive_the_logs(group: &Group, acknowledged: &mut SampleSet) -> anyhow
         let numbers = names.filter_map(|n| n.to_str()?.strip_suffix(".log")?.parse::<u64>().ok());
         numbers.max().context("no segment")
     };
+
     let then = dirs
         .iter()
         .map(|dir| newest(dir))
         .collect::<anyhow::Result<Vec<u64>>>()?;
+
     churn(group.client(0), acknowledged, || {
         let now = dirs
             .iter()
@@ -142,6 +148,7 @@ async fn rebuild_of(client: &Client, name: &str) -> anyhow::Result<Option<String
         .iter()
         .find(|m| m["node"] == name)
         .context("no such member")?;
+
     Ok(member["rebuild"].as_str().map(str::to_owned))
 }
 
@@ -170,6 +177,7 @@ async fn all_equal(group: &mut Group, acknowledged: &SampleSet) -> anyhow::Resul
         missing.is_none(),
         "an acknowledged sample is missing: {missing:?}"
     );
+
     until("positions and blocks are equal", async || {
         for client in group.clients() {
             let replication = admin(&client, "/api/v1/admin/replication").await?;
@@ -178,6 +186,7 @@ async fn all_equal(group: &mut Group, acknowledged: &SampleSet) -> anyhow::Resul
                 ensure!(stream["applied"] == stream["own"], "{stream}");
             }
         }
+
         let names = group.nodes().iter().map(|n| block_names(n.data_dir()));
         let names = names.collect::<anyhow::Result<Vec<_>>>()?;
         ensure!(names[0].len() >= 2, "only {names:?}");
@@ -185,6 +194,7 @@ async fn all_equal(group: &mut Group, acknowledged: &SampleSet) -> anyhow::Resul
             names.iter().all(|n| *n == names[0]),
             "blocks differ: {names:?}"
         );
+
         Ok(())
     })
     .await
@@ -207,6 +217,7 @@ async fn a_wiped_node_copies_what_the_logs_cannot_give_and_answers_no_query_befo
     let mut group = forgetful().set("cluster.rebuild_rate=2MiB").start().await?;
     let mut acknowledged = SampleSet::default();
     with_history(&group, &mut acknowledged).await?;
+
     let load = Load::start(&[group.client(0).clone(), group.client(1).clone()]);
     group.node(2).kill()?;
     std::fs::remove_dir_all(group.node(2).data_dir())?;
@@ -216,6 +227,7 @@ async fn a_wiped_node_copies_what_the_logs_cannot_give_and_answers_no_query_befo
     group.node(2).ready().await?;
     let whole = group.client(0).clone();
     let rebuilt = group.client(2).clone();
+
     until("the peers see the rebuild", async || {
         let state = rebuild_of(&whole, "n2").await?;
         ensure!(
@@ -227,10 +239,12 @@ async fn a_wiped_node_copies_what_the_logs_cannot_give_and_answers_no_query_befo
         Ok(())
     })
     .await?;
+
     ensure!(
         rebuilt.metric("trireme_rebuild_incomplete").await? == 1.0,
         "the metric does not say so"
     );
+
     // Its writes are taken, and its queries are answered by who has everything.
     let fresh = Load::start(std::slice::from_ref(&rebuilt));
     until("the node takes writes while it is rebuilt", async || {
@@ -238,6 +252,7 @@ async fn a_wiped_node_copies_what_the_logs_cannot_give_and_answers_no_query_befo
         Ok(())
     })
     .await?;
+
     let early = acknowledged.sample_count();
     let count = "count(count_over_time(churn[1h]))";
     let there = whole.instant(count).await?.context("no answer")?;
@@ -246,6 +261,7 @@ async fn a_wiped_node_copies_what_the_logs_cannot_give_and_answers_no_query_befo
         rebuilt.instant(count).await? == Some(there),
         "the query was not passed on"
     );
+
     let state = rebuild_of(&rebuilt, "n2").await?;
     ensure!(
         state.is_some(),
@@ -255,9 +271,11 @@ async fn a_wiped_node_copies_what_the_logs_cannot_give_and_answers_no_query_befo
     acknowledged.merge(&fresh.stop().await?.acknowledged);
     is_installed(&mut group, 2).await?;
     let sent = load.stop().await?;
+
     none_refused(&sent)?;
     acknowledged.merge(&sent.acknowledged);
     all_equal(&mut group, &acknowledged).await?;
+
     group.stop().await
 }
 
@@ -267,9 +285,11 @@ async fn a_node_both_of_whose_checkpoints_are_damaged_copies_one_from_a_peer() -
     let mut group = forgetful().start().await?;
     let mut acknowledged = SampleSet::default();
     with_history(&group, &mut acknowledged).await?;
+
     let load = Load::start(&[group.client(0).clone(), group.client(1).clone()]);
     group.node(2).kill()?;
     let dir = group.node(2).data_dir().to_owned();
+
     // With the one before it could help itself.
     for name in ["checkpoint", "checkpoint.previous"] {
         let checkpoint = dir.join("head/000").join(name);
@@ -282,11 +302,13 @@ async fn a_node_both_of_whose_checkpoints_are_damaged_copies_one_from_a_peer() -
     group.node(2).start()?;
     group.node(2).ready().await?;
     is_installed(&mut group, 2).await?;
+
     let log = group.nodes()[2].log();
     ensure!(
         log.contains("the head on disk is damaged"),
         "the damage was not told"
     );
+
     let aside = std::fs::read_dir(&dir)?.flatten().map(|entry| entry.path());
     let aside = aside
         .filter(|path| path.join("head/000/checkpoint").is_file())
@@ -295,10 +317,12 @@ async fn a_node_both_of_whose_checkpoints_are_damaged_copies_one_from_a_peer() -
         aside.is_some_and(|path| path.join("identity.toml").is_file()),
         "it was not set aside"
     );
+
     let sent = load.stop().await?;
     none_refused(&sent)?;
     acknowledged.merge(&sent.acknowledged);
     all_equal(&mut group, &acknowledged).await?;
+
     group.stop().await
 }
 
@@ -311,6 +335,7 @@ async fn a_rebuild_goes_on_after_a_crash_of_either_side() -> anyhow::Result<()> 
     std::fs::remove_dir_all(group.node(2).data_dir())?;
     outlive_the_logs(&group, &mut acknowledged).await?;
     group.node(2).start()?;
+
     let copies_from = async |client: &Client| {
         until("the copy is on its way", async || {
             let state = rebuild_of(client, "n2").await?.context("no rebuild")?;
@@ -320,6 +345,7 @@ async fn a_rebuild_goes_on_after_a_crash_of_either_side() -> anyhow::Result<()> 
         })
         .await
     };
+
     let client = group.client(2).clone();
     copies_from(&client).await?;
 
@@ -327,9 +353,11 @@ async fn a_rebuild_goes_on_after_a_crash_of_either_side() -> anyhow::Result<()> 
     group.node(2).kill()?;
     group.node(2).start()?;
     group.node(2).ready().await?;
+
     let source = copies_from(&client).await?;
     // The source dies: the other one takes over, under writes that it and the rebuilt node see.
     let source = if source == "n0" { 0 } else { 1 };
+
     group.node(source).kill()?;
     until_for("another source takes over", REBUILD_BOUND, async || {
         let state = rebuild_of(&client, "n2").await?.context("no rebuild")?;
@@ -338,12 +366,15 @@ async fn a_rebuild_goes_on_after_a_crash_of_either_side() -> anyhow::Result<()> 
         Ok(())
     })
     .await?;
+
     group.node(source).start()?;
     group.node(source).ready().await?;
     let load = Load::start(&[group.client(0).clone(), group.client(1).clone()]);
+
     is_installed(&mut group, 2).await?;
     acknowledged.merge(&load.stop().await?.acknowledged);
     all_equal(&mut group, &acknowledged).await?;
+
     group.stop().await
 }
 
@@ -353,6 +384,7 @@ async fn a_node_that_was_away_for_longer_than_the_logs_reach_back_is_rebuilt() -
     let mut group = forgetful().start().await?;
     let mut acknowledged = SampleSet::default();
     with_history(&group, &mut acknowledged).await?;
+
     // What only this node has in its log, its own last writes, must come out of the rebuild as well.
     let last = Load::start(std::slice::from_ref(group.client(2)));
     until(
@@ -363,18 +395,22 @@ async fn a_node_that_was_away_for_longer_than_the_logs_reach_back_is_rebuilt() -
         },
     )
     .await?;
+
     group.node(2).kill()?;
     acknowledged.merge(&last.stop().await?.acknowledged);
     outlive_the_logs(&group, &mut acknowledged).await?;
+
     // What is trimmed on disk may still be in the memory of who wrote it.
     for node in [0, 1] {
         group.node(node).stop().await?;
         group.node(node).start()?;
         group.node(node).ready().await?;
     }
+
     group.node(2).start()?;
     group.node(2).ready().await?;
     is_installed(&mut group, 2).await?;
     all_equal(&mut group, &acknowledged).await?;
+
     group.stop().await
 }

@@ -60,6 +60,7 @@ async fn write_blocks(
             .min()
             .unwrap_or(0))
     };
+
     let enough = least(&dirs)? + more;
     let mut turn = 0_usize;
     until_for("every node has blocks", REPAIR_BOUND, async || {
@@ -73,14 +74,17 @@ async fn write_blocks(
                 )
             })
             .collect();
+
         turn += 1;
         group.client(turn % 3).write(&series).await?.success()?;
         series.iter().for_each(|series| series.add_to(written));
+
         let found = least(&dirs)?;
         ensure!(found >= enough, "{found} of {enough}");
         Ok(())
     })
     .await?;
+
     until("all have the same blocks", async || {
         let names = dirs
             .iter()
@@ -136,6 +140,7 @@ async fn counters(client: &Client) -> anyhow::Result<BTreeMap<&'static str, f64>
     ] {
         found.insert(name, client.metric_with(name, part).await?);
     }
+
     Ok(found)
 }
 
@@ -146,6 +151,7 @@ async fn counts(client: &Client, damaged: f64, missing: f64, repaired: f64) -> a
         ("trireme_scrub_differences_total", missing),
         ("trireme_scrub_repaired_blocks_total", repaired),
     ]);
+
     ensure!(found == wanted, "{found:?}, not {wanted:?}");
     Ok(())
 }
@@ -158,6 +164,7 @@ async fn a_byte_that_changes_on_one_disk_is_found_and_the_block_fetched_again() 
     let names = write_blocks(&group, BLOCKS_MIN, &mut written).await?;
     let in_chunks = names.first().context("no block")?;
     let in_index = names.iter().nth(1).context("one")?;
+
     flip(&tenant_dir(&group, 2).join(in_chunks).join("chunks/000001"))?;
     flip(&tenant_dir(&group, 2).join(in_index).join("index"))?;
 
@@ -168,6 +175,7 @@ async fn a_byte_that_changes_on_one_disk_is_found_and_the_block_fetched_again() 
             aside.join("meta.json").is_file(),
             "{name} was not set aside"
         );
+
         // The file is there a moment before the log says so.
         until("it is told", async || {
             let log = group.nodes()[2].log();
@@ -179,14 +187,17 @@ async fn a_byte_that_changes_on_one_disk_is_found_and_the_block_fetched_again() 
                 told("a block is damaged"),
                 "the damage of {name} was not told"
             );
+
             ensure!(
                 told("block fetched and verified"),
                 "the copy of {name} was not told"
             );
+
             Ok(())
         })
         .await?;
     }
+
     until("it is counted", async || {
         counts(group.client(2), 2.0, 0.0, 2.0).await?;
         let left = group
@@ -197,9 +208,11 @@ async fn a_byte_that_changes_on_one_disk_is_found_and_the_block_fetched_again() 
         Ok(())
     })
     .await?;
+
     for healthy in [0, 1] {
         counts(group.client(healthy), 0.0, 0.0, 0.0).await?;
     }
+
     all_whole(&mut group, &written).await?;
     // What was fetched is on disk: it is there after a restart, with nobody to fetch it from.
     group.node(2).kill()?;
@@ -217,6 +230,7 @@ async fn a_byte_that_changes_on_one_disk_is_found_and_the_block_fetched_again() 
         },
     )
     .await?;
+
     group.stop().await
 }
 
@@ -226,17 +240,20 @@ async fn damage_that_a_query_meets_does_not_wait_for_the_next_round() -> anyhow:
     let mut written = SampleSet::default();
     let names = write_blocks(&group, BLOCKS_MIN, &mut written).await?;
     let name = names.first().context("no block")?;
+
     flip(&tenant_dir(&group, 2).join(name).join("chunks/000001"))?;
     let answered = group.client(2).export().await;
     let is_whole = answered
         .is_ok_and(|held| first_differences(("written", &written), ("held", &held)).is_ok());
     ensure!(!is_whole, "no damage was met");
+
     repaired(&group, &[name]).await?;
     until("it is counted", async || {
         counts(group.client(2), 1.0, 0.0, 1.0).await
     })
     .await?;
     all_whole(&mut group, &written).await?;
+
     group.stop().await
 }
 
@@ -250,6 +267,7 @@ async fn blocks_that_are_gone_or_set_aside_come_back_from_a_replica() -> anyhow:
     let removed = next()?;
     let removed_away = next()?;
     let broken = next()?;
+
     // Under a running node, which goes on answering from the files it has mapped.
     std::fs::remove_dir_all(tenant_dir(&group, 2).join(removed))?;
     repaired(&group, &[removed]).await?;
@@ -266,17 +284,20 @@ async fn blocks_that_are_gone_or_set_aside_come_back_from_a_replica() -> anyhow:
     group.node(2).start()?;
     group.node(2).ready().await?;
     repaired(&group, &[removed_away, broken]).await?;
+
     ensure!(
         group.nodes()[2]
             .log()
             .contains("damaged block was set aside"),
         "the start did not see it"
     );
+
     until("both are counted", async || {
         counts(group.client(2), 0.0, 2.0, 2.0).await
     })
     .await?;
     all_whole(&mut group, &written).await?;
+
     group.stop().await
 }
 
@@ -287,6 +308,7 @@ async fn a_node_without_peers_fetches_a_damaged_block_from_the_bucket() -> anyho
         .set("storage.scrub_interval=2s")
         .start()
         .await?;
+
     let mut written = SampleSet::default();
     let dir = tenant_dir(&group, 0);
     let name = until_for("a block is in the bucket", REPAIR_BOUND, async || {
@@ -303,6 +325,7 @@ async fn a_node_without_peers_fetches_a_damaged_block_from_the_bucket() -> anyho
             .context("not yet")
     })
     .await?;
+
     let chunks = dir.join(&name).join("chunks/000001");
     let good = std::fs::read(&chunks)?;
     flip(&chunks)?;
@@ -316,6 +339,7 @@ async fn a_node_without_peers_fetches_a_damaged_block_from_the_bucket() -> anyho
         Ok(())
     })
     .await?;
+
     let held = group.client(0).export().await?;
     first_differences(("written", &written), ("held", &held))?;
     group.stop().await
@@ -344,6 +368,7 @@ fn names_of_window(group: &Group, node: usize, at: i64) -> anyhow::Result<BTreeS
             found.insert(block.ulid);
         }
     }
+
     Ok(found)
 }
 
@@ -354,21 +379,27 @@ async fn a_window_that_differs_is_united_from_the_blocks_of_all_replicas() -> an
         .set("storage.out_of_order_window=10m")
         .start()
         .await?;
+
     let mut written = SampleSet::default();
     let at = now_ms();
     sample(group.client(0), "known_to_all", at, &mut written).await?;
+
     // What only n2 has in its log comes too late for the block of the window, and makes a second one.
     group.node(0).kill()?;
     group.node(1).kill()?;
+
     let status = sample(group.client(2), "known_to_one", at, &mut written).await?;
     ensure!(status == 503, "without a quorum it was answered {status}");
     group.node(2).kill()?;
+
     for node in [0, 1] {
         group.node(node).start()?;
     }
+
     for node in [0, 1] {
         group.node(node).ready().await?;
     }
+
     until_for("the others have cut the window", REPAIR_BOUND, async || {
         sample(group.client(0), "later", now_ms(), &mut written).await?;
         ensure!(!names_of_window(&group, 0, at)?.is_empty(), "not yet");
@@ -376,6 +407,7 @@ async fn a_window_that_differs_is_united_from_the_blocks_of_all_replicas() -> an
         Ok(())
     })
     .await?;
+
     group.node(2).start()?;
     group.node(2).ready().await?;
     let names = same_names(&group, at, 2, &mut written).await?;
@@ -393,14 +425,17 @@ async fn a_window_that_differs_is_united_from_the_blocks_of_all_replicas() -> an
             .context("not yet")
     })
     .await?;
+
     group.node(2).kill()?;
     std::fs::remove_dir_all(tenant_dir(&group, 2).join(lost))?;
     group.node(2).start()?;
     group.node(2).ready().await?;
+
     ensure!(
         same_names(&group, at, 2, &mut written).await? == names,
         "there are other blocks now"
     );
+
     until("it is counted", async || {
         let told = group
             .client(2)
@@ -410,11 +445,13 @@ async fn a_window_that_differs_is_united_from_the_blocks_of_all_replicas() -> an
         Ok(())
     })
     .await?;
+
     let log = group.nodes()[2].log();
     let told = log
         .lines()
         .any(|line| line.contains("a window differs from") && line.contains(lost.as_str()));
     ensure!(told, "n2 has not told it");
+
     all_whole(&mut group, &written).await?;
     group.stop().await
 }

@@ -22,6 +22,7 @@ async fn value(client: &Client, query: &str) -> anyhow::Result<f64> {
         "{query} has a warning: {}",
         answer.body
     );
+
     client
         .instant(query)
         .await?
@@ -33,11 +34,13 @@ async fn every_answer_is_right_while_a_replica_is_killed() -> anyhow::Result<()>
     let mut group = Group::of(3).set("query.spread=always").start().await?;
     let clients = group.clients();
     let total = queries();
+
     let mut sum = 0.0;
     for i in 0..total {
         if i == total / 2 {
             group.node(2).kill()?;
         }
+
         let number = i as f64;
         let label = i.to_string();
         let series = Series::new(
@@ -45,9 +48,11 @@ async fn every_answer_is_right_while_a_replica_is_killed() -> anyhow::Result<()>
             &[("i", &label), ("parity", &(i % 2).to_string())],
             &[(now_ms(), number)],
         );
+
         // Written at one living node, asked at the other: it must see what was acknowledged.
         let writer = &clients[i % 2];
         let reader = &clients[(i + 1) % 2];
+
         writer.write(&[series]).await?.success()?;
         sum += number;
         let (query, want) = match i % 5 {
@@ -57,6 +62,7 @@ async fn every_answer_is_right_while_a_replica_is_killed() -> anyhow::Result<()>
             3 => ("max(last_over_time(tick[1h]))", number),
             _ => ("scalar(topk(1, last_over_time(tick[1h])))", number),
         };
+
         let got = value(reader, query)
             .await
             .with_context(|| format!("query {i}"))?;
@@ -65,6 +71,7 @@ async fn every_answer_is_right_while_a_replica_is_killed() -> anyhow::Result<()>
             "query {i}: {query} is {got}, not {want}"
         );
     }
+
     for client in &clients[..2] {
         let shards = client.metric("trireme_query_peer_shards_total").await?;
         ensure!(
@@ -72,9 +79,11 @@ async fn every_answer_is_right_while_a_replica_is_killed() -> anyhow::Result<()>
             "a living replica was never asked for its shard"
         );
     }
+
     group.node(2).start()?;
     group.node(2).ready().await?;
     let got = value(&clients[2], "sum(last_over_time(tick[1h]))").await?;
     ensure!(got == sum, "the returned replica answers {got}, not {sum}");
+
     group.stop().await
 }

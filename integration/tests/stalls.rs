@@ -16,10 +16,12 @@ async fn write(client: &Client, acknowledged: &mut SampleSet) -> anyhow::Result<
     let series: Vec<Series> = (0..50)
         .map(|i: u32| Series::new("stalls", &[("i", &i.to_string())], &[(now, f64::from(i))]))
         .collect();
+
     let is_success = client.write(&series).await?.is_success();
     if is_success {
         series.iter().for_each(|series| series.add_to(acknowledged));
     }
+
     Ok(is_success)
 }
 
@@ -43,14 +45,17 @@ async fn nobody_is_rebuilt(group: &Group) -> anyhow::Result<()> {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn disks_that_stand_still_make_nobody_rebuild_itself() -> anyhow::Result<()> {
     let mut group = Group::of(3).set("cluster.ack_timeout=2s").prepare()?;
+
     let mut disks = Vec::new();
     for node in 0..3 {
         disks.push(group.node(node).make_faulty()?);
         group.node(node).start()?;
     }
+
     for node in 0..3 {
         group.node(node).ready().await?;
     }
+
     let mut acknowledged = SampleSet::default();
     until("a quorum takes writes", async || {
         ensure!(write(group.client(0), &mut acknowledged).await?, "not yet");
@@ -72,6 +77,7 @@ async fn disks_that_stand_still_make_nobody_rebuild_itself() -> anyhow::Result<(
             Ok(())
         })
         .await?;
+
         until_for(
             "writes are acknowledged again, by everybody",
             LEVEL_BOUND,
@@ -83,6 +89,7 @@ async fn disks_that_stand_still_make_nobody_rebuild_itself() -> anyhow::Result<(
             },
         )
         .await?;
+
         nobody_is_rebuilt(&group).await?;
         let held = group.converged().await?;
         let missing = acknowledged.first_missing_in(&held);
@@ -91,5 +98,6 @@ async fn disks_that_stand_still_make_nobody_rebuild_itself() -> anyhow::Result<(
             "an acknowledged sample is missing: {missing:?}"
         );
     }
+
     group.stop().await
 }

@@ -88,6 +88,7 @@ async fn write(client: &Client, samples: &[(i64, f64, i64)]) -> anyhow::Result<(
             .collect(),
         histograms: vec![],
     };
+
     let histograms = TimeSeries {
         labels_refs: vec![1, 3],
         samples: vec![],
@@ -105,6 +106,7 @@ async fn write(client: &Client, samples: &[(i64, f64, i64)]) -> anyhow::Result<(
             })
             .collect(),
     };
+
     let symbols = ["", "__name__", NAMES[0], NAMES[1]]
         .map(str::to_owned)
         .to_vec();
@@ -113,6 +115,7 @@ async fn write(client: &Client, samples: &[(i64, f64, i64)]) -> anyhow::Result<(
         timeseries: vec![floats, histograms],
     }
     .encode_to_vec();
+
     let request = client
         .post("/api/v1/write")
         .header(
@@ -122,6 +125,7 @@ async fn write(client: &Client, samples: &[(i64, f64, i64)]) -> anyhow::Result<(
         .header("Content-Encoding", "snappy")
         .header("X-Prometheus-Remote-Write-Version", "2.0.0")
         .body(snap::raw::Encoder::new().compress_vec(&body)?);
+
     client.send(request).await?.success()?;
     Ok(())
 }
@@ -132,9 +136,11 @@ async fn ask(client: &Client, query: &str, t: i64, header: Option<&str>) -> anyh
     let mut request = client
         .get("/api/v1/query")
         .query(&[("query", query), ("time", time.as_str())]);
+
     if let Some(header) = header {
         request = request.header("X-Prometheus-Use-Start-Timestamps", header);
     }
+
     let answer: Json = serde_json::from_str(&client.send(request).await?.success()?.body)?;
     Ok(answer["data"]["result"].clone())
 }
@@ -176,6 +182,7 @@ async fn answers(client: &Client, t: i64) -> anyhow::Result<Vec<Json>> {
             }
         }
     }
+
     Ok(answers)
 }
 
@@ -189,6 +196,7 @@ async fn cost_is_known(client: &Client, t: i64, samples: usize) -> anyhow::Resul
     let data: Json = client.api("/api/v1/query_cost", &parameters).await?;
     let want = serde_json::json!({ "seriesTouched": 1, "samplesRead": samples });
     ensure!(data["estimate"] == want, "estimated {data}");
+
     for (limit, status) in [(samples, 200), (samples - 1, 422)] {
         let request = client
             .get("/api/v1/query")
@@ -201,6 +209,7 @@ async fn cost_is_known(client: &Client, t: i64, samples: usize) -> anyhow::Resul
             "with {limit}: {answer:?}"
         );
     }
+
     Ok(())
 }
 
@@ -211,6 +220,7 @@ async fn streamed_encodings(
     end: i64,
 ) -> anyhow::Result<BTreeSet<i32>> {
     const STREAMED: [u8; 2] = [0x10, 1];
+
     let plain = snap::raw::Decoder::new()
         .decompress_vec(&trireme_integration::read_request(start, end)?)?;
     let body = snap::raw::Encoder::new().compress_vec(&[plain.as_slice(), &STREAMED].concat())?;
@@ -220,6 +230,7 @@ async fn streamed_encodings(
         .body(body);
     let body = request.send().await?.error_for_status()?.bytes().await?;
     let mut rest = body.as_ref();
+
     let mut encodings = BTreeSet::new();
     while !rest.is_empty() {
         let length = prost::encoding::decode_varint(&mut rest)? as usize;
@@ -234,12 +245,14 @@ async fn streamed_encodings(
         encodings.extend(chunks.map(|chunk| chunk.encoding));
         rest = behind;
     }
+
     Ok(encodings)
 }
 
 #[tokio::test]
 async fn start_timestamps_reach_every_node_and_survive_a_kill_and_a_cut() -> anyhow::Result<()> {
     const WINDOW_SECONDS: u64 = 20;
+
     let group = Group::of(3).short_windows(WINDOW_SECONDS);
     let group = group
         .set("features.use-start-timestamps=true")
@@ -250,6 +263,7 @@ async fn start_timestamps_reach_every_node_and_survive_a_kill_and_a_cut() -> any
         .set("bucket.type=none")
         .start()
         .await?;
+
     let window_ms = WINDOW_SECONDS as i64 * 1_000;
     // Room for all samples in the middle of one window.
     let now = until("a window is young", async || {
@@ -258,6 +272,7 @@ async fn start_timestamps_reach_every_node_and_survive_a_kill_and_a_cut() -> any
         Ok(now)
     })
     .await?;
+
     let first = now - 3_600_000;
     let second = now - 1_500;
     let in_order = [
@@ -265,9 +280,11 @@ async fn start_timestamps_reach_every_node_and_survive_a_kill_and_a_cut() -> any
         (now - 2_000, 9.0, first),
         (now - 1_000, 1.0, second),
     ];
+
     write(group.client(0), &in_order).await?;
     // Late, and beside a sample that is there already.
     let late = [(now - 2_500, 7.0, first + 1), (now - 1_250, 0.5, second)];
+
     write(group.client(1), &late).await?;
     let mut all = [in_order.as_slice(), late.as_slice()].concat();
     all.sort_by_key(|sample| sample.0);
@@ -297,6 +314,7 @@ async fn start_timestamps_reach_every_node_and_survive_a_kill_and_a_cut() -> any
         .iter()
         .map(|node| node.data_dir().join("blocks/default-tenant"))
         .collect();
+
     until("every node has cut the window", async || {
         for dir in &dirs {
             ensure!(
@@ -308,10 +326,12 @@ async fn start_timestamps_reach_every_node_and_survive_a_kill_and_a_cut() -> any
         Ok(())
     })
     .await?;
+
     until("they are known from blocks", async || {
         known_everywhere(&group, &all).await
     })
     .await?;
+
     for node in group.nodes() {
         cost_is_known(node.client(), now, all.len()).await?;
         let of_blocks = answers(node.client(), now).await?;
@@ -321,11 +341,13 @@ async fn start_timestamps_reach_every_node_and_survive_a_kill_and_a_cut() -> any
             node.name()
         );
     }
+
     let encodings = streamed_encodings(group.client(1), now - 10_000, now).await?;
     ensure!(
         encodings.iter().all(|encoding| *encoding >= 4),
         "streamed in encodings {encodings:?}"
     );
+
     group.stop().await
 }
 
@@ -337,6 +359,7 @@ async fn start_timestamps_are_nowhere_with_the_switch_off() -> anyhow::Result<()
         (now - 2_000, 5.0, now - 3_000),
         (now - 1_000, 9.0, now - 1_500),
     ];
+
     write(group.client(0), &samples).await?;
     for name in NAMES {
         let query = format!("start_timestamp({name})");
@@ -350,8 +373,10 @@ async fn start_timestamps_are_nowhere_with_the_switch_off() -> anyhow::Result<()
             "{name}, where the header asks for them"
         );
     }
+
     ensure!(
         streamed_encodings(group.client(0), now - 10_000, now).await? == BTreeSet::from([1, 2])
     );
+
     group.stop().await
 }

@@ -14,6 +14,7 @@ async fn streams(client: &Client) -> anyhow::Result<usize> {
         .await?
         .success()?;
     let replication: serde_json::Value = serde_json::from_str(&answer.body)?;
+
     Ok(replication["streams"]
         .as_array()
         .context("no streams")?
@@ -51,6 +52,7 @@ async fn streams_of_starts_that_are_over_end_and_a_wiped_node_gets_what_they_had
         .set("log.segment_bytes=1MiB")
         .short_windows(2);
     let mut group = group.start().await?;
+
     let mut acknowledged = SampleSet::default();
     for start in 0..STARTS {
         write(&group, &mut acknowledged).await?;
@@ -63,15 +65,18 @@ async fn streams_of_starts_that_are_over_end_and_a_wiped_node_gets_what_they_had
             "the test looks at the wrong place"
         );
     }
+
     // Segments are let go when there is a next one: writing goes on until the old ones are gone.
     let load = Load::start(&group.clients());
     let ended = few_streams(&group).await;
+
     acknowledged.merge(&load.stop().await?.acknowledged);
     ended?;
 
     let wiped = group.node(2);
     wiped.kill()?;
     let dir = wiped.data_dir().to_owned();
+
     fs::remove_dir_all(&dir)?;
     fs::create_dir(&dir)?;
     wiped.start()?;
@@ -85,27 +90,32 @@ async fn streams_of_starts_that_are_over_end_and_a_wiped_node_gets_what_they_had
         Ok(())
     })
     .await?;
+
     group.node(2).ready().await?;
     ensure!(
         fs::exists(dir.join("head/ended"))?,
         "the copy does not say what has ended"
     );
+
     write(&group, &mut acknowledged).await?;
 
     // What it knows of ends it knows after another start, too.
     group.node(2).kill()?;
     group.node(2).start()?;
     group.node(2).ready().await?;
+
     let held = group.converged().await?;
     let missing = acknowledged.first_missing_in(&held);
     ensure!(
         missing.is_none(),
         "an acknowledged sample is missing: {missing:?}"
     );
+
     let installed = group.nodes()[2]
         .log()
         .matches("what was copied from a peer is installed")
         .count();
     ensure!(installed == 1, "it was rebuilt {installed} times");
+
     group.stop().await
 }

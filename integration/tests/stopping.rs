@@ -13,6 +13,7 @@ fn only_retryable(sent: &Sent) -> anyhow::Result<()> {
         wrong.is_none(),
         "a write during a stop was answered {wrong:?}"
     );
+
     Ok(())
 }
 
@@ -24,10 +25,12 @@ async fn a_node_stopped_under_load_exits_cleanly_and_keeps_what_it_acknowledged(
         let load = Load::start(&group.clients());
         load.reaches(50).await?;
         group.node(i).stop().await?;
+
         let so_far = load.look(|sent| sent.successes).await;
         load.reaches(so_far + 20).await?;
         group.node(i).start()?;
         group.node(i).ready().await?;
+
         let sent = load.stop().await?;
         only_retryable(&sent)?;
         let held = group.converged().await?;
@@ -37,6 +40,7 @@ async fn a_node_stopped_under_load_exits_cleanly_and_keeps_what_it_acknowledged(
             "an acknowledged sample is missing: {missing:?}"
         );
     }
+
     group.stop().await
 }
 
@@ -46,16 +50,19 @@ async fn a_single_node_stops_and_starts_with_everything() -> anyhow::Result<()> 
     let load = Load::start(&group.clients());
     load.reaches(50).await?;
     group.node(0).stop().await?;
+
     let sent = load.stop().await?;
     only_retryable(&sent)?;
     group.node(0).start()?;
     group.node(0).ready().await?;
+
     let held = group.converged().await?;
     let missing = sent.acknowledged.first_missing_in(&held);
     ensure!(
         missing.is_none(),
         "an acknowledged sample is missing: {missing:?}"
     );
+
     group.stop().await
 }
 
@@ -81,6 +88,7 @@ async fn draining_each_node_in_turn_costs_no_request_of_senders_with_another_nod
         })
         .await
     };
+
     for i in 0..3 {
         more().await?;
         let client = group.client(i).clone();
@@ -93,6 +101,7 @@ async fn draining_each_node_in_turn_costs_no_request_of_senders_with_another_nod
         group.node(i).start()?;
         group.node(i).ready().await?;
     }
+
     more().await?;
     let (_, totals) = senders.stop().await?;
     ensure!(
@@ -103,6 +112,7 @@ async fn draining_each_node_in_turn_costs_no_request_of_senders_with_another_nod
         totals.failed_rounds == 0,
         "a write failed at every node: {totals:?}"
     );
+
     group.stop().await
 }
 
@@ -115,6 +125,7 @@ async fn a_draining_node_says_so_and_goes_on_until_its_clients_have_left() -> an
             .write(&[Series::new("drained", &[], &[(now_ms(), 1.0)])])
             .await
     };
+
     write().await?.success()?;
     client
         .send(client.post("/api/v1/admin/drain"))
@@ -127,16 +138,19 @@ async fn a_draining_node_says_so_and_goes_on_until_its_clients_have_left() -> an
         Ok(())
     })
     .await?;
+
     let answer = client
         .get("/api/v1/query")
         .query(&[("query", "1")])
         .send()
         .await?;
+
     ensure!(
         answer.status() == 200,
         "a query was answered {}",
         answer.status()
     );
+
     let connection = answer
         .headers()
         .get("connection")
@@ -145,9 +159,11 @@ async fn a_draining_node_says_so_and_goes_on_until_its_clients_have_left() -> an
         connection.as_deref() == Some(b"close"),
         "the connection is kept: {connection:?}"
     );
+
     write().await?.success()?;
     // Nobody comes any more.
     let status = group.node(0).ended().await?;
     ensure!(status.success(), "ended with {status}");
+
     group.stop().await
 }

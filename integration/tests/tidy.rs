@@ -49,6 +49,7 @@ fn packages() -> anyhow::Result<BTreeMap<String, Package>> {
         "--format-version",
         "1",
     ];
+
     let output = Command::new(env!("CARGO"))
         .args(asked)
         .current_dir(root())
@@ -58,6 +59,7 @@ fn packages() -> anyhow::Result<BTreeMap<String, Package>> {
         "{}",
         String::from_utf8_lossy(&output.stderr)
     );
+
     let found: Metadata = serde_json::from_slice(&output.stdout)?;
     let folder = |package: &Package| -> anyhow::Result<String> {
         let folder = package
@@ -66,6 +68,7 @@ fn packages() -> anyhow::Result<BTreeMap<String, Package>> {
             .context("a manifest in no folder")?;
         Ok(folder.strip_prefix(root())?.display().to_string())
     };
+
     found
         .packages
         .into_iter()
@@ -79,6 +82,7 @@ fn sources(package: &Package, folders: &[&str]) -> anyhow::Result<String> {
         .iter()
         .map(|folder| package.manifest_path.with_file_name(folder))
         .collect();
+
     let mut text = String::new();
     while let Some(path) = open.pop() {
         if path.is_dir() {
@@ -89,6 +93,7 @@ fn sources(package: &Package, folders: &[&str]) -> anyhow::Result<String> {
             writeln!(text, "{}", fs::read_to_string(&path)?)?;
         }
     }
+
     Ok(text)
 }
 
@@ -111,6 +116,7 @@ fn layers() -> anyhow::Result<Vec<String>> {
         .skip_while(|line| !line.starts_with("|---"))
         .skip(1);
     let rows = rows.take_while(|line| line.starts_with('|'));
+
     rows.map(|row| {
         Ok(row
             .split('`')
@@ -124,6 +130,7 @@ fn layers() -> anyhow::Result<Vec<String>> {
 #[test]
 fn crates_import_only_from_those_above_them_in_the_table() -> anyhow::Result<()> {
     let packages = packages()?;
+
     let layers = layers()?;
     for folder in packages.keys() {
         ensure!(
@@ -131,6 +138,7 @@ fn crates_import_only_from_those_above_them_in_the_table() -> anyhow::Result<()>
             "{folder} is missing in ARCHITECTURE's table of crates"
         );
     }
+
     let layer = |folder: &str| layers.iter().position(|one| one == folder);
     for (folder, package) in &packages {
         let used = package.dependencies.iter().filter(|one| one.kind.is_none());
@@ -146,6 +154,7 @@ fn crates_import_only_from_those_above_them_in_the_table() -> anyhow::Result<()>
             );
         }
     }
+
     Ok(())
 }
 
@@ -154,6 +163,7 @@ fn every_dependency_is_used() -> anyhow::Result<()> {
     let mut unused = Vec::new();
     for (folder, package) in packages()? {
         let product = sources(&package, &["src"])?;
+
         let mut with_tests = sources(&package, &["src", "tests", "benches", "examples"])?;
         if folder == "integration/seeded-fuzz" {
             // It runs the targets of another folder.
@@ -161,6 +171,7 @@ fn every_dependency_is_used() -> anyhow::Result<()> {
                 with_tests.push_str(&fs::read_to_string(entry?.path())?);
             }
         }
+
         let manifest = fs::read_to_string(&package.manifest_path)?;
         for dependency in &package.dependencies {
             let text = if dependency.kind.is_none() {
@@ -179,6 +190,7 @@ fn every_dependency_is_used() -> anyhow::Result<()> {
             }
         }
     }
+
     ensure!(unused.is_empty(), "{}", unused.join("\n"));
     Ok(())
 }

@@ -16,7 +16,9 @@ impl Cutting {
             // What takes the place of these checkpoints is a peer's.
             false => Ended::default(),
         };
+
         self.store.note_settled(settled.clone());
+
         let ended = self.store.parts().hub.group().lock().may_end(&settled);
         if ended.is_empty() {
             Ok(())
@@ -31,6 +33,7 @@ impl Cutting {
         let held = log.held();
         let covered = covered.iter().copied().collect::<BTreeMap<_, _>>();
         let mut known = log.written_positions();
+
         known.sort_unstable();
 
         let is_settled = |stream: StreamId, seq: u64| {
@@ -40,6 +43,7 @@ impl Cutting {
                 && self.store.applied_position(stream) >= seq
                 && covered.get(&stream).is_some_and(|covered| *covered >= seq)
         };
+
         let mut settled = log.ended();
         for streams in known.chunk_by(|(a, _), (b, _)| a.incarnation == b.incarnation) {
             let open = streams
@@ -51,6 +55,7 @@ impl Cutting {
             });
             settled.raise(last.incarnation, End { before, digest: 0 });
         }
+
         settled
     }
 }

@@ -37,17 +37,21 @@ impl Cutting {
             .filter(|window| !still_left.contains(window))
             .map(CutWindow::left)
             .collect();
+
         if over.is_empty() {
             return Ok(done);
         }
+
         if let Some(mut manifest) = CutManifest::load(&self.manifest)? {
             manifest.left.retain(|left| !over.contains(left));
             manifest.store(&self.manifest)?;
         }
+
         self.show(&done.written)?;
         for left in &over {
             self.shards.iter().for_each(|shard| shard.finish_left(left));
         }
+
         Ok(done)
     }
 
@@ -63,10 +67,12 @@ impl Cutting {
                 .map(|shard| shard.series_count(tenant))
                 .sum::<usize>()
         };
+
         let (small, large): (Vec<_>, Vec<_>) = windows
             .into_iter()
             .partition(|window| series(&window.tenant) <= SMALL_SERIES);
         let mut done = CutDone::default();
+
         let mut has_written = false;
         for windows in large.chunks(1).chain(small.chunks(SMALL_PER_ROUND)) {
             let blocks = side_by_side("cut", self.blocks_at_once, windows, |window| {
@@ -84,6 +90,7 @@ impl Cutting {
                 }
             }
         }
+
         Ok(done)
     }
 

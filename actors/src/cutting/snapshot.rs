@@ -31,11 +31,13 @@ impl Cutting {
             shards: self.shards.len() as u32,
             ..Manifest::default()
         };
+
         let mut positions = Vec::new();
         for shard in &self.shards {
             let report = self.checkpoint_of(shard)?;
             let options = shard.options();
             manifest.window_ms = options.window_ms;
+
             let place = format!("head/{:03}", options.number);
             for file in &report.files {
                 let inside = file.strip_prefix(&options.dir).map_err(io::Error::other)?;
@@ -46,8 +48,10 @@ impl Cutting {
                     &mut manifest.files,
                 )?;
             }
+
             positions.push(report.positions);
         }
+
         self.link_cut_manifest(dir, &mut manifest.files)?;
         if self.store.log().store_ended(&dir.join(ENDED))? {
             let bytes = fs::metadata(dir.join(ENDED))?.len();
@@ -56,10 +60,12 @@ impl Cutting {
                 bytes,
             });
         }
+
         for block in self.shelf.blocks() {
             let place = format!("blocks/{}/{}", block.tenant, block.meta().ulid);
             link_all(&block.dir, dir, &place, &mut manifest.files)?;
         }
+
         manifest.lacks = self.store.parts().completeness.lacks_text();
         manifest.positions = covered_by_all(positions)
             .into_iter()
@@ -69,6 +75,7 @@ impl Cutting {
                 seq,
             })
             .collect();
+
         Ok(manifest)
     }
 
@@ -95,15 +102,18 @@ fn link(
     let failed = |error: io::Error| {
         io::Error::new(error.kind(), format!("link {}: {error}", from.display()))
     };
+
     if let Some(parent) = to.parent() {
         fs::create_dir_all(parent).map_err(failed)?;
     }
+
     fs::hard_link(from, &to).map_err(failed)?;
     let bytes = fs::metadata(&to).map_err(failed)?.len();
     files.push(SnapshotFile {
         path: path.to_owned(),
         bytes,
     });
+
     Ok(())
 }
 

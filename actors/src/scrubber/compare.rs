@@ -45,6 +45,7 @@ pub(super) async fn compare(parts: &ScrubberParts, not_behind: bool) -> Compared
     let mut compared = Compared::default();
     let (able, is_whole) = peers(parts);
     compared.is_partial = !is_whole;
+
     let mut lists = Vec::new();
     for peer in able {
         match listing_of(parts, &peer).await {
@@ -56,6 +57,7 @@ pub(super) async fn compare(parts: &ScrubberParts, not_behind: bool) -> Compared
             }
         }
     }
+
     // After theirs: what they had is cut here, too, if this node's last cut is not before theirs.
     let Some(own) = own(parts).await else {
         return Compared {
@@ -63,10 +65,12 @@ pub(super) async fn compare(parts: &ScrubberParts, not_behind: bool) -> Compared
             ..compared
         };
     };
+
     let is_ahead = |theirs: &Theirs| theirs.cut > own.cut;
     compared.is_behind = lists.iter().any(|(_, theirs)| is_ahead(theirs));
     compared.is_partial |= compared.is_behind;
     lists.retain(|(_, theirs)| !(not_behind && is_ahead(theirs)));
+
     let lists: Vec<(NodeName, Vec<Listed>)> = lists
         .into_iter()
         .map(|(peer, theirs)| (peer, theirs.blocks))
@@ -77,6 +81,7 @@ pub(super) async fn compare(parts: &ScrubberParts, not_behind: bool) -> Compared
         from_ms: parts.clock.now_ms().saturating_sub(options.retention_ms),
         bytes_max: options.retention_bytes,
     };
+
     match parts.pool.call(move || wanted(&own, &lists, keep)).await {
         Ok(wanted) => Compared { wanted, ..compared },
         Err(_) => Compared {
@@ -102,14 +107,17 @@ async fn listing_of(parts: &ScrubberParts, peer: &NodeName) -> Result<Theirs, Ca
         cut: None,
         blocks: Vec::new(),
     };
+
     let mut after = None;
     loop {
         let question = Question::List(List {
             after: after.take(),
         });
         let listing: Listing = ask(parts, peer, question, LIST_TIMEOUT).await?;
+
         theirs.cut = theirs.cut.max(listing.cut);
         after = listing.blocks.last().and_then(|block| block.name.clone());
+
         for block in &listing.blocks {
             match listed(block) {
                 Some(block) => theirs.blocks.push(block),
@@ -119,9 +127,11 @@ async fn listing_of(parts: &ScrubberParts, peer: &NodeName) -> Result<Theirs, Ca
                 }
             }
         }
+
         if !listing.more || after.is_none() {
             return Ok(theirs);
         }
+
         if theirs.blocks.len() > LISTED_MAX {
             return Err(CallError::new(
                 ErrorKind::TooLarge,
@@ -136,6 +146,7 @@ fn listed(block: &ListedBlock) -> Option<Listed> {
     let tenant = Tenant::new(&name.tenant).ok()?;
     let ulid = Ulid::from_string(&name.ulid).ok()?;
     let is_canonical = ulid.to_string() == name.ulid && block.start_ms < block.end_ms;
+
     is_canonical.then_some(Listed {
         tenant,
         ulid,
@@ -157,6 +168,7 @@ async fn own(parts: &ScrubberParts) -> Option<Own> {
             left,
             ..Own::default()
         };
+
         for block in blocks {
             let meta = block.meta();
             let listed = Listed {
@@ -171,8 +183,10 @@ async fn own(parts: &ScrubberParts) -> Option<Own> {
             }
             own.blocks.push(listed);
         }
+
         Some(own)
     };
+
     parts.pool.call(look).await.ok().flatten()
 }
 
@@ -191,8 +205,10 @@ pub(super) async fn ask<A: Message + Default>(
         }
         .encode_to_vec(),
     );
+
     let answer = calls
         .call(CALL_BLOCKS, CALL_BLOCKS_VERSION, body, timeout)
         .await?;
+
     A::decode(answer).map_err(|e| CallError::new(ErrorKind::Corrupt, e.to_string()))
 }

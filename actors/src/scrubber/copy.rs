@@ -52,6 +52,7 @@ pub(super) async fn fetch(parts: &ScrubberParts, wanted: &Wanted) -> Result<(), 
             }
         }
     }
+
     Err(last)
 }
 
@@ -67,20 +68,25 @@ async fn copy(
     if bytes > room {
         return Err(ScrubError::NoRoom { bytes, room });
     }
+
     let dir = parts.cutting.shelf.tenant_dir(&wanted.tenant);
     let ulid = wanted.ulid;
     let mut copy = on_pool(parts, move || Incoming::begin(&dir, ulid)).await??;
+
     let mut pace = Pace::new(parts.options.copy_rate, &parts.clock);
     for (path, len) in files {
         copy = append(parts, wanted, source, (path, len), copy, &mut pace).await?;
     }
+
     let (copy, reread) =
         on_pool(parts, move || copy.reread().map(|reread| (copy, reread))).await??;
     check_tenant(parts, wanted, reread.meta())?;
     read_through(parts, reread, &mut pace).await?;
+
     let shelf = Arc::clone(&parts.cutting.shelf);
     let tenant = wanted.tenant.clone();
     let aside = on_pool(parts, move || shelf.put(&tenant, copy)).await??;
+
     Ok((bytes, aside))
 }
 
@@ -103,9 +109,11 @@ async fn append(
             0 => bytes::Bytes::new(),
             _ => source.piece(parts, wanted, &path, offset, left).await?,
         };
+
         offset += piece.len() as u64;
         pace.paid(piece.len());
         parts.metrics.fetched_bytes.inc_by(piece.len() as u64);
+
         let name = path.clone();
         copy = on_pool(parts, move || copy.append(&name, &piece).map(|()| copy)).await??;
         if offset >= len {
@@ -124,9 +132,11 @@ fn check_files(files: &[(String, u64)]) -> Result<u64, ScrubError> {
     if !names.contains(META_FILE) || !names.contains(INDEX_FILE) {
         return unfit("the list of the block's files has no meta or no index");
     }
+
     if let Some(stray) = names.iter().find(|name| !is_block_file(name)) {
         return unfit(&format!("{stray:?} is no file of a block"));
     }
+
     Ok(files
         .iter()
         .fold(0, |sum: u64, (_, bytes)| sum.saturating_add(*bytes)))
@@ -161,10 +171,12 @@ mod tests {
                 .map(|n| ((*n).to_owned(), 7))
                 .collect::<Vec<_>>()
         };
+
         assert_eq!(
             check_files(&list(&["chunks/000001", "index", "meta.json"])).ok(),
             Some(21)
         );
+
         for bad in [
             &["index", "meta.json", "../../identity.toml"][..],
             &["index", "meta.json", "index"],
@@ -174,10 +186,12 @@ mod tests {
         ] {
             assert!(check_files(&list(bad)).is_err(), "{bad:?}");
         }
+
         let huge = [
             ("meta.json".to_owned(), u64::MAX),
             ("index".to_owned(), u64::MAX),
         ];
+
         assert_eq!(check_files(&huge).ok(), Some(u64::MAX));
     }
 }

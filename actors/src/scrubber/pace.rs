@@ -56,6 +56,7 @@ mod tests {
         clock.advance_ms(5_000);
         let shared: Arc<dyn Clock> = Arc::clone(&clock) as Arc<dyn Clock>;
         let mut pace = Pace::new(1_000, &shared);
+
         assert_eq!(pace.wait(), Duration::ZERO);
         pace.paid(500);
         pace.paid(1_000);
@@ -68,6 +69,7 @@ mod tests {
             Duration::from_millis(100),
             "time that went by unused is not saved up"
         );
+
         let mut free = Pace::new(0, &shared);
         free.paid(usize::MAX);
         assert_eq!(free.wait(), Duration::ZERO);

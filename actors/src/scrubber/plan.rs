@@ -95,16 +95,19 @@ pub(super) struct Keep {
 /// What to fetch, the newest window first: it is asked for most.
 pub(super) fn wanted(own: &Own, peers: &[(NodeName, Vec<Listed>)], keep: Keep) -> Vec<Wanted> {
     let mut found: BTreeMap<Key, Wanted> = BTreeMap::new();
+
     let here = Here::of(own);
     for (peer, blocks) in peers {
         for block in blocks {
             let Some(lack) = here.lack_of(block) else {
                 continue;
             };
+
             // A damaged block is kept until it was shipped, however old it is, and has to be good for that.
             if lack != Lack::Damaged && !here.is_expected(block, keep) {
                 continue;
             }
+
             let entry = found.entry(block.key()).or_insert_with(|| Wanted {
                 tenant: block.tenant.clone(),
                 ulid: block.ulid,
@@ -112,9 +115,11 @@ pub(super) fn wanted(own: &Own, peers: &[(NodeName, Vec<Listed>)], keep: Keep) -
                 lack,
                 peers: Vec::new(),
             });
+
             entry.peers.push(peer.clone());
         }
     }
+
     // What no peer lists may be in the bucket.
     for block in own.blocks.iter().filter(|b| own.damaged.contains(&b.key())) {
         found.entry(block.key()).or_insert_with(|| Wanted {
@@ -125,6 +130,7 @@ pub(super) fn wanted(own: &Own, peers: &[(NodeName, Vec<Listed>)], keep: Keep) -
             peers: Vec::new(),
         });
     }
+
     for (tenant, ulid) in own
         .lost
         .iter()
@@ -140,12 +146,14 @@ pub(super) fn wanted(own: &Own, peers: &[(NodeName, Vec<Listed>)], keep: Keep) -
                 peers: Vec::new(),
             });
     }
+
     let mut all: Vec<Wanted> = found.into_values().collect();
     all.sort_by(|a, b| {
         end_ms(b.ulid)
             .cmp(&end_ms(a.ulid))
             .then_with(|| a.tenant.cmp(&b.tenant))
     });
+
     all
 }
 
@@ -194,6 +202,7 @@ impl<'a> Here<'a> {
             .own
             .left
             .contains(&(block.tenant.clone(), block.start_ms));
+
         block.end_ms > keep.from_ms
             && self.own.cut.is_some_and(|cut: i64| {
                 block.end_ms <= cut.saturating_add(1).saturating_mul(keep.window_ms)
@@ -210,9 +219,11 @@ impl<'a> Here<'a> {
         if self.good.contains(&key) {
             return None;
         }
+
         let has_window = self
             .windows
             .contains(&(&block.tenant, block.start_ms, block.end_ms));
+
         Some(if has_window {
             Lack::Differs
         } else {

@@ -92,6 +92,7 @@ impl Rounds {
         if !self.queue.is_empty() {
             return None;
         }
+
         let begun_at = self.begun_at.take()?;
         self.due_at = now + self.interval;
         Some(Done {
@@ -128,6 +129,7 @@ mod tests {
             START_DELAY,
             "it is late, but not before the node is settled"
         );
+
         assert_eq!(first_wait(DAY, hours(-50)), DAY);
         assert_eq!(
             first_wait(Duration::from_secs(2), None),
@@ -141,16 +143,20 @@ mod tests {
         let note = dir.path().join("scrubbed");
         let s = Duration::from_secs;
         let mut rounds = Rounds::new(&note, DAY, 0, s(5));
+
         rounds.begin_if_due(s(604), || panic!("not due yet"));
         assert!(rounds.finish(s(604), 0).is_none());
         rounds.begin_if_due(s(605), Vec::new);
         rounds.begin_if_due(s(606), || panic!("under way"));
+
         assert!(rounds.next_block().is_none());
         let done = rounds.finish(s(607), 10_000_000).expect("under way");
         assert_eq!((done.blocks, done.elapsed), (0, s(2)));
+
         assert!(done.noted.is_ok() && rounds.finish(s(608), 0).is_none());
         assert_eq!(rounds.due_at, s(607) + DAY);
         let again = Rounds::new(&note, DAY, 13_600_000, s(1));
+
         assert_eq!(again.due_at, s(1) + DAY - s(3_600));
     }
 }

@@ -100,12 +100,14 @@ impl Source {
                     offset,
                     bytes_max: len,
                 });
+
                 let piece: Piece = ask(parts, peer, question, FETCH_TIMEOUT).await?;
                 if !piece.is_whole() {
                     return Err(ScrubError::Unfit(
                         "a piece does not fit its checksum".to_owned(),
                     ));
                 }
+
                 piece.data
             }
             Self::Bucket(store) => {
@@ -122,12 +124,14 @@ impl Source {
                 })??
             }
         };
+
         if piece.is_empty() || piece.len() > len as usize {
             return Err(ScrubError::Unfit(format!(
                 "a piece of {} bytes came, {len} were asked for",
                 piece.len()
             )));
         }
+
         Ok(piece)
     }
 }

@@ -53,9 +53,11 @@ impl ObjectStore for Counting {
     ) -> Result<PutResult> {
         let now = self.now.fetch_add(1, Ordering::SeqCst) + 1;
         self.most.fetch_max(now, Ordering::SeqCst);
+
         if path.filename() == Some("index") {
             self.together.wait().await;
         }
+
         let put = self.inner.put_opts(path, payload, options).await;
         self.now.fetch_sub(1, Ordering::SeqCst);
         put
@@ -102,6 +104,7 @@ fn write(root: &Path, value: f64) {
         values: vec![value],
         ..SeriesInput::default()
     };
+
     let dir = root.join(Tenant::DEFAULT);
     let mut source = IterSource(std::iter::once(series));
     write_block(&dir, WINDOW, &WriteOptions::default(), &mut source)
@@ -117,6 +120,7 @@ fn parts(root: &Path, bucket: Arc<Counting>) -> UploaderParts {
         incarnation: Incarnation(1),
         boot: Boot(1),
     };
+
     let view = GroupView::new(
         identity,
         Quorum::new([me], 1),
@@ -124,6 +128,7 @@ fn parts(root: &Path, bucket: Arc<Counting>) -> UploaderParts {
         GroupLimits::default(),
         Duration::ZERO,
     );
+
     let log = Logger::root(slog::Discard, slog::o!());
     UploaderParts {
         bucket,
@@ -154,6 +159,7 @@ async fn so_many_blocks_are_uploaded_side_by_side_and_none_is_asked_for_before_a
         most: AtomicUsize::new(0),
         gets: AtomicUsize::new(0),
     });
+
     let parts = parts(here.path(), Arc::clone(&bucket));
     let look = async |shipments: Shipments| {
         let looked = round(
@@ -175,6 +181,7 @@ async fn so_many_blocks_are_uploaded_side_by_side_and_none_is_asked_for_before_a
         .refresh(bucket.as_ref(), Listing::Names)
         .await
         .expect("listed");
+
     look(shipments).await;
     assert!(parts.shelf.blocks().iter().all(|block| block.is_shipped()));
     assert_eq!(bucket.most.load(Ordering::SeqCst), AT_ONCE);
@@ -183,6 +190,7 @@ async fn so_many_blocks_are_uploaded_side_by_side_and_none_is_asked_for_before_a
         .refresh(bucket.as_ref(), Listing::Names)
         .await
         .expect("listed");
+
     assert_eq!(parts.listed.blocks().len(), BLOCKS);
 }
 
@@ -195,6 +203,7 @@ async fn what_is_sent_at_once_fits_the_room() {
     let small = LocalBlock::open(&shelf.blocks()[0].dir, &labels, "test").expect("hashed");
     let longest = small.sending_bytes();
     assert!(longest > 0 && longest < 4_096, "{longest} bytes");
+
     assert_eq!(
         u64::from(permits_of(&small)),
         longest.div_ceil(PERMIT_BYTES)

@@ -59,6 +59,7 @@ impl Control {
             .create(true)
             .truncate(false)
             .open(path)?;
+
         file.set_len(Self::BYTES)?;
         // SAFETY: a fresh mapping that is never unmapped; the page holds atomics only, for which every content is
         // valid.
@@ -73,9 +74,11 @@ impl Control {
                 file.as_raw_fd(),
                 0,
             );
+
             if page == libc::MAP_FAILED {
                 return Err(io::Error::last_os_error());
             }
+
             Ok(&*page.cast::<Self>())
         }
     }

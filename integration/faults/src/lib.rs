@@ -80,13 +80,16 @@ fn sync(fd: c_int, real: Sync) -> c_int {
     let Some(control) = control() else {
         return real(fd);
     };
+
     let delay_ms = control.sync_delay_ms.load(Ordering::SeqCst);
     if delay_ms > 0 {
         std::thread::sleep(std::time::Duration::from_millis(delay_ms));
     }
+
     if !take(&control.sync_errors) {
         return real(fd);
     }
+
     let error = control.sync_errno.load(Ordering::SeqCst) as c_int;
     fail(control, if error == 0 { libc::EIO } else { error })
 }
@@ -102,6 +105,7 @@ fn write_fails(fd: c_int) -> bool {
     if take(&control.write_skip) || !take(&control.write_errors) {
         return false;
     }
+
     fail(control, libc::ENOSPC);
     true
 }
@@ -120,6 +124,7 @@ fn inode(fd: c_int) -> Option<u64> {
         }
         stat.assume_init()
     };
+
     (stat.st_mode & libc::S_IFMT == libc::S_IFREG).then_some(stat.st_ino)
 }
 
@@ -129,6 +134,7 @@ fn readable(fd: c_int, at: Option<i64>, bytes: usize) -> Option<usize> {
     let Some(control) = control() else {
         return Some(bytes);
     };
+
     let count = control.bad_ranges.load(Ordering::SeqCst) as usize;
     if count == 0 || bytes == 0 {
         return Some(bytes);
@@ -136,11 +142,13 @@ fn readable(fd: c_int, at: Option<i64>, bytes: usize) -> Option<usize> {
     let Some(inode) = inode(fd) else {
         return Some(bytes);
     };
+
     // SAFETY: asks where the file stands, and moves nothing.
     let at = at.unwrap_or_else(|| unsafe { libc::lseek(fd, 0, libc::SEEK_CUR) });
     let Ok(at) = u64::try_from(at) else {
         return Some(bytes);
     };
+
     let mut end = at.saturating_add(bytes as u64);
     for bad in control
         .bad
@@ -154,10 +162,12 @@ fn readable(fd: c_int, at: Option<i64>, bytes: usize) -> Option<usize> {
             end = from.max(at);
         }
     }
+
     if end == at {
         fail(control, libc::EIO);
         return None;
     }
+
     Some((end - at) as usize)
 }
 
@@ -237,5 +247,6 @@ pub unsafe extern "C" fn clock_gettime(clock: libc::clockid_t, time: *mut libc::
         // SAFETY: the caller's structure, just filled by the C library.
         unsafe { (*time).tv_sec += offset_ms / 1_000 };
     }
+
     done
 }

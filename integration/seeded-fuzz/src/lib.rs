@@ -67,6 +67,7 @@ impl FromBytes for (Vec<u8>, Vec<u8>, Vec<u8>, Vec<u8>) {
             rest = tail;
             part.to_vec()
         };
+
         (part(), part(), part(), part())
     }
 }
@@ -80,12 +81,14 @@ pub fn try_all(target: &str, valid: &[Vec<u8>], run: impl Fn(&[u8])) {
             .ok()
             .and_then(|text| text.parse::<u64>().ok())
     };
+
     // Undamaged first.
     valid.iter().for_each(|input| run(input));
     let seeds = match number("TRIREME_FUZZ_SEED") {
         Some(seed) => seed..seed + 1,
         None => 0..number("TRIREME_FUZZ_RUNS").unwrap_or(RUNS),
     };
+
     for seed in seeds {
         let input = mutated(&mut SeededRng::new(seed), valid);
         if catch_unwind(AssertUnwindSafe(|| run(&input))).is_err() {

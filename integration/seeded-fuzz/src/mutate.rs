@@ -24,10 +24,12 @@ pub fn mutated(random: &mut SeededRng, valid: &[Vec<u8>]) -> Vec<u8> {
         let len = random.below(300);
         return (0..len).map(|_| random.next_u64() as u8).collect();
     }
+
     let mut input = pick(random, valid).clone();
     for _ in 0..=random.below(8) {
         damage(random, &mut input, valid);
     }
+
     input.truncate(BYTES_MAX);
     input
 }
@@ -39,6 +41,7 @@ fn pick<'a>(random: &mut SeededRng, valid: &'a [Vec<u8>]) -> &'a Vec<u8> {
 fn damage(random: &mut SeededRng, input: &mut Vec<u8>, valid: &[Vec<u8>]) {
     let at = random.below(input.len() as u64 + 1) as usize;
     let end = (at + 1 + random.below(16) as usize).min(input.len());
+
     let start = at.min(end);
     match random.below(9) {
         0 | 1 if at < input.len() => input[at] ^= 1 << random.below(8),

@@ -33,12 +33,14 @@ fn insert_histograms(
                 sample.t
             ));
         };
+
         if (found.count, &found.positive_buckets) != (sent.count, &sent.positive_buckets) {
             return Err(format!(
                 "a histogram of {series} at {} has other buckets than were sent",
                 sample.t
             ));
         }
+
         insert(content, series, &[sample.t], &[sum_of(sample)]);
     }
     Ok(())
@@ -77,6 +79,7 @@ pub fn content(process: &Process, tenants: &BTreeSet<Tenant>) -> Result<Content,
             insert_histograms(&mut content, &name, &histograms)?;
         }
     }
+
     for entry in process.shelf.blocks() {
         let block = &entry.block;
         for series in block
@@ -92,6 +95,7 @@ pub fn content(process: &Process, tenants: &BTreeSet<Tenant>) -> Result<Content,
             insert_histograms(&mut content, &name, &samples.histograms)?;
         }
     }
+
     Ok(content)
 }
 

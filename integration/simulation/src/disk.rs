@@ -163,12 +163,14 @@ impl SimDisk {
         state.left.take(&mut state.unsynced);
         state.left.take(&mut state.torn);
         state.all().into_iter().for_each(Ranges::prune);
+
         let is_plain =
             state.in_memory().iter().all(|ranges| ranges.is_empty()) && state.bad.is_empty();
         state.safe = match is_plain {
             true => log.written_positions().into_iter().collect(),
             false => state.look()?,
         };
+
         Ok(state.safe.clone())
     }
 
@@ -183,9 +185,11 @@ impl SimDisk {
             failed,
             ..
         } = &mut *state;
+
         for ranges in [unsynced, torn, left, failed] {
             lost.take(ranges);
         }
+
         state.next_sync = None;
         state.has_torn = false;
         drop(state);
@@ -202,6 +206,7 @@ impl SimDisk {
                 failed.take(&mut state.failed);
             }
         }
+
         failed.lose(rng);
     }
 
@@ -210,6 +215,7 @@ impl SimDisk {
     pub fn lose_ends(&self, rng: &mut SeededRng) -> u64 {
         let mut state = self.0.lock();
         let ends = state.unsynced.begins();
+
         let mut lost = 0;
         for (path, from) in ends {
             let sector = from / SECTOR * SECTOR;
@@ -222,6 +228,7 @@ impl SimDisk {
                 false => ranges::garble(&path, sector, from - sector, rng),
             }
         }
+
         lost
     }
 
@@ -240,12 +247,15 @@ impl SimDisk {
         let Some((path, bytes)) = any_segment(dir, rng)? else {
             return Ok(false);
         };
+
         let at = SEGMENT_HEADER_BYTES + rng.below(bytes - SEGMENT_HEADER_BYTES);
         let file = OpenOptions::new().read(true).write(true).open(path)?;
         let mut byte = [0];
+
         file.read_exact_at(&mut byte, at)?;
         byte[0] ^= 1 << rng.below(8);
         file.write_all_at(&byte, at)?;
+
         Ok(true)
     }
 
@@ -268,10 +278,12 @@ fn any_segment(dir: &Path, rng: &mut SeededRng) -> io::Result<Option<(PathBuf, u
             segments.push(path);
         }
     }
+
     segments.sort();
     if segments.is_empty() {
         return Ok(None);
     }
+
     let path = segments.swap_remove(rng.below(segments.len() as u64) as usize);
     let bytes = std::fs::metadata(&path)?.len();
     Ok((bytes > SEGMENT_HEADER_BYTES).then_some((path, bytes)))

@@ -65,6 +65,7 @@ impl History {
             tenant, sender, t, ..
         } = wanted;
         let mut batch = Batch::default();
+
         let mut samples = Vec::with_capacity(wanted.series);
         for n in 0..wanted.series {
             let from = batch.label_bytes.len();
@@ -75,6 +76,7 @@ impl History {
             ] {
                 push_label(&mut batch.label_bytes, name.as_bytes(), text.as_bytes());
             }
+
             let key = SeriesKey::of(tenant.seed(), &batch.label_bytes[from..]);
             let floats = batch.samples.len() as u32;
             let histograms = batch.histograms.len() as u32;
@@ -85,6 +87,7 @@ impl History {
                 batch.samples.push(FloatSample { t: *t, v: value(n) });
                 value(n)
             };
+
             batch.series.push(BatchSeries {
                 key,
                 labels: from as u32..batch.label_bytes.len() as u32,
@@ -92,6 +95,7 @@ impl History {
                 histograms: histograms..batch.histograms.len() as u32,
                 exemplars: 0..0,
             });
+
             let place = (format!("{tenant}/{sender}/{n}"), *t);
             self.samples.entry(place.clone()).or_default().push(Sent {
                 value,
@@ -99,23 +103,27 @@ impl History {
             });
             samples.push((place, value));
         }
+
         let about = |help: &String| MetricMetadata {
             kind: MetricType::Gauge,
             unit: "s".to_owned(),
             help: help.clone(),
         };
+
         batch.metadata.extend(
             wanted
                 .help
                 .iter()
                 .map(|help| (format!("m{sender}"), about(help))),
         );
+
         self.tenants.insert(tenant.clone());
         self.batches.push(SentBatch {
             tenant: tenant.clone(),
             batch: Arc::new(batch),
             samples,
         });
+
         self.batches.len() - 1
     }
 
@@ -125,15 +133,18 @@ impl History {
         if !process.store.replay().is_done() || process.has_lane_work() {
             return false;
         }
+
         let SentBatch {
             tenant, samples, ..
         } = &self.batches[batch];
+
         samples.iter().any(|((series, t), _)| {
             let cut = process
                 .shards
                 .iter()
                 .filter_map(|shard| shard.last_cut())
                 .max();
+
             let mut parts = series.rsplit('/');
             let number = parts.next().unwrap_or_default();
             let sender = parts.next().unwrap_or_default();
@@ -144,6 +155,7 @@ impl History {
                 .collect();
             let mut times = Vec::new();
             let mut values = Vec::new();
+
             let mut histograms = Vec::new();
             for shard in &process.shards {
                 for found in shard.select(tenant, &matchers, *t, *t) {
@@ -155,6 +167,7 @@ impl History {
                     }
                 }
             }
+
             times.is_empty()
                 && histograms.is_empty()
                 && cut.is_none_or(|cut| cut < t.div_euclid(WINDOW_MS))
@@ -180,6 +193,7 @@ impl History {
             let Some(best) = acked.map(|one| one.value).reduce(prefer) else {
                 continue;
             };
+
             match found {
                 None => {
                     return Err(format!(
@@ -194,6 +208,7 @@ impl History {
                 Some(_) => {}
             }
         }
+
         for (place, bits) in content {
             let sent = self.samples.get(place).map_or(&[][..], Vec::as_slice);
             if !sent.iter().any(|one| one.value.to_bits() == *bits) {
@@ -203,6 +218,7 @@ impl History {
                 ));
             }
         }
+
         Ok(())
     }
 }
@@ -234,6 +250,7 @@ pub fn histogram(t: i64) -> HistogramSample {
         },
         ..Histogram::default()
     };
+
     HistogramSample {
         t,
         st: 0,

@@ -146,6 +146,7 @@ pub fn run_scenario(
     let root = root.map_err(|e| failed(format!("no directory for the disks: {e}")))?;
     let world = World::new(scenario, mutation, root.path(), trace);
     let mut world = world.map_err(|e| failed(format!("{e:#}")))?;
+
     world.run().map_err(|problem| Failure {
         problem,
         trace: world.into_trace(),

@@ -136,6 +136,7 @@ impl Machine {
         self.checked = 0;
         self.dying = None;
         self.fence = None;
+
         StreamId {
             incarnation: self.incarnation,
             boot: Boot(self.boots),
@@ -152,9 +153,11 @@ impl Machine {
         self.is_refused = false;
         self.before = Some((self.incarnation, std::mem::take(&mut self.safe)));
         self.boots = 0;
+
         if mutation != Some(Mutation::ReuseSequence) {
             self.incarnation = Incarnation(self.incarnation.0 + 100);
         }
+
         Ok(())
     }
 
@@ -167,6 +170,7 @@ impl Machine {
             incarnation: self.incarnation,
             boots: self.boots,
         });
+
         Ok(())
     }
 
@@ -182,10 +186,12 @@ impl Machine {
         let Some(backup) = self.backup.clone() else {
             return Ok(());
         };
+
         copy_tree(&backup.dir, &self.dir)?;
         self.disk.note_replaced();
         self.before = Some((self.incarnation, self.safe.clone()));
         self.boots = backup.boots;
+
         Ok(())
     }
 
@@ -204,13 +210,16 @@ impl Machine {
         let Some(process) = &self.process else {
             return Ok(());
         };
+
         let place = Place {
             dir: self.dir.join("log"),
             covered: process.covered.clone(),
             clock: self.clock.clone(),
         };
+
         let found = self.disk.note_start(&process.log, place);
         self.safe = found.map_err(|e| format!("cannot look what is on the disk: {e}"))?;
+
         let durable: PositionVector = process.log.durable_positions().into_iter().collect();
         match self.safe.behind(&durable).next() {
             Some((stream, have, told)) => Err(format!(
@@ -226,6 +235,7 @@ fn copy_tree(from: &Path, to: &Path) -> std::io::Result<()> {
     if to.exists() {
         std::fs::remove_dir_all(to)?;
     }
+
     std::fs::create_dir_all(to)?;
     for entry in std::fs::read_dir(from)? {
         let (entry, kind) = entry.and_then(|entry| Ok((entry.path(), entry.file_type()?)))?;
@@ -235,5 +245,6 @@ fn copy_tree(from: &Path, to: &Path) -> std::io::Result<()> {
             false => drop(std::fs::copy(&entry, &place)?),
         }
     }
+
     Ok(())
 }

@@ -74,6 +74,7 @@ impl Network {
                 pipes: Default::default(),
             },
         );
+
         conn
     }
 
@@ -111,10 +112,12 @@ impl Network {
         if !found.open[1 - to] {
             return None;
         }
+
         let mut bytes = BytesMut::new();
         frame.encode().write_to(&mut bytes);
         let pipe = &mut found.pipes[to];
         let at = pipe.back().map_or(0, |(at, _)| *at).max(now + latency);
+
         pipe.push_back((at, bytes));
         Some((to, at))
     }
@@ -124,6 +127,7 @@ impl Network {
         let Some(found) = self.conns.get(&conn) else {
             return Ok(None);
         };
+
         let from = found.ends[1 - end];
         let to = found.ends[end];
         if self.is_blocked(from, to) {
@@ -132,15 +136,18 @@ impl Network {
         let Some(found) = self.conns.get_mut(&conn) else {
             return Ok(None);
         };
+
         if found.pipes[end].front().is_none_or(|(at, _)| *at > now) {
             return Ok(None);
         }
         let Some((_, mut bytes)) = found.pipes[end].pop_front() else {
             return Ok(None);
         };
+
         let frame = Decoder::default()
             .next(&mut bytes)
             .map_err(|e| e.to_string())?;
+
         frame.ok_or_else(|| "half a frame".to_owned()).map(Some)
     }
 
@@ -156,10 +163,12 @@ impl Network {
         let found = self.conns.get_mut(&conn)?;
         let end = usize::from(found.ends[1] == machine);
         found.open[end] = false;
+
         let other = 1 - end;
         if !has_power {
             found.pipes[other].clear();
         }
+
         let told = (
             found.ends[other],
             found.pipes[other].back().map_or(0, |(at, _)| *at),
@@ -168,6 +177,7 @@ impl Network {
             self.conns.remove(&conn);
             return None;
         }
+
         has_power.then_some(told)
     }
 }

@@ -138,6 +138,7 @@ impl Process {
             mutation,
             ..
         } = *start;
+
         make_folders(dir)?;
         let shared: Arc<dyn Clock> = Arc::new(start.clock.clone());
         let quiet = Logger::root(Discard, o!());
@@ -148,6 +149,7 @@ impl Process {
             incarnation: own.incarnation,
             boot: own.boot,
         };
+
         let voters = &names[..scenario.voters];
         let quorum = Quorum::new(voters.to_vec(), scenario.voters);
         let mut first_quorum = quorum.clone();
@@ -160,6 +162,7 @@ impl Process {
             GroupLimits::default(),
             now,
         );
+
         let counted = match mutation {
             Some(Mutation::AckBeforeQuorum) => Quorum::new([me.clone()], 1),
             Some(Mutation::CountJoining) => {
@@ -178,6 +181,7 @@ impl Process {
             }
             _ => quorum,
         };
+
         let tracker = CommitTracker::new(own, me, counted, WAITERS_MAX);
         let metrics = Metrics::default();
         let gate = Arc::new(Gate::default());
@@ -202,6 +206,7 @@ impl Process {
             metrics: StoreMetrics::new(&metrics)?,
             log: quiet.clone(),
         }));
+
         let shelf = Arc::new(Shelf::open(&dir.join("blocks"), quiet.clone())?);
         let path = dir.join("log");
         let observer = Arc::clone(&store);
@@ -217,6 +222,7 @@ impl Process {
             observer,
             Arc::clone(&shared),
         )?;
+
         let log = Arc::new(log);
         let plan = log.plan_replay(&covered)?;
         let logged = plan
@@ -228,11 +234,14 @@ impl Process {
             .flat_map(|shard| shard.streams())
             .filter_map(|stream| stream.marker);
         let markers: Vec<i64> = known.chain(logged).collect();
+
         store.attach(Arc::clone(&log), &plan);
+
         let was_cut = shards.iter().any(|shard| shard.last_cut().is_some());
         if was_cut || !log.is_whole() || !shelf.blocks().is_empty() {
             store.parts().completeness.note_history();
         }
+
         let lease = Duration::from_secs(600);
         let snapshots = Snapshots::open(
             &dir.join("snapshots"),
@@ -240,6 +249,7 @@ impl Process {
             Arc::clone(&shared),
             quiet.clone(),
         )?;
+
         let cutting = Cutting {
             store: Arc::clone(&store),
             shards: shards.clone(),
@@ -257,6 +267,7 @@ impl Process {
             alone: Arc::default(),
             clock: Arc::clone(&shared),
         };
+
         let head_metrics = HeadMetrics::new(&metrics)?;
         let limits = Arc::new(LimitsTable::new(limits(), []));
         let parts = |((shard, lane), unlogged): ((&Arc<Shard>, &Arc<Lane>), &Arc<Unlogged>)| {
@@ -273,30 +284,36 @@ impl Process {
                 log: quiet.clone(),
             }
         };
+
         let writer_parts: Vec<ShardWriterParts> = shards
             .iter()
             .zip(&lanes)
             .zip(&unlogged)
             .map(parts)
             .collect();
+
         let mut writers: Vec<ShardWriter> =
             writer_parts.iter().cloned().map(ShardWriter::new).collect();
         let newest_ms = store.newest_ms().max(cutting.shelf.newest_ms());
+
         let closed = WINDOWS.opening(shared.now_ms(), newest_ms, markers);
         if mutation != Some(Mutation::OpenWithoutMarker) {
             for writer in &mut writers {
                 writer.close_window(closed).context("cannot open the log")?;
             }
         }
+
         if mutation == Some(Mutation::ApplyBeforeReplay) {
             lanes.iter().for_each(|lane| lane.release());
         }
+
         if scenario.races {
             start
                 .clock
                 .race()
                 .enter(scenario.seed ^ u64::from(own.boot.0), Arc::downgrade(&log));
         }
+
         gate.set(GateState::Open);
         if let Some(place) = start
             .ring
@@ -307,6 +324,7 @@ impl Process {
             hub.set_ring(place.group, now);
             gate.set_by_ring(place.gate);
         }
+
         let clock_watch = ClockWatch {
             hub: Arc::clone(&hub),
             clock: Arc::clone(&shared),
@@ -314,6 +332,7 @@ impl Process {
             metrics: ClockMetrics::new(&metrics)?,
             log: quiet.clone(),
         };
+
         let process = Self {
             lineage: match mutation {
                 Some(Mutation::ForgetStarts) => Lineage::from(start.number),
@@ -363,6 +382,7 @@ impl Process {
             shelf,
             cutting,
         };
+
         process.show_rebuild();
         Ok(process)
     }
@@ -372,6 +392,7 @@ impl Process {
         let Some(plan) = self.plan.take() else {
             return Ok(());
         };
+
         let watch = self.store.replay().watch();
         let ends: BTreeMap<StreamId, u64> = plan.to().into_iter().collect();
         let drops_tail = self.mutation == Some(Mutation::DropTail);
@@ -383,6 +404,7 @@ impl Process {
                 let _ = self.shards[usize::from(shard)].apply(record);
             }
         });
+
         report.map_err(|e| format!("replay: {e}"))?;
         self.store.replayed(&plan);
         Ok(())
@@ -410,6 +432,7 @@ impl Process {
                     sent.batch.series[*at as usize].key.shard(SHARDS) == shard.options().number
                 })
                 .collect();
+
             let mut lost = IngestOutput::default();
             shard.ingest(
                 &sent.tenant,
@@ -465,6 +488,7 @@ fn open_shards(start: &Start<'_>) -> anyhow::Result<Opened> {
         _ => CutManifest::load(&start.dir.join(MANIFEST))?,
     };
     let mut shards = Vec::new();
+
     let mut positions = Vec::new();
     for number in 0..SHARDS {
         let dir = start.dir.join(format!("head/{number:03}"));
@@ -473,6 +497,7 @@ fn open_shards(start: &Start<'_>) -> anyhow::Result<Opened> {
         shards.push(shard);
         positions.push(found.positions);
     }
+
     Ok((shards, covered_by_all(positions)))
 }
 

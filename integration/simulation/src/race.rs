@@ -55,6 +55,7 @@ impl Race {
         if !self.is_on.load(Ordering::Relaxed) {
             return;
         }
+
         let mut inner = self.inner.lock();
         let log = inner.as_mut().and_then(|racer| {
             if racer.rng.chance(0.5) {
@@ -63,6 +64,7 @@ impl Race {
                 None
             }
         });
+
         drop(inner);
         if let Some(log) = log {
             // The log looks at the clock itself.

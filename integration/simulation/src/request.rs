@@ -50,11 +50,13 @@ impl Process {
             is_by_clock: false,
             mutation,
         };
+
         if !self.gate.state().takes_writes() {
             request.later = Some(self.gate.state().reason().to_owned());
             self.requests.push(request);
             return;
         }
+
         let mut by_shard: BTreeMap<u16, Vec<u32>> = BTreeMap::new();
         for (i, series) in batch.series.iter().enumerate() {
             by_shard
@@ -62,10 +64,12 @@ impl Process {
                 .or_default()
                 .push(i as u32);
         }
+
         let has_metadata = !batch.metadata.is_empty();
         if has_metadata {
             by_shard.entry(METADATA_SHARD).or_default();
         }
+
         let together = self.log.bell().ring_once_all_are_in();
         for (shard, indexes) in by_shard {
             let message = IngestBatch {
@@ -75,12 +79,15 @@ impl Process {
                 with_metadata: has_metadata && shard == METADATA_SHARD,
                 together: Arc::clone(&together),
             };
+
             let writer = &mut self.writers[usize::from(shard)];
             let answer = self.clock.race().during(|| writer.ingest(&message));
+
             let outcome = answer.outcome;
             if let Some(rejection) = outcome.rejections.iter().next() {
                 request.refused = Some(format!("{}: {}", rejection.reason, rejection.example));
             }
+
             request.is_by_clock |= outcome
                 .rejections
                 .iter()
@@ -89,11 +96,13 @@ impl Process {
                 .unavailable
                 .map(|later| later.message)
                 .or(request.later);
+
             let only_repeats = outcome.duplicates > 0 && outcome.duplicates == outcome.samples;
             if !(only_repeats && mutation == Some(Mutation::AckDuplicateAtOnce)) {
                 request.waiting.extend(answer.committed);
             }
         }
+
         self.requests.push(request);
     }
 
@@ -112,6 +121,7 @@ impl Process {
             }
             None => true,
         });
+
         answers
     }
 }
@@ -129,10 +139,12 @@ impl Request {
             }
             false
         });
+
         self.later = problem.or(self.later.take());
         if !self.waiting.is_empty() {
             return None;
         }
+
         Some(match (self.later.take(), self.refused.take()) {
             (Some(later), _) if self.mutation == Some(Mutation::RefuseForGood) => {
                 Answer::Refused(later)

@@ -188,6 +188,7 @@ impl Scenario {
             seal_after: Duration::from_secs(if lenient { 8 } else { 3_600 }),
             equal_blocks: !lenient && !has_years,
         };
+
         match kind {
             Kind::Stalls => Self {
                 fault_max: Duration::from_secs(60),

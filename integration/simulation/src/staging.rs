@@ -65,6 +65,7 @@ pub fn write(dir: &Path, path: &str, offset: u64, bytes: &[u8]) -> io::Result<()
         .truncate(false)
         .write(true)
         .open(part)?;
+
     file.set_len(offset)?;
     file.write_all_at(bytes, offset)
 }
@@ -74,11 +75,14 @@ pub fn check(dir: &Path, path: &str, bytes: &[u8]) -> io::Result<bool> {
     if bytes.is_empty() {
         write(dir, path, 0, &[])?;
     }
+
     let part = place(dir, path, false);
+
     let is_equal = fs::read(&part)? == bytes;
     if is_equal {
         fs::rename(part, place(dir, path, true))?;
     }
+
     Ok(is_equal)
 }
 
@@ -113,12 +117,14 @@ impl Staging {
         let Some((_, manifest)) = self.copy.take().filter(|_| self.is_ready) else {
             return Ok(());
         };
+
         let copied = |path: &str| place(dir, path, true);
         let wanted: BTreeSet<&str> = manifest
             .files
             .iter()
             .map(|file| file.path.as_str())
             .collect();
+
         for path in wanted.iter().filter(|path| path.starts_with("blocks/")) {
             let target = dir.join(path);
             if target.exists() || mutation == Some(Mutation::InstallHeadAlone) {
@@ -127,6 +133,7 @@ impl Staging {
             fs::create_dir_all(target.parent().unwrap_or(dir))?;
             fs::rename(copied(path), target)?;
         }
+
         remove(&dir.join("head"))?;
         fs::rename(dir.join("rebuild/head"), dir.join("head"))?;
         self.clear(dir)

@@ -156,19 +156,23 @@ impl World {
         let mut rng = SeededRng::new(scenario.seed);
         let clock = SimClock::default();
         clock.set_us(1_000_000);
+
         let mut names: Vec<NodeName> = (0..scenario.members())
             .map(|n| NodeName::new(&format!("n{n}")))
             .collect();
+
         let victim = rng.below(scenario.voters as u64) as usize;
         if scenario.has_twin {
             names.push(names[victim].clone());
         }
+
         let mut machines = Vec::new();
         for index in 0..names.len() {
             let dir = root.join(format!("n{index}"));
             std::fs::create_dir_all(&dir)?;
             machines.push(Machine::new(dir, index, clock.beside(), mutation));
         }
+
         let network = Network::new(&mut rng);
         let senders = (0..3)
             .map(|n| {
@@ -185,6 +189,7 @@ impl World {
                 )
             })
             .collect();
+
         let quorum = Quorum::new(names[..scenario.voters].to_vec(), scenario.voters);
         let mut world = Self {
             scenario,
@@ -211,17 +216,21 @@ impl World {
             summary: Summary::default(),
             trace,
         };
+
         if world.scenario.spares > 0 {
             let first = ring::first_ring(&world.names[..world.scenario.voters]);
             (0..world.scenario.voters).for_each(|n| world.machines[n].ring = Some(first.clone()));
             world.decided = Some(first);
         }
+
         if let Some(twin) = world.twin() {
             world.machines[twin].is_idle = true;
         }
+
         if world.scenario.has_years && world.rng.chance(0.3) {
             world.year(world.victim);
         }
+
         world.begin();
         Ok(world)
     }
@@ -240,10 +249,12 @@ impl World {
                 self.after(wait, Event::Dial { from: node, to });
             }
         }
+
         for sender in 0..self.senders.len() {
             let wait = 500_000 + self.rng.below(1_500_000);
             self.after(wait, Event::Produce(sender));
         }
+
         self.after(4_000_000, Event::Fault);
         if self.decided.is_some() {
             self.after(3_000_000, Event::ChangeRing);
@@ -265,6 +276,7 @@ impl World {
                 self.queue.insert((at, order), event);
                 break;
             }
+
             self.now_us = at;
             self.clock.set_us(at);
             if let Some(until) = self.paused_until(&event).filter(|until| *until > at) {
@@ -272,9 +284,11 @@ impl World {
                 self.queue.insert((until, order), event);
                 continue;
             }
+
             self.summary.events += 1;
             self.handle(event)?;
         }
+
         self.now_us = end;
         self.clock.set_us(end);
         Ok(())

@@ -15,6 +15,7 @@ fn run_all(
     let scenarios = Mutex::new(scenarios);
     let total = Mutex::new(Summary::default());
     let failed = Mutex::new(None);
+
     std::thread::scope(|scope| {
         for _ in 0..2 {
             scope.spawn(|| {
@@ -33,6 +34,7 @@ fn run_all(
             });
         }
     });
+
     match failed.into_inner() {
         None => Ok(total.into_inner()),
         Some((seed, kind, problem)) => Err(format!(
@@ -45,6 +47,7 @@ fn run_all(
 fn promises_hold_in_every_seed() {
     let total =
         run_all((0..SEEDS).map(Scenario::of), None).unwrap_or_else(|failure| panic!("{failure}"));
+
     // Runs in which nothing happens prove nothing.
     let often = |count: u64, each: u64| assert!(count >= each * SEEDS, "{total:?}");
     often(total.acked, 150);
@@ -52,6 +55,7 @@ fn promises_hold_in_every_seed() {
     often(total.faults, 8);
     often(total.starts, 5);
     often(total.catch_up_reads, 2);
+
     assert!(
         total.power_cuts > SEEDS && total.kills > SEEDS / 2 && total.trimmed > SEEDS,
         "{total:?}"
@@ -60,6 +64,7 @@ fn promises_hold_in_every_seed() {
         total.ended > 3 * SEEDS && total.ended_under_faults > SEEDS,
         "{total:?}"
     );
+
     let of_kind = SEEDS / Kind::ALL.len() as u64;
     assert!(
         total.flips > of_kind && total.wipes > of_kind / 2 && total.retried > SEEDS,
@@ -80,9 +85,11 @@ fn seeds_that_failed_once_hold() {
         (Kind::Copies, 270),
         (Kind::Rings, 3_340),
     ];
+
     let found = found
         .into_iter()
         .map(|(kind, seed)| Scenario::with(kind, seed));
+
     run_all(found, None).unwrap_or_else(|failure| panic!("{failure}"));
 }
 
@@ -101,6 +108,7 @@ fn every_known_bug_is_found() {
             missed.push(mutation);
         }
     }
+
     assert!(
         missed.is_empty(),
         "not found in {MUTATED_SEEDS} seeds: {missed:?}"

@@ -30,6 +30,7 @@ impl Moto {
         let path = std::env::var_os("TRIREME_MOTO")
             .map(PathBuf::from)
             .filter(|path| path.is_file());
+
         let found = path.or_else(|| find("moto_server"));
         if found.is_none() {
             left_out(
@@ -37,6 +38,7 @@ impl Moto {
                 "no S3 server: moto_server not installed (scripts/test says how)",
             );
         }
+
         found
     }
 
@@ -45,6 +47,7 @@ impl Moto {
         let port = free_port()?;
         let mut command = Command::new(program);
         command.args(["-H", "127.0.0.1", "-p", &port.to_string()]);
+
         let mut process = Process::start("moto", dir, command)?;
         let client = Client::new(port)?;
         until("the S3 server has made the bucket", async || {
@@ -60,6 +63,7 @@ impl Moto {
             Ok(())
         })
         .await?;
+
         Ok(Self {
             client,
             bucket: bucket.to_owned(),
@@ -81,11 +85,13 @@ impl Moto {
             list.contains("<IsTruncated>false"),
             "more than one page of objects"
         );
+
         let mut objects = BTreeMap::new();
         for part in list.split("<Key>").skip(1) {
             let (key, _) = part.split_once("</Key>").context("list of objects")?;
             objects.insert(key.to_owned(), self.get(&format!("/{key}")).await?);
         }
+
         Ok(objects)
     }
 
@@ -100,6 +106,7 @@ impl Moto {
             "GET {path}: {}",
             answer.status()
         );
+
         Ok(answer.bytes().await?.to_vec())
     }
 }

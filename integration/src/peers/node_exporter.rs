@@ -22,6 +22,7 @@ impl NodeExporter {
         let port = port.map_or_else(free_port, Ok)?;
         let mut command = Command::new(program);
         command.arg(format!("--web.listen-address=127.0.0.1:{port}"));
+
         let mut process = Process::start("node-exporter", dir, command)?;
         let client = Client::new(port)?;
         until("the node exporter answers", async || {
@@ -33,6 +34,7 @@ impl NodeExporter {
             Ok(())
         })
         .await?;
+
         Ok(Self { port, process })
     }
 

@@ -21,14 +21,17 @@ impl Process {
         std::fs::create_dir_all(dir)?;
         let log = dir.join(format!("{name}.log"));
         let file = File::options().create(true).append(true).open(&log)?;
+
         command
             .stdin(Stdio::null())
             .stdout(file.try_clone()?)
             .stderr(file);
         die_with_parent(&mut command);
+
         let child = command
             .spawn()
             .with_context(|| format!("cannot start {name}"))?;
+
         Ok(Self {
             name: name.to_owned(),
             log,

@@ -80,6 +80,7 @@ impl PrometheusBuilder {
         let port = free_port()?;
         std::fs::create_dir_all(&self.dir)?;
         let config = self.dir.join("prometheus.yml");
+
         std::fs::write(&config, self.config(port))?;
         let mut command = Command::new(&self.program);
         command
@@ -89,9 +90,11 @@ impl PrometheusBuilder {
             .arg(format!("--web.listen-address=127.0.0.1:{port}"))
             .arg("--web.enable-remote-write-receiver")
             .current_dir(&self.dir);
+
         if self.keeps_exemplars {
             command.arg("--enable-feature=exemplar-storage");
         }
+
         let mut process = Process::start("prometheus", &self.dir, command)?;
         let client = Client::new(port)?;
         until("Prometheus is ready", async || {
@@ -100,6 +103,7 @@ impl PrometheusBuilder {
             Ok(())
         })
         .await?;
+
         Ok(Prometheus {
             client,
             port,
@@ -109,6 +113,7 @@ impl PrometheusBuilder {
 
     fn config(&self, own_port: u16) -> String {
         let own = self.scrapes_itself.then_some(own_port);
+
         let mut text =
             "global:\n  scrape_interval: 1s\n  scrape_timeout: 1s\nscrape_configs:\n".to_owned();
         for port in own.iter().chain(&self.targets) {
@@ -121,23 +126,28 @@ impl PrometheusBuilder {
                 "- job_name: {name}\n  static_configs:\n  - targets: ['127.0.0.1:{port}']\n"
             );
         }
+
         if let Some((port, selector)) = &self.federation {
             text += "- job_name: federation\n  metrics_path: /federate\n  honor_labels: true\n";
             text += &format!("  params:\n    'match[]': ['{selector}']\n");
             text += &format!("  static_configs:\n  - targets: ['127.0.0.1:{port}']\n");
         }
+
         if let Some(window) = &self.out_of_order {
             text += &format!("storage:\n  tsdb:\n    out_of_order_time_window: {window}\n");
         }
+
         if let Some(url) = &self.remote_read {
             text += &format!("remote_read:\n- url: {url}\n  read_recent: true\n");
         }
+
         text += "remote_write:\n";
         for url in &self.remote_writes {
             let exemplars = self.keeps_exemplars;
             text += &format!("- url: {url}\n  send_exemplars: {exemplars}\n");
             text += "  queue_config:\n    batch_send_deadline: 1s\n";
         }
+
         text
     }
 }
@@ -185,6 +195,7 @@ impl Prometheus {
             .header("Content-Encoding", "snappy")
             .header("X-Prometheus-Remote-Read-Version", "0.1.0")
             .body(read_request(start, end - 1)?);
+
         let answer = request.send().await?;
         let status = answer.status();
         let body = answer.bytes().await?;
@@ -193,6 +204,7 @@ impl Prometheus {
             "remote read answered {status}: {}",
             String::from_utf8_lossy(&body)
         );
+
         Ok(read_response(&body)?.between(start, end))
     }
 }

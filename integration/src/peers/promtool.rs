@@ -49,12 +49,14 @@ impl Promtool {
             let labels = labels
                 .strip_prefix('{')
                 .with_context(|| format!("dump line {line:?}"))?;
+
             set.add(
                 &parse_labels(labels)?,
                 timestamp.trim().parse()?,
                 Value::of(value.parse()?),
             );
         }
+
         Ok(set)
     }
 
@@ -70,6 +72,7 @@ impl Promtool {
             "{}",
             text(&output.stderr).trim_end()
         );
+
         Ok(text(&output.stdout))
     }
 
@@ -79,12 +82,14 @@ impl Promtool {
             .arg(data)
             .args(last)
             .output()?;
+
         let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
         ensure!(
             output.status.success(),
             "promtool {arguments:?} failed: {}",
             text(&output.stderr)
         );
+
         Ok(text(&output.stdout))
     }
 }
@@ -92,6 +97,7 @@ impl Promtool {
 /// Reads `a="b", c="d"` with Go's string escapes.
 fn parse_labels(text: &str) -> anyhow::Result<BTreeMap<String, String>> {
     let mut labels = BTreeMap::new();
+
     let mut rest = text;
     while !rest.is_empty() {
         let (name, after) = rest
@@ -114,9 +120,11 @@ fn parse_labels(text: &str) -> anyhow::Result<BTreeMap<String, String>> {
                 (_, c) => value.push(c),
             }
         };
+
         labels.insert(name.to_owned(), value);
         rest = after[end + 1..].trim_start_matches(", ");
     }
+
     Ok(labels)
 }
 

@@ -47,6 +47,7 @@ impl Python {
             .into_iter()
             .chain(find("python3"))
             .find(|python| can_import(python, package.module));
+
         if found.is_none() {
             left_out(
                 test,
@@ -56,6 +57,7 @@ impl Python {
                 ),
             );
         }
+
         found.map(Self)
     }
 
@@ -68,18 +70,21 @@ impl Python {
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped());
+
         let mut python = command.spawn().context("python")?;
         python
             .stdin
             .take()
             .context("no input")?
             .write_all(script.as_bytes())?;
+
         let output = python.wait_with_output()?;
         ensure!(
             output.status.success(),
             "the script failed: {}",
             String::from_utf8_lossy(&output.stderr)
         );
+
         serde_json::from_slice(&output.stdout).context("output of the script")
     }
 }

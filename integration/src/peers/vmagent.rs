@@ -27,12 +27,14 @@ impl VmAgent {
         let port = free_port()?;
         std::fs::create_dir_all(dir)?;
         let config = dir.join("scrape.yml");
+
         let mut text = "global:\n  scrape_interval: 1s\nscrape_configs:\n".to_owned();
         for target in targets {
             text += &format!(
                 "- job_name: target-{target}\n  static_configs:\n  - targets: ['127.0.0.1:{target}']\n"
             );
         }
+
         std::fs::write(&config, text)?;
         let mut command = Command::new(program);
         command
@@ -42,9 +44,11 @@ impl VmAgent {
                 dir.join("queue").display()
             ))
             .arg(format!("-httpListenAddr=127.0.0.1:{port}"));
+
         for url in urls {
             command.arg(format!("-remoteWrite.url={url}"));
         }
+
         let mut process = Process::start("vmagent", dir, command)?;
         let client = Client::new(port)?;
         until("vmagent answers", async || {
@@ -56,6 +60,7 @@ impl VmAgent {
             Ok(())
         })
         .await?;
+
         Ok(Self {
             client,
             _process: process,

@@ -35,6 +35,7 @@ impl VmAlert {
             .arg(format!("-remoteRead.url={url}"))
             .arg(format!("-notifier.url=http://127.0.0.1:{}", free_port()?))
             .arg(format!("-httpListenAddr=127.0.0.1:{port}"));
+
         let mut process = Process::start("vmalert", dir, command)?;
         let client = Client::new(port)?;
         until("vmalert answers", async || {
@@ -46,6 +47,7 @@ impl VmAlert {
             Ok(())
         })
         .await?;
+
         Ok(Self { process })
     }
 

@@ -29,10 +29,12 @@ pub async fn answer_from_the_bucket_alone(bucket: &Path, written: &Written) -> a
             .short_windows(WINDOW_SECONDS)
             .set("storage.retention=5s");
         let mut group = group.set("query.spread=off").prepare()?;
+
         spoiled_copy(bucket, &group.bucket_dir())?;
         for node in 0..nodes {
             group.node(node).start()?;
         }
+
         for node in 0..nodes {
             group.node(node).ready().await?;
             until("the bucket was seen", async || {
@@ -51,6 +53,7 @@ pub async fn answer_from_the_bucket_alone(bucket: &Path, written: &Written) -> a
             .await?;
             damage_is_said(&group, written).await?;
         }
+
         group.stop().await?;
     }
     Ok(())
@@ -70,6 +73,7 @@ async fn damage_is_said(group: &Group, written: &Written) -> anyhow::Result<()> 
                 && to > written.start
         })
         .context("no block of the times asked")?;
+
     let mut meta = good.meta.clone();
     let mut files = good.files.clone();
     meta["ulid"] = json!(DAMAGED);
@@ -86,6 +90,7 @@ async fn damage_is_said(group: &Group, written: &Written) -> anyhow::Result<()> 
         "block_test",
     )
     .to_string();
+
     let query = |partial: &'static str| {
         let asked = [
             ("query", over.as_str()),
@@ -99,6 +104,7 @@ async fn damage_is_said(group: &Group, written: &Written) -> anyhow::Result<()> 
                 .query(&asked),
         )
     };
+
     until("the damage is said", async || {
         let answer = query("true").await?.success()?;
         let answer: Json = serde_json::from_str(&answer.body)?;
@@ -110,16 +116,19 @@ async fn damage_is_said(group: &Group, written: &Written) -> anyhow::Result<()> 
         Ok(())
     })
     .await?;
+
     let refused = query("false").await?;
     ensure!(
         refused.status == 503 && refused.body.contains(DAMAGED),
         "{refused:?}"
     );
+
     let read = remote_read(client, written.start, written.end).await;
     ensure!(
         read.is_err(),
         "remote read leaves out a block and does not say so"
     );
+
     Ok(())
 }
 
@@ -133,6 +142,7 @@ fn spoiled_copy(from: &Path, to: &Path) -> anyhow::Result<()> {
             good.push(block);
         }
     }
+
     std::fs::write(to.join("stray.txt"), "no block")?;
     std::fs::create_dir_all(to.join("no-block"))?;
     std::fs::write(to.join("no-block/meta.json"), "{}")?;
@@ -153,31 +163,39 @@ fn spoiled_copy(from: &Path, to: &Path) -> anyhow::Result<()> {
         meta["ulid"] = json!(ulid);
         (to.join(&ulid), meta, first.files.clone())
     };
+
     let flip = |bytes: Option<&mut Vec<u8>>| {
         let bytes = bytes.context("no such file")?;
         let middle = bytes.len() / 2;
         bytes[middle] ^= 0xff;
         anyhow::Ok(())
     };
+
     let (dir, meta, mut files) = copy(1);
     flip(files.get_mut("index"))?;
     write_block(&dir, &meta, &files)?;
+
     let (dir, meta, mut files) = copy(2);
     flip(files.get_mut("chunks/000001"))?;
     write_block(&dir, &meta, &files)?;
+
     let (dir, meta, mut files) = copy(3);
     files.remove("index");
     write_block(&dir, &meta, &files)?;
+
     let (dir, meta, files) = copy(4);
     write_block(&dir, &meta, &files)?;
     std::fs::write(dir.join("meta.json"), "{")?;
+
     // An upload under way, and a block that is to be deleted since long.
     let (dir, meta, files) = copy(5);
     write_block(&dir, &meta, &files)?;
     std::fs::remove_file(dir.join("meta.json"))?;
+
     let (dir, meta, files) = copy(6);
     write_block(&dir, &meta, &files)?;
     let mark = json!({ "id": meta["ulid"], "version": 1, "details": "test", "deletion_time": 1_700_000_000 });
+
     Ok(std::fs::write(
         dir.join("deletion-mark.json"),
         serde_json::to_vec(&mark)?,
@@ -214,6 +232,7 @@ async fn every_door(client: &Client, written: &Written) -> anyhow::Result<()> {
         &[("query", &over), ("time", &time)],
     )
     .await?;
+
     let expected = samples_of(&sent, "block_test").to_string();
     ensure!(
         data["result"][0]["value"][1] == expected.as_str(),
@@ -226,6 +245,7 @@ async fn every_door(client: &Client, written: &Written) -> anyhow::Result<()> {
         span[0],
         span[1],
     ];
+
     let data = ask(client, "/api/v1/query_range", &range).await?;
     let values = data["result"][0]["values"]
         .as_array()
@@ -242,6 +262,7 @@ async fn every_door(client: &Client, written: &Written) -> anyhow::Result<()> {
         labels == json!(["__name__", "i", "le", "parity", "text"]),
         "{labels}"
     );
+
     let values = ask(client, "/api/v1/label/parity/values", &span).await?;
     ensure!(values == json!(["even", "odd"]), "{values}");
     let series = ask(
@@ -250,12 +271,14 @@ async fn every_door(client: &Client, written: &Written) -> anyhow::Result<()> {
         &[("match[]", "block_test"), span[0], span[1]],
     )
     .await?;
+
     ensure!(series.as_array().map(Vec::len) == Some(SERIES), "{series}");
 
     first_differences(
         ("written", &sent),
         ("export", &client.export_of(TENANT, start, end).await?),
     )?;
+
     // The encoding of remote read leaves out zeros, whatever their sign, there as in Prometheus.
     let read = remote_read(client, start, end).await?;
     first_differences(
@@ -282,6 +305,7 @@ async fn ask(client: &Client, path: &str, parameters: &[(&str, &str)]) -> anyhow
         .await?
         .success()
         .context(path.to_owned())?;
+
     let mut json: Json = serde_json::from_str(&answer.body)?;
     Ok(json["data"].take())
 }
@@ -295,5 +319,6 @@ async fn remote_read(client: &Client, start: i64, end: i64) -> anyhow::Result<Sa
         .header("THANOS-TENANT", TENANT)
         .body(read_request(start, end - 1)?);
     let answer = request.send().await?.error_for_status()?;
+
     read_response(&answer.bytes().await?)
 }

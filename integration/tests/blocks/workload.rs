@@ -38,6 +38,7 @@ pub async fn write_through_windows(
         .iter()
         .map(|tenant| (*tenant, SampleSet::default()))
         .collect();
+
     let bound = Duration::from_millis((end - now_ms()) as u64 + 60_000);
     for count in 0_u32.. {
         // Never on a tenth of a second; see where answers are compared.
@@ -45,6 +46,7 @@ pub async fn write_through_windows(
         if at >= end + window_ms / 2 {
             break;
         }
+
         for (t, tenant) in TENANTS.into_iter().enumerate() {
             let series = series(at, count, t + 1);
             let client = &clients[(count as usize + t) % clients.len()];
@@ -56,12 +58,14 @@ pub async fn write_through_windows(
             let set = by_tenant.entry(tenant).or_default();
             series.iter().for_each(|series| series.add_to(set));
         }
+
         until_for("the next fifth of a second", bound, async || {
             anyhow::ensure!(now_ms() >= at + 200, "time runs");
             Ok(())
         })
         .await?;
     }
+
     Ok(Written {
         start,
         end,
@@ -80,6 +84,7 @@ fn series(at: i64, count: u32, scale: usize) -> Vec<Series> {
             ("parity", parity),
             ("text", "a \"quoted\" \\ word, ü"),
         ];
+
         let gauge = (f64::from(count) * 0.7 + i as f64).sin() * 1e3;
         all.push(Series::new("block_test", &labels, &[(at, gauge)]));
         all.push(Series::new(
@@ -88,6 +93,7 @@ fn series(at: i64, count: u32, scale: usize) -> Vec<Series> {
             &[(at, f64::from(count % 40) * (i + 1) as f64)],
         ));
     }
+
     for (bound, part) in [("0.1", 0.2), ("1", 0.7), ("+Inf", 1.0)] {
         let observed = (f64::from(count) * 10.0 * part).floor();
         all.push(Series::new(
@@ -96,6 +102,7 @@ fn series(at: i64, count: u32, scale: usize) -> Vec<Series> {
             &[(at, observed)],
         ));
     }
+
     let stale = f64::from_bits(0x7ff0_0000_0000_0002);
     let odd = [
         f64::INFINITY,
@@ -107,10 +114,12 @@ fn series(at: i64, count: u32, scale: usize) -> Vec<Series> {
         stale,
         1.5,
     ];
+
     all.push(Series::new(
         "odd_floats",
         &[],
         &[(at, odd[count as usize % odd.len()])],
     ));
+
     all
 }

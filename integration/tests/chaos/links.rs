@@ -17,10 +17,12 @@ async fn t5_a_node_that_sends_but_does_not_hear_acknowledges_nothing() -> anyhow
     let Some(mut run) = Scenario::start("T5", what, |group| group).await? else {
         return Ok(());
     };
+
     let senders = run.load(&plan(Route::Front)).await?;
     for peer in [1, 2] {
         run.group.network()?.cut(peer, 0)?;
     }
+
     let deaf = run.group.client(0).clone();
     until("the node notices that it hears nobody", async || {
         let ring = deaf.send(deaf.get("/api/v1/admin/ring")).await?.success()?;
@@ -32,6 +34,7 @@ async fn t5_a_node_that_sends_but_does_not_hear_acknowledges_nothing() -> anyhow
         Ok(())
     })
     .await?;
+
     let probe = Series::new("probe_of_a_deaf_node", &[], &[(now_ms(), 1.0)]);
     let answer = deaf.write(&[probe]).await?;
     run.figure(
@@ -45,11 +48,14 @@ async fn t5_a_node_that_sends_but_does_not_hear_acknowledges_nothing() -> anyhow
     progress(&senders, 30).await?;
     pass(1_000, 20_000).await;
     run.must("the ring of the node names whom it does not hear", true);
+
     let totals = senders.totals().await;
     run.must("no request failed at a front", totals.failed_rounds == 0);
+
     for peer in [1, 2] {
         run.group.network()?.mend(peer, 0)?;
     }
+
     let healed = Instant::now();
     let probe = Series::new("probe_after_the_heal", &[], &[(now_ms(), 1.0)]);
     until("the node acknowledges again", async || {
@@ -59,6 +65,7 @@ async fn t5_a_node_that_sends_but_does_not_hear_acknowledges_nothing() -> anyhow
             .map(drop)
     })
     .await?;
+
     run.figure("heard_again_after_ms", healed.elapsed().as_millis() as u64);
     run.settle(senders).await?;
     run.finish().await
@@ -70,10 +77,13 @@ async fn t6_links_clogged_one_after_another_heal_in_any_order() -> anyhow::Resul
     let Some(mut run) = Scenario::start("T6", what, |group| group).await? else {
         return Ok(());
     };
+
     let senders = run.load(&plan(Route::Front)).await?;
     let seed = now_ms() as u64;
     let mut random = SeededRng::new(seed);
+
     run.figure("seed", seed);
+
     let mut slowest_ms = 0;
     for _ in 0..either(2, 10) {
         let links = [(0, 1), (0, 2), (1, 0), (1, 2), (2, 0), (2, 1)];
@@ -89,9 +99,11 @@ async fn t6_links_clogged_one_after_another_heal_in_any_order() -> anyhow::Resul
         progress(&senders, 1).await?;
         slowest_ms = slowest_ms.max(healed.elapsed().as_millis() as u64);
     }
+
     run.figure("slowest_progress_after_heal_ms", slowest_ms);
     run.must("writes go on within 10 s of the heal", slowest_ms <= 10_000);
     run.settle(senders).await?;
+
     run.finish().await
 }
 
@@ -111,8 +123,10 @@ async fn t11_a_write_repeated_at_another_node_counts_once() -> anyhow::Result<()
     let Some(mut run) = Scenario::start("T11", what, |group| group).await? else {
         return Ok(());
     };
+
     let mut plan = plan(Route::Front);
     plan.attempt_timeout = Duration::from_secs(1);
+
     let senders = run.load(&plan).await?;
     for _ in 0..either(2, 10) {
         run.group.network()?.mute(0)?;
@@ -127,6 +141,7 @@ async fn t11_a_write_repeated_at_another_node_counts_once() -> anyhow::Result<()
         run.group.network()?.unmute(0)?;
         progress(&senders, 10).await?;
     }
+
     let totals = senders.totals().await;
     run.must("no request failed at a front", totals.failed_rounds == 0);
     let histories = run.settle(senders).await?;
@@ -147,11 +162,13 @@ async fn t11_a_write_repeated_at_another_node_counts_once() -> anyhow::Result<()
         count.ok_or_else(|| anyhow::anyhow!("no result"))
     })
     .await?;
+
     run.figure("samples_counted_by_a_query", counted);
     let possible = acknowledged as f64..=(acknowledged + unknown) as f64;
     run.must(
         "a query counts every sample once",
         possible.contains(&counted),
     );
+
     run.finish().await
 }

@@ -29,6 +29,7 @@ async fn incarnation(client: &Client, node: &str) -> anyhow::Result<String> {
         .into_iter()
         .find(|member| member["node"] == node)
         .context("no such member")?;
+
     Ok(found["incarnation"]
         .as_str()
         .context("no incarnation")?
@@ -42,6 +43,7 @@ async fn t1_a_node_whose_disk_was_wiped_has_everything_again() -> anyhow::Result
     let Some(mut run) = Scenario::start("T1", what, |group| group).await? else {
         return Ok(());
     };
+
     let senders = run.load(&plan(Route::Front)).await?;
     for round in 0..either(2, 6) {
         let node = round % 3;
@@ -52,6 +54,7 @@ async fn t1_a_node_whose_disk_was_wiped_has_everything_again() -> anyhow::Result
         progress(&senders, 10).await?;
         run.group.node(node).start()?;
         run.group.node(node).ready().await?;
+
         let begun = Instant::now();
         run.level(node).await?;
         run.figure(
@@ -59,9 +62,11 @@ async fn t1_a_node_whose_disk_was_wiped_has_everything_again() -> anyhow::Result
             begun.elapsed().as_millis() as u64,
         );
     }
+
     let totals = senders.totals().await;
     run.must("no request failed at a front", totals.failed_rounds == 0);
     run.settle(senders).await?;
+
     run.finish().await
 }
 
@@ -71,6 +76,7 @@ async fn t39_the_same_name_with_an_empty_disk_is_somebody_new() -> anyhow::Resul
     let Some(mut run) = Scenario::start("T39", what, |group| group).await? else {
         return Ok(());
     };
+
     let senders = run.load(&plan(Route::Front)).await?;
     let before = incarnation(run.group.client(1), "n0").await?;
     run.group.node(0).stop().await?;
@@ -79,12 +85,15 @@ async fn t39_the_same_name_with_an_empty_disk_is_somebody_new() -> anyhow::Resul
     run.group.node(0).start()?;
     run.group.node(0).ready().await?;
     run.level(0).await?;
+
     let after = incarnation(run.group.client(1), "n0").await?;
     run.must("its peers know that it is another one", before != after);
     progress(&senders, 10).await?;
+
     let totals = senders.totals().await;
     run.must("no request failed at a front", totals.failed_rounds == 0);
     run.settle(senders).await?;
+
     run.finish().await
 }
 
@@ -97,6 +106,7 @@ fn is_read_by_nobody(path: &Path) -> bool {
 /// The newest file below `dir` that `is_wanted`.
 fn newest(dir: &Path, is_wanted: &impl Fn(&Path) -> bool) -> Option<PathBuf> {
     let mut found: Vec<(std::time::SystemTime, PathBuf)> = Vec::new();
+
     let mut dirs = vec![dir.to_owned()];
     while let Some(dir) = dirs.pop() {
         for entry in std::fs::read_dir(dir).into_iter().flatten().flatten() {
@@ -110,6 +120,7 @@ fn newest(dir: &Path, is_wanted: &impl Fn(&Path) -> bool) -> Option<PathBuf> {
             }
         }
     }
+
     found.into_iter().max().map(|(_, path)| path)
 }
 
@@ -121,6 +132,7 @@ fn flip(path: &Path) -> anyhow::Result<usize> {
         .rposition(|byte| *byte != 0)
         .context("an empty file")?;
     let at = used / 2;
+
     bytes[at] ^= 0x10;
     std::fs::write(path, bytes)?;
     Ok(at)
@@ -135,6 +147,7 @@ async fn t10_a_flipped_bit_is_found_and_mended_from_the_peers() -> anyhow::Resul
     if !is_full() {
         return Ok(());
     }
+
     let what = "a bit flips in a node's block index, block chunks, log and checkpoint, one after another, while it is down";
     let Some(mut run) = Scenario::start("T10", what, |group: trireme_integration::GroupBuilder| {
         let group = group
@@ -149,6 +162,7 @@ async fn t10_a_flipped_bit_is_found_and_mended_from_the_peers() -> anyhow::Resul
     else {
         return Ok(());
     };
+
     let senders = run.load(&plan(Route::Front)).await?;
     let dir = run.group.nodes()[2].data_dir().to_owned();
     let ends = |ending: &'static str| move |path: &Path| path.to_string_lossy().ends_with(ending);
@@ -159,6 +173,7 @@ async fn t10_a_flipped_bit_is_found_and_mended_from_the_peers() -> anyhow::Resul
         // The node is another replica after this, and the others cut no window before they give up the old one.
         ("checkpoint", "head", Box::new(ends("/checkpoint"))),
     ];
+
     for (kind, below, is_wanted) in &kinds {
         let below = dir.join(below);
         progress(&senders, 60).await?;
@@ -171,19 +186,23 @@ async fn t10_a_flipped_bit_is_found_and_mended_from_the_peers() -> anyhow::Resul
             Ok(())
         })
         .await?;
+
         run.group.node(2).kill()?;
         let path = newest(&below, is_wanted).context("it is gone")?;
         let before = run.group.nodes()[2].log().len();
         let at = flip(&path)?;
+
         run.group.node(2).start()?;
         run.group.node(2).ready().await?;
         run.level(2).await?;
+
         // Blocks have their names in the path, and each is told by its name.
         let block = path
             .iter()
             .find(|part| part.len() == 26)
             .and_then(|part| part.to_str())
             .unwrap_or("");
+
         let told = until_for("the damage is told", FOUND_WITHIN, async || {
             let log = run.group.nodes()[2].log();
             log[before..]
@@ -196,20 +215,24 @@ async fn t10_a_flipped_bit_is_found_and_mended_from_the_peers() -> anyhow::Resul
                 .context("not yet")
         })
         .await;
+
         run.must(format!("the damage in the {kind} is found"), told.is_ok());
         let name = path
             .strip_prefix(&dir)
             .unwrap_or(&path)
             .display()
             .to_string();
+
         run.figure(&format!("{kind}: flipped"), format!("{name} at {at}"));
         run.figure(
             &format!("{kind}: said"),
             told.unwrap_or_else(|_| "nothing".to_owned()),
         );
     }
+
     let totals = senders.totals().await;
     run.must("no request failed at a front", totals.failed_rounds == 0);
     run.settle(senders).await?;
+
     run.finish().await
 }

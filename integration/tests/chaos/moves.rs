@@ -29,11 +29,13 @@ async fn ring(client: &Client, words: &[&str]) -> anyhow::Result<()> {
                 .args(["--url", client.url()])
                 .output()
                 .await?;
+
             ensure!(
                 output.status.success(),
                 "{}",
                 String::from_utf8_lossy(&output.stderr)
             );
+
             Ok(())
         },
     )
@@ -47,6 +49,7 @@ async fn shows(client: &Client, wanted: &str) -> anyhow::Result<()> {
         CHANGE_BOUND,
         async || {
             let ring = client.ring().await?;
+
             let mut shown = Vec::new();
             for group in ring["groups"].as_array().context("no groups")? {
                 let text =
@@ -56,6 +59,7 @@ async fn shows(client: &Client, wanted: &str) -> anyhow::Result<()> {
                     text(&group["name"]),
                     text(&group["phase"])
                 ));
+
                 let members = group["members"].as_array().context("no members")?;
                 shown.extend(
                     members
@@ -63,6 +67,7 @@ async fn shows(client: &Client, wanted: &str) -> anyhow::Result<()> {
                         .map(|m| format!("{}={}", text(&m["node"]), text(&m["state"]))),
                 );
             }
+
             ensure!(shown.join(" ") == wanted, "it shows {}", shown.join(" "));
             Ok(())
         },
@@ -86,6 +91,7 @@ impl Reader {
             Arc::clone(&is_over),
             Arc::clone(&seen),
         ));
+
         Self {
             is_over,
             seen,
@@ -110,7 +116,9 @@ async fn read_own_writes(
         if is_over.load(Ordering::Relaxed) {
             break;
         }
+
         tokio::time::sleep(Duration::from_millis(150)).await;
+
         // Those that a front knows to be ready.
         let mut ready = Vec::new();
         for client in &clients {
@@ -118,6 +126,7 @@ async fn read_own_writes(
                 ready.push(client);
             }
         }
+
         ensure!(ready.len() >= 2, "only {} nodes are ready", ready.len());
         let value = round as f64;
         let series = [Series::new("read_your_writes", &[], &[(now_ms(), value)])];
@@ -126,6 +135,7 @@ async fn read_own_writes(
             // A node may leave between the look and the write; nothing was promised.
             continue;
         }
+
         let reader = ready[(round + 1) % ready.len()];
         let Ok(found) = reader.instant("read_your_writes").await else {
             continue;
@@ -135,6 +145,7 @@ async fn read_own_writes(
             "{} answers {found:?} after {value}",
             reader.url()
         );
+
         seen.fetch_add(1, Ordering::Relaxed);
     }
     Ok(())
@@ -151,6 +162,7 @@ async fn many_senders(run: &Scenario) -> anyhow::Result<(Senders, Reader)> {
         attempt_timeout: Duration::from_secs(15),
         ..Plan::default()
     };
+
     let senders = Senders::start(&run.group.clients(), &plan);
     progress(&senders, plan.senders as u64).await?;
     Ok((senders, Reader::start(run.group.clients())))
@@ -168,12 +180,15 @@ async fn t26_a_receiver_is_replaced_then_a_group_is_added_and_the_first_one_remo
                 .set("cluster.ack_timeout=10s")
                 .set("cluster.peer_timeout=3s")
         })?;
+
     run.is_local = false;
     run.start_all().await?;
+
     let mut addresses = Vec::new();
     for name in ["n3", "m0", "m1", "m2"] {
         addresses.push(format!("{name}={}", run.group.newcomer(name)?.1));
     }
+
     // A front knows all names from the beginning; those that do not listen yet are passed over.
     let (senders, reader) = many_senders(&run).await?;
     pass(1_000, 20_000).await;
@@ -181,6 +196,7 @@ async fn t26_a_receiver_is_replaced_then_a_group_is_added_and_the_first_one_remo
     run.group.node(3).start()?;
     let begun = Instant::now();
     let admin = run.group.client(1).clone();
+
     ring(&admin, &["replace", "n0", &addresses[0]]).await?;
     shows(&admin, "g0=serving n0=left n1=active n2=active n3=active").await?;
     run.figure("replaced_after_ms", begun.elapsed().as_millis() as u64);
@@ -198,6 +214,7 @@ async fn t26_a_receiver_is_replaced_then_a_group_is_added_and_the_first_one_remo
         run.group.node(node).start()?;
         ring(&admin, &["join", address, "--new-group", "g1"]).await?;
     }
+
     let both =
         "g0=serving n0=left n1=active n2=active n3=active g1=serving m0=active m1=active m2=active";
     shows(&admin, both).await?;
@@ -217,22 +234,28 @@ async fn t26_a_receiver_is_replaced_then_a_group_is_added_and_the_first_one_remo
         "first_group_removed_after_ms",
         begun.elapsed().as_millis() as u64,
     );
+
     let read = reader.stop().await;
     run.figure("own_writes_read", *read.as_ref().unwrap_or(&0));
+
     if let Err(error) = &read {
         run.figure("own_write_missed", format!("{error:#}"));
     }
+
     run.must(
         "a query sees every acknowledged write before it",
         read.is_ok_and(|seen| seen > 0),
     );
+
     for node in 1..4 {
         run.group.node(node).stop().await?;
     }
+
     progress(&senders, 20).await?;
     let totals = senders.totals().await;
     run.must("no request failed at a front", totals.failed_rounds == 0);
     run.audited = Some(vec![4, 5, 6]);
+
     let histories = run.settle(senders).await?;
     let sent: usize = histories.iter().map(|history| history.series).sum();
     let found = run
@@ -240,9 +263,11 @@ async fn t26_a_receiver_is_replaced_then_a_group_is_added_and_the_first_one_remo
         .client(4)
         .api("/api/v1/series", &[("match[]", "history_total")])
         .await?;
+
     let found = found.as_array().map_or(0, Vec::len);
     run.figure("series", found);
     run.must("the series are those that were sent", found == sent);
+
     run.finish().await
 }
 
@@ -255,9 +280,11 @@ async fn t42_members_are_activated_and_drained_in_a_loop_while_one_lags() -> any
                 .set("cluster.ack_timeout=10s")
                 .set("cluster.peer_timeout=3s")
         })?;
+
     let disk = run.group.node(2).make_faulty()?;
     run.start_all().await?;
     let address = format!("n3={}", run.group.newcomer("n3")?.1);
+
     run.group.node(3).start()?;
     let admin = run.group.client(2).clone();
     ring(&admin, &["join", &address]).await?;
@@ -271,6 +298,7 @@ async fn t42_members_are_activated_and_drained_in_a_loop_while_one_lags() -> any
     let mut away = "n3";
     let rounds: usize = either(6, 100);
     let begun = Instant::now();
+
     for round in 0..rounds {
         let next = turns[round % turns.len()];
         ring(&admin, &["activate", away]).await?;
@@ -278,23 +306,29 @@ async fn t42_members_are_activated_and_drained_in_a_loop_while_one_lags() -> any
         away = next;
         progress(&senders, 2).await?;
     }
+
     run.figure("rounds", rounds);
     run.figure(
         "ms_a_round",
         begun.elapsed().as_millis() as u64 / rounds as u64,
     );
+
     let read = reader.stop().await;
     run.figure("own_writes_read", *read.as_ref().unwrap_or(&0));
+
     if let Err(error) = &read {
         run.figure("own_write_missed", format!("{error:#}"));
     }
+
     run.must(
         "a query sees every acknowledged write before it",
         read.is_ok_and(|seen| seen > 0),
     );
+
     let totals = senders.totals().await;
     run.must("no request failed at a front", totals.failed_rounds == 0);
     disk.slow_syncs(0);
     run.settle(senders).await?;
+
     run.finish().await
 }

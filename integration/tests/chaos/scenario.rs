@@ -63,6 +63,7 @@ impl Scenario {
         let figures = BTreeMap::new();
         let criteria = Vec::new();
         let begun = Instant::now();
+
         Ok(Self {
             id,
             what,
@@ -128,6 +129,7 @@ impl Scenario {
                     peers.iter().all(|peer| peer["connected"] == true),
                     "a peer is not connected"
                 );
+
                 // Load goes on meanwhile.
                 ensure!(behind < 50, "{behind} records behind");
                 Ok(())
@@ -152,22 +154,26 @@ impl Scenario {
         let (histories, totals) = senders.stop().await?;
         self.figure("senders", serde_json::to_value(&totals)?);
         let latencies = latencies(&histories, 0);
+
         self.figure("latency_p50_ms", percentile(&latencies, 0.50));
         self.figure("latency_p99_ms", percentile(&latencies, 0.99));
         let acknowledged: usize = histories
             .iter()
             .map(|h| h.series * h.count(Outcome::Acknowledged))
             .sum();
+
         self.figure("samples_acknowledged", acknowledged);
         self.must("no request was refused for good", totals.rejected == 0);
         let mut clients = self.group.clients();
         let is_local = self.is_local;
+
         if let Some(audited) = &self.audited {
             clients = audited
                 .iter()
                 .map(|node| self.group.client(*node).clone())
                 .collect();
         }
+
         let healed = Instant::now();
         let held = until_for(
             "every replica holds everything",
@@ -175,6 +181,7 @@ impl Scenario {
             async || same_everywhere(&clients, &histories, is_local).await,
         )
         .await;
+
         self.figure("converged_after_ms", healed.elapsed().as_millis() as u64);
         match held {
             Ok(held) => self.figure("samples_held", held),
@@ -187,10 +194,12 @@ impl Scenario {
                 return Ok(histories);
             }
         }
+
         self.must(
             "every replica holds every acknowledged sample exactly once, and all hold the same",
             true,
         );
+
         Ok(histories)
     }
 
@@ -202,12 +211,14 @@ impl Scenario {
             .filter(|(_, holds)| !holds)
             .map(|(what, _)| what)
             .collect();
+
         let passed = failed.is_empty();
         let criteria: Vec<Json> = self
             .criteria
             .iter()
             .map(|(what, holds)| json!({ "must": what, "holds": holds }))
             .collect();
+
         let report = json!({
             "scenario": self.id,
             "what": self.what,
@@ -217,6 +228,7 @@ impl Scenario {
             "criteria": criteria,
             "figures": self.figures,
         });
+
         println!("{report:#}");
         if let Some(dir) = std::env::var_os("TRIREME_CHAOS_REPORT") {
             let dir = std::path::PathBuf::from(dir);
@@ -226,12 +238,14 @@ impl Scenario {
                 format!("{report:#}\n"),
             )?;
         }
+
         ensure!(
             passed,
             "{}: {failed:?}; {:?}",
             self.id,
             self.figures.get("difference")
         );
+
         self.group.stop().await
     }
 }
@@ -258,6 +272,7 @@ async fn same_everywhere(
         let audit = Audit::of(client, histories, 0, is_local)
             .await
             .with_context(|| format!("node {node}"))?;
+
         audit.clean().with_context(|| format!("node {node}"))?;
         if let Some(first) = &first {
             let same = (first.digest, first.held) == (audit.digest, audit.held);
@@ -268,8 +283,10 @@ async fn same_everywhere(
                 first.held
             );
         }
+
         first.get_or_insert(audit);
     }
+
     Ok(first.map_or(0, |audit| audit.held))
 }
 

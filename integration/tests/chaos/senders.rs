@@ -11,19 +11,24 @@ async fn t12_senders_that_change_the_node_with_every_request_count_once() -> any
     let Some(mut run) = Scenario::start("T12", what, |group| group).await? else {
         return Ok(());
     };
+
     let senders = run.load(&plan(Route::Turns)).await?;
     pass(2_000, 60_000).await;
     progress(&senders, 50).await?;
+
     let before = resident(run.group.client(0)).await?;
     pass(4_000, 240_000).await;
     progress(&senders, 50).await?;
+
     let after = resident(run.group.client(0)).await?;
     run.figure("resident_bytes", vec![before, after]);
+
     // Samples take room until their window is cut; what must not happen is growth with the number of requests.
     run.must(
         "memory is flat",
         after < before * 1.3 + f64::from(either(64 << 20, 256 << 20)),
     );
+
     let totals = senders.totals().await;
     run.must("no request failed at a front", totals.failed_rounds == 0);
     let histories = run.settle(senders).await?;
@@ -35,6 +40,7 @@ async fn t12_senders_that_change_the_node_with_every_request_count_once() -> any
         .iter()
         .map(|h| h.series * h.count(Outcome::Unknown))
         .sum();
+
     for node in 0..3 {
         let count = run
             .group
@@ -49,6 +55,7 @@ async fn t12_senders_that_change_the_node_with_every_request_count_once() -> any
             possible.contains(&count),
         );
     }
+
     run.finish().await
 }
 

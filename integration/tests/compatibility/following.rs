@@ -154,9 +154,11 @@ async fn what_prometheus_changed_is_so_at_one_node_and_at_three() -> anyhow::Res
             .set("features.query-cost=true")
             .set("features.promql-unquoted-utf8-names=true")
             .set("features.promql-per-step-stats=true");
+
         let group = group.start().await?;
         let end = now_ms() / 60_000 * 60_000;
         group.client(0).write(&data(end)).await?.success()?;
+
         for client in group.clients() {
             until("it has the data", async || {
                 ensure!(
@@ -166,6 +168,7 @@ async fn what_prometheus_changed_is_so_at_one_node_and_at_three() -> anyhow::Res
                 Ok(())
             })
             .await?;
+
             let mut wrong = queries(&client, end).await?;
             wrong.extend(paths(&client, end).await?);
             ensure!(
@@ -174,8 +177,10 @@ async fn what_prometheus_changed_is_so_at_one_node_and_at_three() -> anyhow::Res
                 client.url(),
                 wrong.join("\n")
             );
+
             headers(&client, end).await?;
         }
+
         exemplars(group.client(0)).await?;
         group.stop().await?;
     }
@@ -192,6 +197,7 @@ fn data(end: i64) -> Vec<Series> {
             .collect();
         Series::new(name, &[], &samples)
     };
+
     vec![
         at_end(
             "cap_bytes",
@@ -227,6 +233,7 @@ fn series_of(data: &Json) -> anyhow::Result<Vec<Json>> {
 /// Asks all queries; says which answers are wrong.
 async fn queries(client: &Client, end: i64) -> anyhow::Result<Vec<String>> {
     let time = (end / 1_000).to_string();
+
     let mut wrong = Vec::new();
     for (query, wanted) in QUERIES {
         let request = client
@@ -241,10 +248,12 @@ async fn queries(client: &Client, end: i64) -> anyhow::Result<Vec<String>> {
                 answer.is_success() && series_of(&found["data"]).is_ok_and(|found| found == wanted)
             }
         };
+
         if !is_right {
             wrong.push(format!("{query} is {:.500} and not {wanted}", answer.body));
         }
     }
+
     Ok(wrong)
 }
 
@@ -257,11 +266,13 @@ async fn paths(client: &Client, end: i64) -> anyhow::Result<Vec<String>> {
         } else {
             String::new()
         };
+
         let answer = client.send(client.get(&format!("{path}{at}"))).await?;
         let lacks: Vec<&&str> = parts
             .iter()
             .filter(|part| !answer.body.contains(**part))
             .collect();
+
         if answer.status != status || !lacks.is_empty() {
             wrong.push(format!(
                 "{path} is {} without {lacks:?}: {:.700}",
@@ -269,6 +280,7 @@ async fn paths(client: &Client, end: i64) -> anyhow::Result<Vec<String>> {
             ));
         }
     }
+
     Ok(wrong)
 }
 
@@ -279,6 +291,7 @@ async fn headers(client: &Client, end: i64) -> anyhow::Result<()> {
             ("time", &(end / 1_000).to_string()),
         ])
     };
+
     for value in ["true", "false"] {
         expect(
             query().header("X-Prometheus-Use-Start-Timestamps", value),
@@ -287,12 +300,14 @@ async fn headers(client: &Client, end: i64) -> anyhow::Result<()> {
         )
         .await?;
     }
+
     let said = expect(
         query().header("X-Prometheus-Use-Start-Timestamps", "maybe"),
         400,
         "maybe",
     )
     .await?;
+
     ensure!(said.contains("X-Prometheus-Use-Start-Timestamps"), "{said}");
 
     let federate = || {
@@ -300,6 +315,7 @@ async fn headers(client: &Client, end: i64) -> anyhow::Result<()> {
             .get("/federate")
             .query(&[("match[]", r#"{"http.server.requests"}"#)])
     };
+
     for (escaping, line) in [
         ("underscores", r#"http_server_requests{http_route="/a""#),
         (
@@ -311,6 +327,7 @@ async fn headers(client: &Client, end: i64) -> anyhow::Result<()> {
         let said = expect(federate().header("Accept", accept), 200, escaping).await?;
         ensure!(said.contains(line), "{escaping}: {said}");
     }
+
     let protobuf = federate().header(
         "Accept",
         "application/vnd.google.protobuf;proto=io.prometheus.client.MetricFamily;encoding=delimited",
@@ -322,10 +339,12 @@ async fn headers(client: &Client, end: i64) -> anyhow::Result<()> {
         .and_then(|v| v.to_str().ok())
         .unwrap_or_default()
         .to_owned();
+
     ensure!(
         kind.starts_with("application/vnd.google.protobuf"),
         "{kind}"
     );
+
     Ok(())
 }
 
@@ -337,6 +356,7 @@ async fn exemplars(client: &Client) -> anyhow::Result<()> {
         value: 1.0,
         timestamp: now,
     };
+
     let series = Series1 {
         labels: labels(&[("__name__", "twice")]),
         samples: vec![Sample {
@@ -346,6 +366,7 @@ async fn exemplars(client: &Client) -> anyhow::Result<()> {
         exemplars: vec![exemplar],
         ..Series1::default()
     };
+
     expect(
         write1(
             client,
@@ -358,13 +379,16 @@ async fn exemplars(client: &Client) -> anyhow::Result<()> {
         "a name twice",
     )
     .await?;
+
     ensure!(
         client.instant("twice").await? == Some(1.0),
         "the sample is missing"
     );
+
     let found = client
         .api("/api/v1/query_exemplars", &[("query", "twice")])
         .await?;
     ensure!(found.as_array().is_some_and(Vec::is_empty), "{found}");
+
     Ok(())
 }

@@ -24,16 +24,19 @@ async fn expect_written(
             .get(format!("X-Prometheus-Remote-Write-{kind}-Written"));
         value.and_then(|v| v.to_str().ok()?.parse::<u64>().ok())
     };
+
     let got = (
         answer.status().as_u16(),
         count("Samples"),
         count("Exemplars"),
     );
+
     ensure!(
         got == (204, Some(samples), Some(exemplars)),
         "{got:?}: {}",
         answer.text().await?
     );
+
     Ok(())
 }
 
@@ -47,6 +50,7 @@ async fn exemplars(client: &Client, metric: &str) -> anyhow::Result<Vec<(String,
         .context("a list")?
         .iter()
         .flat_map(|series| series["exemplars"].as_array());
+
     let text = |value: &Json| value.as_str().unwrap_or_default().to_owned();
     Ok(all
         .flatten()
@@ -67,6 +71,7 @@ async fn hints_cost_no_sample_and_are_the_same_on_every_replica() -> anyhow::Res
         .set("checkpoint.interval=1s")
         .set("bucket.type=none");
     let mut group = group.start().await?;
+
     exemplars_of_version_1(&group).await?;
     exemplars_of_version_2(&group).await?;
     metadata(&group).await?;
@@ -86,19 +91,23 @@ async fn hints_cost_no_sample_and_are_the_same_on_every_replica() -> anyhow::Res
         Ok(())
     })
     .await?;
+
     hints_are_everywhere(&group).await.context("after a cut")?;
     // One with its checkpoint and log alone, one in order.
     group.node(2).kill()?;
     group.node(1).stop().await?;
+
     for node in [1, 2] {
         group.node(node).start()?;
         group.node(node).ready().await?;
     }
+
     until("hints are kept over restarts", async || {
         series_go_on(&group).await?;
         hints_are_everywhere(&group).await
     })
     .await?;
+
     group.stop().await
 }
 
@@ -122,6 +131,7 @@ async fn series_go_on(group: &Group) -> anyhow::Result<()> {
             .into(),
         metadata: Vec::new(),
     };
+
     expect(write1(group.client(0), &request), 204, "samples")
         .await
         .map(drop)
@@ -140,6 +150,7 @@ async fn exemplars_of_version_1(group: &Group) -> anyhow::Result<()> {
         value,
         timestamp,
     };
+
     let request = Write1 {
         timeseries: vec![Series1 {
             labels: labels(&[("__name__", "requests_total"), ("job", "one")]),
@@ -158,6 +169,7 @@ async fn exemplars_of_version_1(group: &Group) -> anyhow::Result<()> {
         }],
         metadata: Vec::new(),
     };
+
     // As a sender does that got no answer, through every node.
     for client in group.clients() {
         expect(
@@ -167,15 +179,18 @@ async fn exemplars_of_version_1(group: &Group) -> anyhow::Result<()> {
         )
         .await?;
     }
+
     until("each exemplar is once at every node", async || {
         exemplars_of_version_1_are_kept(group).await
     })
     .await?;
+
     let dropped = group
         .client(0)
         .metric_with("trireme_api_dropped_items_total", "exemplar_too_old")
         .await?;
     ensure!(dropped == 2.0, "{dropped} exemplars are counted as too old");
+
     Ok(())
 }
 
@@ -203,11 +218,13 @@ async fn exemplars_of_version_2(group: &Group) -> anyhow::Result<()> {
         value: 1.0,
         timestamp,
     };
+
     let alone = |labels: &[u32]| Series2 {
         labels: labels.to_vec(),
         exemplars: vec![exemplar(now)],
         ..Series2::default()
     };
+
     // The exemplar apart, before its series' first sample; one of a series without any; one that is too old.
     request.timeseries = vec![
         alone(&series),
@@ -222,6 +239,7 @@ async fn exemplars_of_version_2(group: &Group) -> anyhow::Result<()> {
             metadata: None,
         },
     ];
+
     expect_written(write2(client, &request), 1, 1).await?;
     // Later, when the series is known.
     request.timeseries = vec![alone(&series), alone(&stranger)];
@@ -229,6 +247,7 @@ async fn exemplars_of_version_2(group: &Group) -> anyhow::Result<()> {
         expect_written(write2(group.client(1), &request), 0, 1).await
     })
     .await?;
+
     until("the exemplar is once at every node", async || {
         exemplar_of_version_2_is_kept(group).await
     })
@@ -259,18 +278,21 @@ async fn metadata(group: &Group) -> anyhow::Result<()> {
             })
             .collect(),
     };
+
     expect(
         write1(group.client(0), &says(&["said to n0", "said to both"])),
         204,
         "metadata",
     )
     .await?;
+
     expect(
         write1(group.client(1), &says(&["said to both", "said to n1"])),
         204,
         "metadata",
     )
     .await?;
+
     let mut summary = Write2::default();
     let help = summary.refs(&["a summary"])[0];
     let labels = summary.refs(&["__name__", "col_sum", "quantile", "0.5"]);
@@ -282,12 +304,14 @@ async fn metadata(group: &Group) -> anyhow::Result<()> {
         kind: SUMMARY,
         help,
     });
+
     summary.timeseries = vec![Series2 {
         labels,
         samples,
         metadata,
         ..Series2::default()
     }];
+
     expect_written(write2(group.client(2), &summary), 1, 0).await?;
 
     until("every node shows all that was said", async || {
@@ -308,6 +332,7 @@ async fn metadata_is_kept(group: &Group) -> anyhow::Result<()> {
             help == ["said to n1", "said to n0", "said to both"],
             "{help:?}"
         );
+
         ensure!(all["col_sum"].is_array() && all["col"].is_null(), "{all}");
         let one = client
             .api("/api/v1/metadata", &[("limit_per_metric", "1")])

@@ -22,6 +22,7 @@ const ALL: &str = r#"{__name__=~".+"}"#;
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn tenants_of_one_bucket_do_not_see_each_other() -> anyhow::Result<()> {
     let mut group = Group::of(3).short_windows(5).start().await?;
+
     let written = now_ms();
     for tenant in TENANTS {
         let request = write1(group.client(0), &request_of(tenant, written));
@@ -38,9 +39,11 @@ async fn tenants_of_one_bucket_do_not_see_each_other() -> anyhow::Result<()> {
         Ok(())
     })
     .await?;
+
     for node in 0..3 {
         group.node(node).stop().await?;
     }
+
     for node in 0..3 {
         let data = group.node(node).data_dir().to_owned();
         for gone in ["blocks", "index-headers"] {
@@ -62,6 +65,7 @@ async fn tenants_of_one_bucket_do_not_see_each_other() -> anyhow::Result<()> {
         }
         sees_nothing(client, written).await?;
     }
+
     group.stop().await
 }
 
@@ -77,6 +81,7 @@ fn tenants_at(bucket: &std::path::Path, time_ms: i64) -> anyhow::Result<BTreeSet
         let tenant = block.external_label("tenant_id").map(str::to_owned);
         found.extend(tenant.filter(|_| start <= time_ms && time_ms < end));
     }
+
     Ok(found)
 }
 
@@ -103,12 +108,14 @@ fn request_of(tenant: &str, timestamp: i64) -> Write1 {
         }],
         histograms: Vec::new(),
     };
+
     let metadata = |family: &str| Metadata1 {
         kind: COUNTER,
         family: family.to_owned(),
         help: format!("As {tenant} says."),
         unit: String::new(),
     };
+
     Write1 {
         timeseries: vec![
             series(&[("__name__", &own_metric), (&own_label, tenant)]),
@@ -147,6 +154,7 @@ async fn every_door(
         ("/api/v1/metadata", vec![]),
         ("/federate", vec![("match[]", ALL)]),
     ];
+
     let mut answers = Vec::new();
     for (path, parameters) in doors {
         let request = client
@@ -161,6 +169,7 @@ async fn every_door(
         );
         answers.push((format!("{path} {parameters:?}"), answer.body));
     }
+
     let read = client
         .post("/api/v1/read")
         .header("Content-Encoding", "snappy");
@@ -168,10 +177,12 @@ async fn every_door(
         .header("THANOS-TENANT", tenant)
         .body(read_request(written - 60_000, written + 1_000)?);
     let read = read.send().await?.error_for_status()?.bytes().await?;
+
     answers.push((
         "remote read".to_owned(),
         format!("{:?}", read_response(&read)?),
     ));
+
     Ok(answers)
 }
 
@@ -191,6 +202,7 @@ async fn sees_its_own_alone(
             "{door}: {tenant} sees something of {other}: {answer}"
         );
     }
+
     // Under the same labels the numbers are each one's own.
     let time = format!("{}", written / 1_000 + 1);
     let request = client
@@ -206,6 +218,7 @@ async fn sees_its_own_alone(
         answer["data"]["result"][0]["value"][1] == expected.as_str(),
         "{tenant}: {answer}"
     );
+
     Ok(())
 }
 

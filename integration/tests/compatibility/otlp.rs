@@ -43,6 +43,7 @@ async fn translations(group: &Group) -> anyhow::Result<()> {
     let later_ms = (now_ms() - HALF_HOUR_MS) / 1_000 * 1_000 - TABLE_TIME_MS;
     let cases: Vec<Json> = serde_json::from_str(TABLE)?;
     ensure!(cases.len() >= 100, "the table has {} cases", cases.len());
+
     let mut wanted = Vec::new();
     for (i, case) in cases.iter().enumerate() {
         let mut request = case["request"].clone();
@@ -60,6 +61,7 @@ async fn translations(group: &Group) -> anyhow::Result<()> {
                 .with_context(|| case["name"].to_string())?;
         }
     }
+
     Ok(())
 }
 
@@ -93,6 +95,7 @@ fn series_of(case: &Json, later_ms: i64) -> anyhow::Result<SampleSet> {
             value,
         );
     }
+
     Ok(set)
 }
 
@@ -119,6 +122,7 @@ async fn malformed_texts(group: &Group) -> anyhow::Result<()> {
         .error_for_status()?
         .bytes()
         .await?;
+
     let refused = MetricsAnswer::decode(&answer[..])?
         .partial_success
         .context("nothing is said")?;
@@ -126,10 +130,12 @@ async fn malformed_texts(group: &Group) -> anyhow::Result<()> {
         refused.rejected == 1 && refused.message.contains("malformed data point"),
         "{refused:?}"
     );
+
     for client in group.clients() {
         ensure!(client.instant(r#"count(beside{k=~"first|last"})"#).await? == Some(2.0));
         ensure!(client.instant("count(beside)").await? == Some(2.0));
     }
+
     Ok(())
 }
 
@@ -141,6 +147,7 @@ async fn temporalities(group: &Group) -> anyhow::Result<()> {
         json!({ "name": name, "sum": {
             "aggregationTemporality": temporality, "isMonotonic": true, "dataPoints": [point] } })
     };
+
     let histogram = json!({ "timeUnixNano": time, "count": "1", "sum": 1.0, "explicitBounds": [], "bucketCounts": ["1"] });
     let exponential =
         json!({ "timeUnixNano": time, "count": "1", "sum": 1.0, "scale": 0, "zeroCount": "1" });
@@ -157,10 +164,12 @@ async fn temporalities(group: &Group) -> anyhow::Result<()> {
         .as_str()
         .context("nothing is said")?;
     ensure!(partial["rejectedDataPoints"] == "5", "{said}");
+
     ensure!(
         text.contains("unknown temporality") && text.contains("delta temporality"),
         "{text}"
     );
+
     for client in group.clients() {
         let held = client.export_of("temporal", 0, now_ms() + 60_000).await?;
         let names: Vec<_> = held
@@ -169,6 +178,7 @@ async fn temporalities(group: &Group) -> anyhow::Result<()> {
             .collect();
         ensure!(names == ["good_total"], "{names:?}");
     }
+
     Ok(())
 }
 
@@ -191,6 +201,7 @@ async fn target_info_joins(group: &Group) -> anyhow::Result<()> {
         "resource": resource,
         "scopeMetrics": [{ "metrics": [{ "name": "waiting", "gauge": { "dataPoints": points } }] }],
     }] });
+
     post_json(group.client(0), "default-tenant", &request).await?;
 
     let start = (times[0] / 1_000).to_string();
@@ -202,6 +213,7 @@ async fn target_info_joins(group: &Group) -> anyhow::Result<()> {
         ("end", &*end),
         ("step", "60"),
     ];
+
     until("every node joins at each point", async || {
         for client in group.clients() {
             let found = Matrix::of(&client.api("/api/v1/query_range", &range).await?)?;

@@ -62,10 +62,12 @@ struct Metadata {
 /// is no name that Prometheus 2 knows. The last sample of the first host has an exemplar with the trace `abc`.
 pub fn request(timestamps: &[i64]) -> anyhow::Result<Vec<u8>> {
     const COUNTER: i32 = 1;
+
     let label = |name: &str, value: &str| Label {
         name: name.to_owned(),
         value: value.to_owned(),
     };
+
     let mut timeseries = Vec::new();
     for (host, status) in [("a", "200"), ("b", "500")] {
         let samples = timestamps.iter().enumerate().map(|(i, t)| Sample {
@@ -73,6 +75,7 @@ pub fn request(timestamps: &[i64]) -> anyhow::Result<Vec<u8>> {
             timestamp: *t,
         });
         let last = timestamps.last().filter(|_| host == "a").copied();
+
         timeseries.push(TimeSeries {
             labels: vec![
                 label("__name__", "grafana_requests_total"),
@@ -90,16 +93,19 @@ pub fn request(timestamps: &[i64]) -> anyhow::Result<Vec<u8>> {
                 .collect(),
         });
     }
+
     let metadata = vec![Metadata {
         kind: COUNTER,
         family: "grafana_requests_total".to_owned(),
         help: "Requests that were answered.".to_owned(),
         unit: String::new(),
     }];
+
     let message = WriteRequest {
         timeseries,
         metadata,
     }
     .encode_to_vec();
+
     Ok(snap::raw::Encoder::new().compress_vec(&message)?)
 }

@@ -21,6 +21,7 @@ async fn serve_exemplars() -> anyhow::Result<u16> {
             drop(answer_scrape(stream, scrapes).await);
         }
     });
+
     Ok(port)
 }
 
@@ -33,10 +34,12 @@ async fn answer_scrape(mut stream: TcpStream, scrapes: u32) -> anyhow::Result<()
          # TYPE wait histogram\nwait_bucket{{le=\"1\"}} {scrapes} # {trace} 0.5\n\
          wait_bucket{{le=\"+Inf\"}} {scrapes}\nwait_sum {scrapes}\nwait_count {scrapes}\n# EOF\n"
     );
+
     let head = "HTTP/1.1 200 OK\r\nConnection: close\r\n\
                 Content-Type: application/openmetrics-text; version=1.0.0; charset=utf-8\r\n\r\n";
     stream.write_all(head.as_bytes()).await?;
     stream.write_all(body.as_bytes()).await?;
+
     Ok(())
 }
 
@@ -49,6 +52,7 @@ async fn exemplars(client: &Client, query: &str, end_ms: i64) -> anyhow::Result<
             &[("query", query), ("start", "0"), ("end", &end)],
         )
         .await?;
+
     let mut series = data.as_array().context("a list")?.clone();
     series.sort_by_key(|series| series["seriesLabels"].to_string());
     Ok(series)
@@ -68,6 +72,7 @@ async fn every_node_has_the_exemplars_that_prometheus_scraped() -> anyhow::Resul
     let Some([prometheus]) = installed(test, ["prometheus"]) else {
         return Ok(());
     };
+
     let group = Group::of(3).start().await?;
     let port = serve_exemplars().await?;
     let sender = Prometheus::in_dir(&prometheus, &group.dir().join("prometheus"))
@@ -88,6 +93,7 @@ async fn every_node_has_the_exemplars_that_prometheus_scraped() -> anyhow::Resul
         Ok(())
     })
     .await?;
+
     let end = now_ms();
     let scraped = exemplars(sender.client(), query, end).await?;
     until("every node has them", async || {
@@ -109,6 +115,7 @@ async fn every_node_has_the_exemplars_that_prometheus_scraped() -> anyhow::Resul
         let lost = sender.client().metric(&name).await?;
         ensure!(lost == 0.0, "{name} is {lost}");
     }
+
     drop(sender);
     group.stop().await
 }
@@ -119,6 +126,7 @@ async fn every_node_has_what_the_sdk_of_opentelemetry_pushed() -> anyhow::Result
     let Some(python) = Python::with(OTEL_SDK, test) else {
         return Ok(());
     };
+
     let group = Group::of(3).start().await?;
     let pushed = python.run(include_str!("otel.py"), &[group.client(1).url()])?;
     ensure!(
@@ -146,6 +154,7 @@ async fn every_node_has_what_the_sdk_of_opentelemetry_pushed() -> anyhow::Result
             let got = client.instant(query).await?;
             ensure!(got == Some(value), "{query}: {got:?} instead of {value}");
         }
+
         let held = exemplars(&client, "calls_total", now_ms()).await?;
         ensure!(count(&held) > 0, "no exemplars");
         let first = &held[0]["exemplars"][0]["labels"];
@@ -153,10 +162,12 @@ async fn every_node_has_what_the_sdk_of_opentelemetry_pushed() -> anyhow::Result
             first["trace_id"].as_str().map(str::len) == Some(32),
             "{held:?}"
         );
+
         ensure!(
             held == exemplars(group.client(0), "calls_total", now_ms()).await?,
             "nodes differ"
         );
     }
+
     group.stop().await
 }

@@ -56,6 +56,7 @@ async fn all_refused(
     send: impl AsyncFn(&Client, Vec<u8>) -> anyhow::Result<Answer>,
 ) -> anyhow::Result<()> {
     let requests = (0..count).map(|_| send(victim.client(), body.to_vec()));
+
     let mut statuses = std::collections::BTreeMap::new();
     for answer in futures::future::join_all(requests).await {
         let answer = answer?;
@@ -70,6 +71,7 @@ async fn all_refused(
         );
         *statuses.entry(answer.status).or_insert(0) += 1;
     }
+
     println!("{count} bodies of {} bytes: {statuses:?}", body.len());
     Ok(())
 }
@@ -88,9 +90,11 @@ async fn bodies_that_inflate_enormously_are_refused_within_bounded_memory() -> a
         remote_write,
     )
     .await?;
+
     let zeros = snap::raw::Encoder::new().compress_vec(&vec![0_u8; either(60, 120) << 20])?;
     all_refused(&victim, count.min(64), &zeros, remote_write).await?;
     victim.innocent_goes_on().await?;
     victim.stays_below(1_200).await?;
+
     victim.finish().await
 }

@@ -39,6 +39,7 @@ async fn bomb(client: Client, from: usize, to: usize) -> anyhow::Result<Option<S
             last = Some(answer.body);
         }
     }
+
     Ok(last)
 }
 
@@ -51,12 +52,15 @@ async fn a_cardinality_bomb_is_limited_and_the_answer_names_the_worst() -> anyho
     let bombs: Vec<_> = (0..AT_ONCE)
         .map(|k| tokio::spawn(bomb(victim.client().clone(), k * share, (k + 1) * share)))
         .collect();
+
     let mut refusals = Vec::new();
     for bomb in bombs {
         refusals.extend(bomb.await??);
     }
+
     let refusal = refusals.pop().context("nothing was refused")?;
     println!("{}", refusal.trim_end());
+
     for part in [
         "series_limit",
         "requests_with_everything_total",
@@ -68,11 +72,13 @@ async fn a_cardinality_bomb_is_limited_and_the_answer_names_the_worst() -> anyho
             "the refusal does not name {part:?}: {refusal}"
         );
     }
+
     let held = victim.client().metric("trireme_head_series").await?;
     ensure!(
         held < limit as f64 * 1.2 + 1_000.0,
         "{held} series are held, {limit} were allowed"
     );
+
     // The first ones of each are known since before the limit was reached.
     for k in 0..AT_ONCE {
         let answer = victim
@@ -81,6 +87,7 @@ async fn a_cardinality_bomb_is_limited_and_the_answer_names_the_worst() -> anyho
             .await?;
         ensure!(answer.is_success(), "known series do not go on: {answer:?}");
     }
+
     victim.stays_below(megabytes).await?;
     victim.finish().await
 }

@@ -19,12 +19,14 @@ fn connections() -> usize {
         rlim_cur: 0,
         rlim_max: 0,
     };
+
     // SAFETY: reads and writes the structure; raising the soft limit of this process harms nobody.
     unsafe {
         libc::getrlimit(libc::RLIMIT_NOFILE, &mut limit);
         limit.rlim_cur = limit.rlim_max;
         libc::setrlimit(libc::RLIMIT_NOFILE, &limit);
     }
+
     wanted
 }
 
@@ -49,6 +51,7 @@ async fn drip(streams: Vec<TcpStream>, drop: &'static str) -> anyhow::Result<Vec
             }
             std::future::pending::<()>().await;
         };
+
         let mut said = Vec::new();
         let mut bounded = reader.take(ANSWER_BYTES_MAX);
         tokio::select! {
@@ -56,12 +59,15 @@ async fn drip(streams: Vec<TcpStream>, drop: &'static str) -> anyhow::Result<Vec
             read = bounded.read_to_end(&mut said) => drop_error(read),
             () = dripping => {}
         }
+
         Ok(String::from_utf8_lossy(&said).into_owned())
     };
+
     let all = futures::future::join_all(streams.into_iter().map(one));
     let all = tokio::time::timeout(END_BOUND, all)
         .await
         .context("connections were not ended")?;
+
     all.into_iter().collect()
 }
 
@@ -74,14 +80,17 @@ async fn idle_connections_cost_little_and_disturb_nobody() -> anyhow::Result<()>
     let victim = Victim::start(|group| group).await?;
     let before = victim.resident_bytes().await?;
     let idle = open(&victim, "").await?;
+
     victim.innocent_goes_on().await?;
     let grown = victim.resident_bytes().await? - before;
     println!("{} idle connections cost {grown} bytes", idle.len());
+
     ensure!(
         grown < 100e6,
         "{grown} bytes for {} idle connections",
         idle.len()
     );
+
     victim.finish().await
 }
 
@@ -90,15 +99,18 @@ async fn heads_that_never_end_are_cut_off_with_408() -> anyhow::Result<()> {
     let victim = Victim::start(|group| group.set("http.request_timeout=2s")).await?;
     let slow = open(&victim, "POST /api/v1/write HTTP/1.1\r\nHost: x\r\n").await?;
     victim.innocent_goes_on().await?;
+
     let said = drip(slow, "X-A: b\r\n").await?;
     let timeouts = said.iter().filter(|answer| answer.contains("408")).count();
     println!("{timeouts} of {} slow heads got 408", said.len());
+
     ensure!(
         timeouts * 10 >= said.len() * 9,
         "only {timeouts} of {} got 408: {:?}",
         said.len(),
         said.first()
     );
+
     victim.finish().await
 }
 
@@ -115,8 +127,10 @@ async fn bodies_that_never_end_take_no_memory_and_are_cut_off_with_503() -> anyh
                 "gzip"
             },
         );
+
         let slow = open(&victim, &head).await?;
         victim.innocent_goes_on().await?;
+
         // Thirty megabytes were announced on each.
         victim.stays_below(600).await?;
         let said = drip(slow, "x").await?;
@@ -124,6 +138,7 @@ async fn bodies_that_never_end_take_no_memory_and_are_cut_off_with_503() -> anyh
             .iter()
             .filter(|answer| answer.contains("503") && answer.contains("http.body_timeout"))
             .count();
+
         println!("{path}: {cut} of {} slow bodies got 503", said.len());
         ensure!(
             cut * 10 >= said.len() * 9,
@@ -132,5 +147,6 @@ async fn bodies_that_never_end_take_no_memory_and_are_cut_off_with_503() -> anyh
             said.first()
         );
     }
+
     victim.finish().await
 }

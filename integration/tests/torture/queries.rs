@@ -53,16 +53,19 @@ async fn all_ended(victim: &Victim) -> anyhow::Result<()> {
         Ok(())
     })
     .await?;
+
     println!(
         "the queries ended {:?} after their clients",
         begun.elapsed()
     );
+
     Ok(())
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn heavy_queries_of_one_tenant_cost_that_tenant() -> anyhow::Result<()> {
     let victim = Victim::start(|group| group.set("query.timeout=1m")).await?;
+
     let mut askers = Vec::new();
     for _ in 0..either(10, 20) {
         askers.push(
@@ -75,6 +78,7 @@ async fn heavy_queries_of_one_tenant_cost_that_tenant() -> anyhow::Result<()> {
             .await?,
         );
     }
+
     for number in 0..either(5, 20) {
         let selector = costly_selector(number);
         for (path, name) in SELECTORS {
@@ -87,17 +91,21 @@ async fn heavy_queries_of_one_tenant_cost_that_tenant() -> anyhow::Result<()> {
             askers.push(Asker::post(victim.client(), TENANT, path, &asked).await?);
         }
     }
+
     for _ in 0..either(2, 20) {
         sixty_go_on(&victim).await?;
         victim.innocent_goes_on().await?;
     }
+
     victim.stays_below(900).await?;
 
     // Half of the clients are killed, of the others the connection breaks.
     let broken = askers.split_off(askers.len() / 2);
+
     for asker in &mut askers {
         asker.hang_up().await?;
     }
+
     drop(broken);
     all_ended(&victim).await?;
     victim.finish().await
@@ -106,6 +114,7 @@ async fn heavy_queries_of_one_tenant_cost_that_tenant() -> anyhow::Result<()> {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn answers_that_nobody_reads_do_not_fill_the_memory() -> anyhow::Result<()> {
     let victim = Victim::start(|group| group.set("http.write_idle_timeout=5s")).await?;
+
     let now = now_ms();
     for part in 0..either(5, 50) {
         let series: Vec<Series> = (0..2_000)
@@ -123,8 +132,10 @@ async fn answers_that_nobody_reads_do_not_fill_the_memory() -> anyhow::Result<()
             .collect();
         victim.client().write_as(TENANT, &series).await?.success()?;
     }
+
     let start = (now / 1_000 - 30).to_string();
     let end = (now / 1_000).to_string();
+
     let mut askers = Vec::new();
     for _ in 0..either(10, 100) {
         let range = [
@@ -133,6 +144,7 @@ async fn answers_that_nobody_reads_do_not_fill_the_memory() -> anyhow::Result<()
             ("end", end.as_str()),
             ("step", "1"),
         ];
+
         askers.push(Asker::post(victim.client(), TENANT, "/api/v1/query_range", &range).await?);
         askers.push(
             Asker::post(
@@ -143,6 +155,7 @@ async fn answers_that_nobody_reads_do_not_fill_the_memory() -> anyhow::Result<()
             )
             .await?,
         );
+
         askers.push(
             Asker::post(
                 victim.client(),
@@ -153,16 +166,19 @@ async fn answers_that_nobody_reads_do_not_fill_the_memory() -> anyhow::Result<()
             .await?,
         );
     }
+
     let mut statuses = std::collections::BTreeMap::new();
     for asker in &mut askers {
         // One that waited for its turn too long is told so, or its connection is closed.
         let status = asker.status(Duration::from_secs(150)).await.ok();
         *statuses.entry(status).or_insert(0) += 1;
     }
+
     println!("{} clients that do not read: {statuses:?}", askers.len());
     sixty_go_on(&victim).await?;
     victim.stays_below(2_000).await?;
     all_ended(&victim).await?;
     drop(askers);
+
     victim.finish().await
 }

@@ -20,6 +20,7 @@ async fn flood(client: Client, from: usize, to: usize) -> anyhow::Result<usize> 
             answer.is_success() || answer.status == 429,
             "answered {answer:?}"
         );
+
         if !answer.is_success() {
             ensure!(
                 answer.retry_after.is_some(),
@@ -29,6 +30,7 @@ async fn flood(client: Client, from: usize, to: usize) -> anyhow::Result<usize> 
             refused += 1;
         }
     }
+
     Ok(refused)
 }
 
@@ -40,10 +42,12 @@ async fn a_flood_of_tenants_ends_at_their_bound() -> anyhow::Result<()> {
     let floods: Vec<_> = (0..AT_ONCE)
         .map(|k| tokio::spawn(flood(victim.client().clone(), k * share, (k + 1) * share)))
         .collect();
+
     let mut refused = 0;
     for flood in floods {
         refused += flood.await??;
     }
+
     println!("{tenants} tenants where {most} may be: {refused} were refused");
     // The innocent one and the node's default one may have a place, too.
     let over = tenants - most;
@@ -51,6 +55,7 @@ async fn a_flood_of_tenants_ends_at_their_bound() -> anyhow::Result<()> {
         (over..=over + 2).contains(&refused),
         "{refused} were refused, {over} are too many"
     );
+
     victim.stays_below(1_000).await?;
     victim.finish().await
 }

@@ -36,9 +36,11 @@ impl Victim {
             tenants: vec![TENANT.to_owned()],
             attempt_timeout: Duration::from_secs(20),
         };
+
         let senders = Senders::start(&group.clients(), &plan);
         let victim = Self { group, senders };
         victim.innocent_goes_on().await?;
+
         Ok(victim)
     }
 
@@ -87,11 +89,13 @@ impl Victim {
             totals.failed_rounds == 0 && totals.rejected == 0,
             "the innocent tenant suffered: {totals:?}"
         );
+
         let slowest = histories
             .iter()
             .flat_map(|h| &h.requests)
             .map(|r| r.latency_ms)
             .max();
+
         println!(
             "{} writes of the innocent tenant, the slowest took {slowest:?} ms",
             totals.acknowledged
@@ -100,6 +104,7 @@ impl Victim {
             .await?
             .clean()
             .context("the innocent tenant")?;
+
         self.group.stop().await
     }
 }

@@ -71,6 +71,7 @@ impl Admission {
         let begun = inner.clock.monotonic();
         let (tx, rx) = oneshot::channel();
         let turn = inner.turns.lock().enter(tenant, || tx);
+
         inner.show();
 
         let place = match turn {
@@ -91,6 +92,7 @@ impl Admission {
                 }
             }
         };
+
         let waited = inner.clock.monotonic().saturating_sub(begun);
         inner.metrics.wait.observe(waited.as_secs_f64());
         Ok(place)
@@ -179,6 +181,7 @@ mod tests {
             wait: Histogram::with_opts(prometheus::HistogramOpts::new("h", "h")).expect("valid"),
             refused: IntCounter::new("c", "c").expect("valid"),
         };
+
         let clock = Arc::new(ManualClock::at(0));
         let words = ("queries", "query.max_queued");
         Admission::new(
@@ -206,14 +209,17 @@ mod tests {
         let second = actix_web::rt::spawn(async move {
             waiting.enter(&Tenant::default(), minute).await.map(drop)
         });
+
         while admission.0.turns.lock().waiting() == 0 {
             tokio::task::yield_now().await;
         }
+
         let refused = admission
             .enter(&tenant, minute)
             .await
             .err()
             .expect("the line is full");
+
         assert_eq!(refused.kind(), ErrorKind::Unavailable);
         assert!(
             refused.to_string().contains("query.max_queued"),
@@ -238,14 +244,17 @@ mod tests {
             .await
             .err()
             .expect("nobody leaves");
+
         assert_eq!(late.to_string(), "query timed out in query queue");
 
         // Gone while the place is on its way to it.
         let mut entering = Box::pin(admission.enter(&tenant, Duration::from_secs(60)));
         assert!(futures::poll!(&mut entering).is_pending());
+
         drop(first);
         drop(entering);
         let turns = admission.0.turns.lock();
+
         assert_eq!((turns.taken(), turns.waiting()), (0, 0));
     }
 }

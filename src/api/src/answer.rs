@@ -57,12 +57,14 @@ fn envelope(warnings: &[String], infos: &[String], data: impl FnOnce(&mut Vec<u8
 fn ok(warnings: &[String]) -> HttpResponseBuilder {
     let mut response = HttpResponse::Ok();
     response.content_type("application/json");
+
     if warnings
         .iter()
         .any(|text| is_about_data(text) && text != TRUNCATED)
     {
         response.insert_header((CACHE_CONTROL, "no-store"));
     }
+
     response
 }
 
@@ -81,12 +83,14 @@ pub(crate) fn bytes(
     if body.len() <= SMALL_BYTES {
         return Ok(response.body(body));
     }
+
     let reserved = reserve(state, tenant, body.capacity())?;
     let body = Bytes::from(body);
     let slices = (0..body.len()).step_by(SMALL_BYTES).map(move |at| {
         let _held = &reserved;
         Ok(body.slice(at..(at + SMALL_BYTES).min(body.len())))
     });
+
     Ok(delivery::respond(response, state, stream::iter(slices)))
 }
 
@@ -114,14 +118,17 @@ fn notes(out: &mut Vec<u8>, name: &str, texts: &[String]) {
     if texts.is_empty() {
         return;
     }
+
     json::put(out, format_args!(",\"{name}\":"));
     let kind = if name == "infos" { "info" } else { "warning" };
     let more = texts.len().saturating_sub(NOTES_MAX);
     let rest = (more > 0).then(|| format!("{more} more {kind} annotations omitted"));
+
     // What is missing comes before what is odd about the expression: only the first ones are shown.
     let (data, expression): (Vec<&String>, Vec<&String>) =
         texts.iter().partition(|text| is_about_data(text));
     let shown = data.into_iter().chain(expression).take(NOTES_MAX);
+
     json::push_array(out, shown.chain(&rest), |o, text| json::push_str(o, text));
 }
 
@@ -145,6 +152,7 @@ pub(crate) fn result(
         let _held = &reserved;
         Ok(Bytes::from(piece))
     });
+
     Ok(delivery::respond(response, &ask.state, stream::iter(all)))
 }
 

@@ -46,6 +46,7 @@ impl FromRequest for Ask {
                 .map(|value| String::from_utf8_lossy(value.as_bytes()).into_owned());
             let params =
                 Params::read(&request, payload, state.settings.body_timeout, reserved).await?;
+
             Ok(Self {
                 state,
                 params,
@@ -74,6 +75,7 @@ impl Ask {
             self.state.clock.now_ms(),
             cancel.clone(),
         );
+
         Ok((self.context(cancel)?, entry))
     }
 
@@ -112,6 +114,7 @@ impl Ask {
                 return Err(ApiError::parameter(name, "is not supported"));
             }
         }
+
         let mut context = QueryContext::new(self.tenant.clone(), cancel);
         context.samples_max = self.limits().samples_max;
         context.partial_response = self.params.flag("partial_response", true)?;
@@ -121,12 +124,14 @@ impl Ask {
             Some("auto") => self.params.duration("step")?.unwrap_or(0) / 5,
             Some(_) => self.params.duration("max_source_resolution")?.unwrap_or(0),
         };
+
         if self.params.flag("dedup", true)? {
             let named: Vec<_> = self
                 .params
                 .all("replicaLabels[]")
                 .map(str::to_owned)
                 .collect();
+
             if named.len() > REPLICA_LABELS_MAX {
                 let why = format!(
                     "{} labels; at most {REPLICA_LABELS_MAX} are possible",
@@ -134,12 +139,14 @@ impl Ask {
                 );
                 return Err(ApiError::parameter("replicaLabels[]", why));
             }
+
             context.replica_labels = if named.is_empty() {
                 self.state.settings.replica_labels.clone()
             } else {
                 named
             };
         }
+
         Ok(context)
     }
 
@@ -167,6 +174,7 @@ impl Ask {
             .admission
             .enter(&self.tenant, self.timeout()?)
             .await?;
+
         let queries = self.state.queries.clone();
         Ok(runner::run(self.state.runner.as_ref(), move || {
             let _place = place;
@@ -199,6 +207,7 @@ impl Ask {
                 return Ok(found);
             }
         }
+
         self.run(move |queries| job(queries, &context)).await
     }
 
@@ -208,6 +217,7 @@ impl Ask {
             .any_matchers()
             .await
             .map_err(|e| ApiError::parameter("match[]", e))?;
+
         if sets
             .iter()
             .any(|set| set.iter().all(Matcher::matches_empty))
@@ -215,6 +225,7 @@ impl Ask {
             let why = "match[] must contain at least one non-empty matcher";
             return Err(ApiError::parameter("match[]", why));
         }
+
         Ok(sets)
     }
 
@@ -227,6 +238,7 @@ impl Ask {
             let sets = parse_selectors(texts.iter().map(String::as_str), &options);
             sets.map_err(|e| QueryError::invalid(e.to_string()))
         };
+
         self.parse(is_light, parse).await
     }
 
@@ -249,6 +261,7 @@ impl Ask {
         let end_ms = self.params.time("end", i64::MAX)?;
         let limit = self.params.count("limit")?;
         let matchers = self.matchers().await?;
+
         Ok((start_ms <= end_ms).then_some(Selection {
             matchers,
             start_ms,

@@ -96,6 +96,7 @@ pub(crate) async fn read(
     if announced > bounds.bytes_max as u64 {
         return Err(over(announced, bounds));
     }
+
     let whole = collect(payload, announced as usize, bounds, reserved);
     match rt::time::timeout(bounds.timeout, whole).await {
         Ok(body) => body,
@@ -124,6 +125,7 @@ async fn collect(
         if size > bounds.bytes_max {
             return Err(over(size as u64, bounds));
         }
+
         if size > body.capacity() {
             // Doubled, but never past what was announced.
             let wanted = size.max(2 * body.capacity()).max(announced.min(STEP_BYTES));
@@ -137,7 +139,9 @@ async fn collect(
             }
             body.reserve_exact(capacity - body.len());
         }
+
         body.extend_from_slice(&piece);
     }
+
     Ok(body)
 }

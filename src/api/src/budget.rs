@@ -58,26 +58,31 @@ impl Budget {
         let before = held.by_tenant.get(tenant).copied().unwrap_or(0);
         let of_tenant = before + bytes;
         let all = held.all + bytes;
+
         // A single large request must get through some time, so alone it may have more than the share.
         let is_alone = before == mine;
         if all > self.0.bytes_max || (of_tenant > self.0.bytes_max / TENANT_SHARE && !is_alone) {
             return false;
         }
+
         held.all = all;
         held.by_tenant.insert(tenant.clone(), of_tenant);
         self.0.gauge.add(bytes as i64);
+
         true
     }
 
     fn give_back(&self, tenant: &Tenant, bytes: usize) {
         let mut held = self.0.held.lock();
         held.all -= bytes;
+
         if let Some(of_tenant) = held.by_tenant.get_mut(tenant) {
             *of_tenant -= bytes;
             if *of_tenant == 0 {
                 held.by_tenant.remove(tenant);
             }
         }
+
         self.0.gauge.sub(bytes as i64);
     }
 }
@@ -119,13 +124,16 @@ mod tests {
             !budget.open(&tenants[0]).grow_to(20),
             "over a tenant's share with another request"
         );
+
         let mut second = budget.open(&tenants[1]);
         assert!(second.grow_to(50));
         assert!(!budget.open(&tenants[2]).grow_to(20), "over the whole");
+
         assert_eq!(gauge.get(), 90);
         drop(first);
         drop(second);
         assert_eq!(gauge.get(), 0);
+
         assert!(budget.0.held.lock().by_tenant.is_empty());
     }
 

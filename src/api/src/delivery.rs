@@ -49,6 +49,7 @@ pub(crate) fn respond(
         idle_since: Cell::new(Some(clock.monotonic())),
     });
     let longest = state.settings.write_idle_timeout;
+
     actix_web::rt::spawn(watch(Rc::downgrade(&inner), Arc::clone(&clock), longest));
     response.body(actix_web::body::BoxBody::new(Watched { inner, clock }))
 }
@@ -86,11 +87,14 @@ impl MessageBody for Watched {
             let why = "the client took nothing for too long (http.write_idle_timeout)";
             return Poll::Ready(Some(Err(actix_web::error::ErrorRequestTimeout(why))));
         };
+
         self.inner.idle_since.set(None);
+
         let piece = stream.as_mut().poll_next(cx);
         if piece.is_ready() {
             self.inner.idle_since.set(Some(self.clock.monotonic()));
         }
+
         piece
     }
 }
@@ -128,12 +132,14 @@ mod tests {
         let node = Node::with(settings);
         let memory = Arc::new(());
         let response = respond(HttpResponse::Ok(), &node.state, held(&memory));
+
         assert_eq!(Arc::strong_count(&memory), 2);
 
         node.clock.advance_ms(30);
         while Arc::strong_count(&memory) > 1 {
             tokio::task::yield_now().await;
         }
+
         assert!(
             to_bytes(response.into_body()).await.is_err(),
             "the rest must not look like the whole"

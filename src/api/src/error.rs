@@ -75,10 +75,12 @@ impl ResponseError for ApiError {
         body.extend_from_slice(b",\"error\":");
         json::push_str(&mut body, &self.0.to_string());
         body.push(b'}');
+
         let mut response = HttpResponse::build(status);
         if self.0.kind() == ErrorKind::Unavailable {
             response.insert_header((RETRY_AFTER, "1"));
         }
+
         response.content_type("application/json").body(body)
     }
 }

@@ -38,6 +38,7 @@ async fn export(ask: Ask) -> Answer {
     if selection.matchers.is_empty() {
         return Err(ApiError::invalid("no match[] parameter provided"));
     }
+
     let (context, stream) = ask.stream("export").await?;
     let queries = Arc::clone(&ask.state.queries);
     let producer = stream
@@ -54,26 +55,32 @@ async fn export(ask: Ask) -> Answer {
                 };
                 sets.push(queries.select(&context, &request)?);
             }
+
             let warnings: Vec<_> = sets.iter().flat_map(|s| s.warnings.clone()).collect();
             let mut series: Vec<_> = sets.into_iter().flat_map(|s| s.series).collect();
+
             // Several selectors may choose the same series.
             series.sort_by(|a, b| a.labels().cmp(b.labels()));
             series.dedup_by(|a, b| a.labels() == b.labels());
+
             if let Some(warning) = warnings.first().filter(|_| !context.partial_response) {
                 return Err(QueryError::new(
                     trireme_base::ErrorKind::Unavailable,
                     warning.clone(),
                 ));
             }
+
             Ok((
                 Lines::new(series, &context, selection.start_ms, selection.end_ms),
                 warnings,
             ))
         })
         .await?;
+
     let (lines, warnings) = producer;
     let mut response = HttpResponse::Ok();
     response.content_type("application/stream+json; charset=utf-8");
+
     // The lines have no room for warnings, so an incomplete export says so in a header.
     if let Some(warning) = warnings.first() {
         let text: String = warning
@@ -83,6 +90,7 @@ async fn export(ask: Ask) -> Answer {
             .collect();
         response.insert_header(("X-Trireme-Warning", text));
     }
+
     Ok(respond(response, &ask.state, lines, stream).await?)
 }
 
@@ -128,6 +136,7 @@ impl Lines {
         push_array(out, &self.columns.float_t[at..end], |o, t| {
             put(o, format_args!("{t}"))
         });
+
         if at == 0 && !self.columns.histograms.is_empty() {
             out.extend_from_slice(b",\"histograms\":");
             push_array(out, &self.columns.histograms, |o, p| {
@@ -138,6 +147,7 @@ impl Lines {
                 put(o, format_args!("{}", p.t))
             });
         }
+
         out.extend_from_slice(b"}\n");
         end
     }
@@ -163,6 +173,7 @@ impl Produce for Lines {
                     (series, 0)
                 }
             };
+
             let end = self.line(out, series.as_ref(), at);
             if end < self.columns.float_t.len() {
                 self.open = Some((series, end));

@@ -54,6 +54,7 @@ async fn federate(request: HttpRequest, ask: Ask) -> HttpResponse {
         .get(ACCEPT)
         .and_then(|v| v.to_str().ok())
         .unwrap_or_default();
+
     let (format, escaping) = negotiate(accept);
     match newest(&ask).await {
         Ok(found) => {
@@ -78,11 +79,13 @@ async fn newest(ask: &Ask) -> Result<Vec<Newest>, crate::error::ApiError> {
     let lookback = i64::try_from(ask.state.settings.lookback_delta.as_millis()).unwrap_or(i64::MAX);
     let start_ms = end_ms.saturating_sub(lookback);
     let (mut context, entry) = ask.begin("federate").await?;
+
     // There is no room for a warning, and what is missing would be taken for gone.
     context.partial_response = ask.params.flag("partial_response", false)?;
     let mut found = ask
         .run(move |queries| {
             let mut found: Vec<Newest> = Vec::new();
+
             let mut columns = Columns::default();
             for matchers in matchers {
                 let request = SelectRequest {
@@ -103,9 +106,11 @@ async fn newest(ask: &Ask) -> Result<Vec<Newest>, crate::error::ApiError> {
                     }
                 }
             }
+
             Ok(found)
         })
         .await?;
+
     drop(entry);
     sort(&mut found);
     Ok(found)
@@ -132,11 +137,13 @@ pub(crate) fn fuzz(bytes: &[u8]) {
     let text = String::from_utf8_lossy(bytes);
     let mut parts = text.split('\0');
     let (format, escaping) = negotiate(parts.next().unwrap_or_default());
+
     let mut found = Vec::new();
     while let (Some(metric), Some(name), Some(value)) = (parts.next(), parts.next(), parts.next()) {
         if metric.is_empty() || name.is_empty() || value.is_empty() || name == METRIC_NAME {
             continue;
         }
+
         let labels = Labels::from_pairs([(METRIC_NAME, metric), (name, value)]);
         let n = found.len() as f64;
         let t = found.len() as i64;
@@ -149,8 +156,10 @@ pub(crate) fn fuzz(bytes: &[u8]) {
         } else {
             Value::Float(n)
         };
+
         found.push(Newest { labels, t, value });
     }
+
     sort(&mut found);
 
     let body = expose(&found, format, escaping);
@@ -161,6 +170,7 @@ pub(crate) fn fuzz(bytes: &[u8]) {
                 .iter()
                 .filter(|newest| matches!(newest.value, Value::Float(_)))
         };
+
         let names: BTreeSet<_> = floats().map(|newest| newest.labels.metric_name()).collect();
         let body = String::from_utf8(body).expect("the text format is text");
         assert_eq!(
@@ -178,6 +188,7 @@ fn last_of(columns: &Columns) -> Option<(i64, Value)> {
         .last()
         .copied()
         .zip(columns.float_v.last().copied());
+
     let histogram = columns.histograms.last();
     match (float, histogram) {
         (Some((t, v)), h) if h.is_none_or(|h| h.t < t) => {

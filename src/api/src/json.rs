@@ -14,6 +14,7 @@ pub(crate) use result::ResultPieces;
 pub(crate) fn push_str(out: &mut Vec<u8>, text: &str) {
     out.push(b'"');
     let bytes = text.as_bytes();
+
     let mut plain = 0;
     for (i, byte) in bytes.iter().enumerate() {
         let escape: &[u8] = match byte {
@@ -25,14 +26,17 @@ pub(crate) fn push_str(out: &mut Vec<u8>, text: &str) {
             0..0x20 => b"",
             _ => continue,
         };
+
         out.extend_from_slice(&bytes[plain..i]);
         plain = i + 1;
+
         if escape.is_empty() {
             put(out, format_args!("\\u{byte:04x}"));
         } else {
             out.extend_from_slice(escape);
         }
     }
+
     out.extend_from_slice(&bytes[plain..]);
     out.push(b'"');
 }
@@ -47,8 +51,10 @@ pub(crate) fn push_time(out: &mut Vec<u8>, t: i64) {
     if t < 0 {
         out.push(b'-');
     }
+
     let t = t.unsigned_abs();
     push_whole(out, t / 1_000);
+
     let rest = t % 1_000;
     if rest != 0 {
         let digits = [rest / 100, rest / 10 % 10, rest % 10].map(|digit| b'0' + digit as u8);
@@ -60,6 +66,7 @@ pub(crate) fn push_time(out: &mut Vec<u8>, t: i64) {
 /// Appends a whole number. Every point of an answer has one, so this goes without the machinery of formatting.
 fn push_whole(out: &mut Vec<u8>, mut n: u64) {
     let mut digits = [0; 20];
+
     let mut at = digits.len();
     loop {
         at -= 1;
@@ -69,6 +76,7 @@ fn push_whole(out: &mut Vec<u8>, mut n: u64) {
             break;
         }
     }
+
     out.extend_from_slice(&digits[at..]);
 }
 
@@ -109,6 +117,7 @@ pub(crate) fn push_quoted_float(out: &mut Vec<u8>, v: f64) {
 /// Appends a label set as an object.
 pub(crate) fn push_labels(out: &mut Vec<u8>, labels: &Labels) {
     out.push(b'{');
+
     let mut separator: &[u8] = b"";
     for (name, value) in labels.iter() {
         out.extend_from_slice(separator);
@@ -117,6 +126,7 @@ pub(crate) fn push_labels(out: &mut Vec<u8>, labels: &Labels) {
         push_str(out, value);
         separator = b",";
     }
+
     out.push(b'}');
 }
 
@@ -127,12 +137,14 @@ pub(crate) fn push_array<T>(
     mut push: impl FnMut(&mut Vec<u8>, T),
 ) {
     out.push(b'[');
+
     let mut separator: &[u8] = b"";
     for item in items {
         out.extend_from_slice(separator);
         push(out, item);
         separator = b",";
     }
+
     out.push(b']');
 }
 

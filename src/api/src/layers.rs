@@ -35,6 +35,7 @@ pub async fn cors(
     } else {
         next.call(request).await?.map_into_left_body()
     };
+
     if let Some(origin) = origin {
         let state = response
             .request()
@@ -48,6 +49,7 @@ pub async fn cors(
                 .and_then(|state| state.settings.cors_origins.as_ref()),
         );
     }
+
     Ok(response)
 }
 
@@ -60,12 +62,14 @@ fn allow(
     let headers = response.headers_mut();
     // Caches must not give one origin's answer to another.
     headers.append(header::VARY, HeaderValue::from_static("Origin"));
+
     if !allowed
         .zip(origin.to_str().ok())
         .is_some_and(|(allowed, origin)| allowed.is_match(origin))
     {
         return;
     }
+
     headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, origin);
     let fixed = [
         (
@@ -78,6 +82,7 @@ fn allow(
         ),
         (header::ACCESS_CONTROL_EXPOSE_HEADERS, "Date"),
     ];
+
     for (name, value) in fixed {
         headers.insert(name, HeaderValue::from_static(value));
     }
@@ -90,6 +95,7 @@ fn is_foreign_change(request: &ServiceRequest, origin: &HeaderValue) -> bool {
         .get(header::HOST)
         .map(HeaderValue::as_bytes)
         .unwrap_or_default();
+
     let is_own = |scheme: &str| origin.as_bytes().strip_prefix(scheme.as_bytes()) == Some(host);
     let is_change = !request.method().is_safe() && request.path().starts_with("/api/v1/admin/");
     is_change && !is_own("http://") && !is_own("https://")
@@ -105,6 +111,7 @@ pub async fn see_off(
     if let Some(state) = &state {
         state.traffic.note(request.path());
     }
+
     let mut response = next.call(request).await?;
     if state.is_some_and(|state| state.health.stopping()) {
         response
@@ -112,6 +119,7 @@ pub async fn see_off(
             .head_mut()
             .set_connection_type(ConnectionType::Close);
     }
+
     Ok(response)
 }
 
@@ -122,12 +130,14 @@ pub async fn before_chunks(
     next: Next<impl MessageBody>,
 ) -> Result<ServiceResponse<impl MessageBody>, Error> {
     let knows_chunks = request.version() >= Version::HTTP_11;
+
     let mut response = next.call(request).await?;
     if !knows_chunks {
         let head = response.response_mut().head_mut();
         head.no_chunking(true);
         head.set_connection_type(ConnectionType::Close);
     }
+
     Ok(response)
 }
 
@@ -146,13 +156,16 @@ pub async fn say_what_is_missing(
         StatusCode::METHOD_NOT_ALLOWED if is_empty => "Method Not Allowed\n",
         _ => return Ok(response.map_into_left_body()),
     };
+
     let mut response = response
         .map_body(|_, _| text.to_owned())
         .map_into_right_body();
+
     response.headers_mut().insert(
         header::CONTENT_TYPE,
         HeaderValue::from_static("text/plain; charset=utf-8"),
     );
+
     Ok(response)
 }
 
@@ -164,18 +177,22 @@ pub async fn measure(
     let Some(state) = request.app_data::<web::Data<ApiState>>().cloned() else {
         return next.call(request).await;
     };
+
     let begun = state.clock.monotonic();
     let response = next.call(request).await?;
+
     // The pattern, not the path: label values must be few.
     let handler = response
         .request()
         .match_pattern()
         .unwrap_or_else(|| "unknown".to_owned());
     let elapsed = state.clock.monotonic().saturating_sub(begun).as_secs_f64();
+
     state
         .metrics
         .requests
         .with_label_values(&[handler.as_str(), response.status().as_str()])
         .observe(elapsed);
+
     Ok(response)
 }

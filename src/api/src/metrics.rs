@@ -139,6 +139,7 @@ impl ApiMetrics {
                 quadrupled(100.0),
             )?,
         };
+
         Ok(Self {
             query_cost: Some(query_cost),
             ..self
@@ -155,6 +156,7 @@ impl ApiMetrics {
             }
             named.insert(tenant.clone());
         }
+
         tenant.as_str()
     }
 

@@ -196,11 +196,13 @@ impl FromRequest for Said {
                 bytes_key: "administration",
                 timeout,
             };
+
             let mut reserved = state.admin_budget.open(&Tenant::default());
             let bytes = body::read(&request, payload, &bounds, &mut reserved).await?;
             if bytes.is_empty() {
                 return Ok(Self(Value::Null));
             }
+
             let json = serde_json::from_slice(&bytes);
             json.map(Self)
                 .map_err(|e| ApiError::invalid(format!("the body is not JSON: {e}")))

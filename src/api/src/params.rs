@@ -36,6 +36,7 @@ impl Params {
             .map_or(&b""[..], |v| v.as_bytes());
         let begins = |form: &[u8]| content_type.to_ascii_lowercase().starts_with(form);
         let is_form = begins(b"application/x-www-form-urlencoded");
+
         let is_multipart = begins(b"multipart/form-data");
         if (is_form || is_multipart) && request.method() == actix_web::http::Method::POST {
             let bounds = Bounds {
@@ -51,6 +52,7 @@ impl Params {
                 }
             }
         }
+
         params.add(request.query_string().as_bytes())?;
         Ok(params)
     }
@@ -172,6 +174,7 @@ pub(crate) fn parse_bool(text: &str) -> Option<bool> {
 
 fn unescape(encoded: &[u8]) -> Result<String, ApiError> {
     let mut out = Vec::with_capacity(encoded.len());
+
     let mut bytes = encoded.iter();
     while let Some(byte) = bytes.next() {
         match byte {
@@ -185,6 +188,7 @@ fn unescape(encoded: &[u8]) -> Result<String, ApiError> {
             other => out.push(*other),
         }
     }
+
     Ok(String::from_utf8(out)
         .unwrap_or_else(|e| String::from_utf8_lossy(e.as_bytes()).into_owned()))
 }
@@ -212,6 +216,7 @@ pub(crate) fn parse_time(text: &str) -> Result<i64, String> {
         }
         _ => {}
     }
+
     if let Ok(seconds) = text.parse::<f64>() {
         let ms = (seconds * 1_000.0).round();
         if !ms.is_finite() {
@@ -219,11 +224,13 @@ pub(crate) fn parse_time(text: &str) -> Result<i64, String> {
         }
         return Ok(ms as i64);
     }
+
     // Seconds are part of the form, a space or a named zone is not.
     let bytes = text.as_bytes();
     let has_form =
         bytes.get(10) == Some(&b'T') && bytes.get(16) == Some(&b':') && !bytes.contains(&b'[');
     let time = text.parse::<jiff::Timestamp>().ok().filter(|_| has_form);
+
     time.map(|t| t.as_millisecond())
         .ok_or_else(|| format!("cannot parse {text:?} to a valid timestamp"))
 }
@@ -241,6 +248,7 @@ pub(crate) fn parse_step(text: &str) -> Result<i64, String> {
             Err(format!("{}. It overflows int64", wrong()))
         };
     }
+
     parse_duration(text).map_err(|_| wrong())
 }
 
@@ -257,6 +265,7 @@ mod tests {
         assert_eq!(params.text("query"), "sum(up) + 1");
         assert_eq!(params.all("match[]").collect::<Vec<_>>(), ["a", "b{}"]);
         assert_eq!(params.get("empty"), None);
+
         let error = |form: &[u8]| Params::of_encoded(form).expect_err("no escape").to_string();
         assert_eq!(
             error(b"a=%zzz"),
@@ -279,15 +288,18 @@ mod tests {
             parse_time("2015-07-01T22:10:51.781+02:00"),
             Ok(1_435_781_451_781)
         );
+
         assert!(
             parse_time("yesterday").is_err()
                 && parse_time("NaN").is_err()
                 && parse_time("1e400").is_err()
         );
+
         assert!(
             parse_time("2024-01-01T00:00Z").is_err() && parse_time("2024-01-01 00:00:00Z").is_err()
         );
         assert!(parse_time("2024-01-01T00:00:00+01:00[Europe/Berlin]").is_err());
+
         assert_eq!(parse_step("15"), Ok(15_000));
         assert_eq!(
             (parse_step("15.0005"), parse_step("0.29")),
@@ -295,6 +307,7 @@ mod tests {
         );
         assert_eq!(parse_step("0.5"), Ok(500));
         assert_eq!(parse_step("1h30m"), Ok(5_400_000));
+
         assert!(parse_step("1e30").is_err() && parse_step("1x").is_err());
     }
 }

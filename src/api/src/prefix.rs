@@ -32,10 +32,12 @@ pub async fn strip_prefix(
         (None, Cow::Owned(path)) => Some(path),
         (None, Cow::Borrowed(_)) => None,
     };
+
     if let Some(uri) = changed.and_then(|path| at(request.uri(), &path)) {
         request.match_info_mut().get_mut().update(&uri);
         request.head_mut().uri = uri;
     }
+
     next.call(request).await
 }
 
@@ -45,6 +47,7 @@ fn tidy(path: &str) -> Cow<'_, str> {
     if is_tidy {
         return Cow::Borrowed(path);
     }
+
     let steps = path.split('/').filter(|step| !step.is_empty());
     let tidied: String = steps.flat_map(|step| ["/", step]).collect();
     Cow::Owned(if tidied.is_empty() {

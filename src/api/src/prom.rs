@@ -50,11 +50,13 @@ pub(crate) fn configure(cfg: &mut ServiceConfig) {
     get(cfg, "/api/v1/status/tsdb/blocks", scraping::blocks);
     get(cfg, "/api/v1/status/self_metrics", scraping::empty_list);
     get(cfg, "/api/v1/notifications", scraping::empty_list);
+
     for action in ["delete_series", "clean_tombstones", "snapshot"] {
         let post_or_put = guard::Any(guard::Post()).or(guard::Put());
         let route = web::route().guard(post_or_put).to(scraping::administration);
         cfg.service(web::resource(format!("/api/v1/admin/tsdb/{action}")).route(route));
     }
+
     get(cfg, "/api/v1/status/walreplay", status::wal_replay);
     get(cfg, "/api/v1/status/queries", status::queries);
     cfg.service(
@@ -69,12 +71,14 @@ pub(crate) fn configure(cfg: &mut ServiceConfig) {
         "/api/v1/targets/relabel_steps",
         scraping::relabel_steps,
     );
+
     get(cfg, "/api/v1/scrape_pools", scraping::scrape_pools);
     get(
         cfg,
         "/api/v1/scrape_pools/config",
         scraping::scrape_pool_config,
     );
+
     get(cfg, "/api/v1/rules", scraping::rules);
     get(cfg, "/api/v1/alerts", scraping::alerts);
     get(cfg, "/api/v1/alertmanagers", scraping::alertmanagers);

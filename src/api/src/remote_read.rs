@@ -40,10 +40,12 @@ async fn answer_read(
         Err(error) => error,
     };
     let mut response = failed.error_response();
+
     response.headers_mut().insert(
         CONTENT_TYPE,
         HeaderValue::from_static("text/plain; charset=utf-8"),
     );
+
     response.set_body(BoxBody::new(format!("{failed}\n")))
 }
 
@@ -54,6 +56,7 @@ async fn read(request: HttpRequest, payload: web::Payload, state: web::Data<ApiS
         bytes_key: "remote read",
         timeout: state.settings.body_timeout,
     };
+
     let body = body::read(&request, payload, &bounds, &mut state.budget.open(&tenant)).await?;
     // Parsing compiles regular expressions, and one message takes as long as its samples: all of it has a stream's place.
     let stream = Stream::open(&state, &tenant, "remote read").await?;
@@ -62,8 +65,10 @@ async fn read(request: HttpRequest, payload: web::Payload, state: web::Data<ApiS
             decode(&body).map_err(|e| QueryError::invalid(e.to_string()))
         })
         .await?;
+
     let is_streamed = choose(&asked.accepted)?;
     let context = QueryContext::new(tenant.clone(), stream.cancel.clone());
+
     let sets = Sets::new(Arc::clone(&state.queries), context, asked.queries);
     if is_streamed {
         let mut response = HttpResponse::Ok();
@@ -72,6 +77,7 @@ async fn read(request: HttpRequest, payload: web::Payload, state: web::Data<ApiS
         let frames = Frames::new(sets, stream.cancel.clone());
         return Ok(selected::respond(response, &state, frames, stream).await?);
     }
+
     let of_tenant =
         Some(state.settings.tenant_limits.of(&tenant).samples_max).filter(|max| *max > 0);
     let limit = state
@@ -86,10 +92,12 @@ async fn read(request: HttpRequest, payload: web::Payload, state: web::Data<ApiS
                 .map_err(|e| QueryError::new(e.kind(), e.to_string()))
         })
         .await?;
+
     let mut response = HttpResponse::Ok();
     response
         .content_type("application/x-protobuf")
         .insert_header(("content-encoding", "snappy"));
+
     Ok(answer::bytes(response, &state, &tenant, body)?)
 }
 
@@ -145,12 +153,14 @@ impl Iterator for Sets {
             end_ms,
             matchers,
         } = self.asked.next()?;
+
         let request = SelectRequest {
             matchers,
             start_ms,
             end_ms,
             hints: SelectHints::default(),
         };
+
         let set = self.queries.select(&self.context, &request);
         Some(set.map(|set| Chosen {
             start_ms,

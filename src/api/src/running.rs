@@ -41,6 +41,7 @@ impl Running {
     pub(crate) fn enter(&self, tenant: &str, text: &str, started_ms: i64, cancel: Cancel) -> Entry {
         let mut table = self.0.lock();
         table.next += 1;
+
         let id = table.next;
         if table.queries.len() < LISTED_MAX {
             let end = (0..=text.len().min(TEXT_BYTES_MAX))
@@ -49,6 +50,7 @@ impl Running {
                 .unwrap_or(0);
             let tenant = tenant.to_owned();
             let text = text[..end].to_owned();
+
             table.queries.insert(
                 id,
                 Query {
@@ -59,6 +61,7 @@ impl Running {
                 },
             );
         }
+
         Entry {
             running: self.clone(),
             id,
@@ -118,9 +121,11 @@ mod tests {
         let second = running.enter("t", "down", 2, b.clone());
         let id = running.of("t")[0].0;
         assert!(!running.cancel("other", id) && a.check().is_ok());
+
         assert!(running.cancel("t", id) && a.check().is_err());
         drop(second);
         assert!(b.check().is_err());
+
         drop(first);
         assert!(running.of("t").is_empty());
     }

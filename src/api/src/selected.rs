@@ -52,6 +52,7 @@ impl Stream {
             .streams
             .enter(tenant, state.settings.query_timeout)
             .await?;
+
         Ok(Self {
             entry,
             place: Arc::new(place),
@@ -70,6 +71,7 @@ impl Stream {
             let _place = place;
             job()
         });
+
         match tokio::time::timeout(state.settings.query_timeout, done).await {
             Ok(done) => done?,
             Err(_) => {
@@ -107,6 +109,7 @@ pub(crate) async fn respond<P: Produce>(
             }
         }
     });
+
     let head = stream::iter([Ok::<_, actix_web::Error>(Bytes::from(first))]);
     Ok(delivery::respond(
         response,

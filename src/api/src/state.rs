@@ -87,6 +87,7 @@ impl ApiState {
             clock,
             ..
         } = parts;
+
         let ApiParts {
             traffic,
             settings,
@@ -95,6 +96,7 @@ impl ApiState {
             log,
             ..
         } = parts;
+
         let budget = Budget::new(
             settings.in_flight_bytes_max,
             metrics.write_in_flight.clone(),
@@ -109,6 +111,7 @@ impl ApiState {
             let of_tenants = Arc::clone(&settings.tenant_limits);
             let turns =
                 Turns::with_own_places(limits, move |tenant| of_tenants.of(tenant).places_max);
+
             Admission::new(
                 turns,
                 Arc::clone(&clock),
@@ -116,9 +119,11 @@ impl ApiState {
                 (what, key),
             )
         };
+
         let admission = places(settings.query_places, "queries", "query.max_queued");
         let streams = places(settings.stream_places, "streams", "query.max_queued");
         let started_ms = clock.now_ms();
+
         Self {
             sink,
             queries,
@@ -149,6 +154,7 @@ pub fn configure(cfg: &mut web::ServiceConfig, state: ApiState) {
     for path in ["/api/v1/write", "/api/v1/receive", "/api/v1/push"] {
         cfg.service(web::resource(path).route(web::post().to(write::handle)));
     }
+
     for path in [
         "/api/v1/otlp/v1/metrics",
         "/otlp/v1/metrics",
@@ -157,6 +163,7 @@ pub fn configure(cfg: &mut web::ServiceConfig, state: ApiState) {
     ] {
         cfg.service(web::resource(path).route(web::post().to(write::otlp::handle)));
     }
+
     prom::configure(cfg);
     export::configure(cfg);
     federate::configure(cfg);

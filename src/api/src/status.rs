@@ -56,12 +56,15 @@ mod tests {
     #[test]
     fn a_write_is_retried_exactly_when_it_may_work_later() {
         use ErrorKind::*;
+
         for kind in [Invalid, TooLarge, NotFound] {
             assert_eq!(of_write(kind).as_u16(), 400, "{kind:?}");
         }
+
         for kind in [NoQuorum, Unavailable, Timeout, Cancelled, Corrupt, Internal] {
             assert!(of_write(kind).is_server_error(), "{kind:?}");
         }
+
         assert_eq!(of_write(Limited).as_u16(), 429);
     }
 }

@@ -19,6 +19,7 @@ pub(crate) fn of(headers: &HeaderMap, settings: &ApiSettings) -> Result<Tenant, 
             .get_all(name.as_str())
             .map(move |value| (name, value))
     });
+
     let mut values = all.filter(|(_, value)| !value.is_empty());
     let Some((header, value)) = values.next() else {
         return Tenant::new(&settings.tenant_default).map_err(|e| e.to_string());
@@ -28,9 +29,11 @@ pub(crate) fn of(headers: &HeaderMap, settings: &ApiSettings) -> Result<Tenant, 
             "headers {header} and {other} name two tenants; send one"
         ));
     }
+
     let text = value
         .to_str()
         .map_err(|_| format!("header {header} is not plain text"))?;
+
     Tenant::new(text).map_err(|e| format!("header {header}: {e}"))
 }
 
@@ -49,6 +52,7 @@ mod tests {
             }
             of(request.to_http_request().headers(), &ApiSettings::default()).map(|t| t.to_string())
         };
+
         assert_eq!(tenant(&[]).as_deref(), Ok("default-tenant"));
         assert_eq!(tenant(&[("x-scope-orgid", "b")]).as_deref(), Ok("b"));
         assert_eq!(
@@ -59,6 +63,7 @@ mod tests {
             tenant(&[("x-scope-orgid", "b"), ("thanos-tenant", "")]).as_deref(),
             Ok("b")
         );
+
         for two in [
             [("x-scope-orgid", "b"), ("thanos-tenant", "a")],
             [("thanos-tenant", "b"), ("thanos-tenant", "a")],
@@ -69,6 +74,7 @@ mod tests {
                 "{two:?}"
             );
         }
+
         assert!(tenant(&[("thanos-tenant", "../etc")]).is_err());
     }
 }

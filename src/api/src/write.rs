@@ -61,6 +61,7 @@ async fn accept(
         &mut reserved,
     )
     .await?;
+
     reserve(state, &body, &mut reserved)?;
     let (decoded, reserved) = decode(state, &tenant, protocol, body, reserved).await?;
     Ok((
@@ -72,6 +73,7 @@ async fn accept(
 /// Reserves memory for the body and its inflated form; what is decoded from it is reserved on the way.
 fn reserve(state: &ApiState, body: &[u8], reserved: &mut Reserved) -> Result<(), Refusal> {
     let inflated = snappy::inflated_len(body).map_err(|e| refuse(state, &e))?;
+
     let limit = state.settings.inflated_bytes_max;
     if inflated > limit {
         return Err(refuse(
@@ -82,6 +84,7 @@ fn reserve(state: &ApiState, body: &[u8], reserved: &mut Reserved) -> Result<(),
             },
         ));
     }
+
     let is_room = reserved.grow_to(body.len() + inflated);
     if is_room {
         Ok(())
@@ -114,6 +117,7 @@ async fn decode(
         };
         Ok((decoded, reserved))
     };
+
     let decoded = if large {
         runner::run(state.decoder.as_ref(), job)
             .await
@@ -121,6 +125,7 @@ async fn decode(
     } else {
         job()
     };
+
     decoded.map_err(|e| refuse(state, &e))
 }
 
@@ -151,26 +156,32 @@ async fn store(
         without_metadata,
         ..
     } = decoded;
+
     let early = WriteOutcome {
         rejections,
         dropped,
         ..Default::default()
     };
+
     if batch.series.is_empty() && batch.metadata.is_empty() {
         return Ok(early);
     }
+
     let sink = Arc::clone(&state.sink);
     let task = actix_web::rt::spawn(async move {
         let outcome = sink.write(tenant, batch).await;
         drop(reserved);
         outcome
     });
+
     let stored = task.await;
+
     let mut outcome =
         stored.map_err(|_| Refusal::new(ErrorKind::Internal, "the write failed unexpectedly"))?;
     if outcome.unavailable.is_none() && outcome.limited.is_none() {
         state.metrics.without_metadata.inc_by(without_metadata);
     }
+
     outcome.merge(early);
     Ok(outcome)
 }
@@ -183,6 +194,7 @@ fn refuse(state: &ApiState, error: &DecodeError) -> Refusal {
         ),
         other => other.to_string(),
     };
+
     slog::debug!(state.log, "write request refused"; "err" => &text);
     Refusal::new(error.kind(), text)
 }

@@ -44,12 +44,14 @@ mod tests {
     #[test]
     fn doubles_up_to_the_bound_and_resets() {
         let mut b = Backoff::new(Duration::from_millis(10), Duration::from_millis(35), 1);
+
         let waits: Vec<_> = (0..4).map(|_| b.next_wait()).collect();
         for (wait, bound) in waits.iter().zip([10, 20, 35, 35]) {
             assert!(
                 *wait <= Duration::from_millis(bound) && *wait >= Duration::from_millis(bound / 2)
             );
         }
+
         b.reset();
         assert!(b.next_wait() <= Duration::from_millis(10));
     }

@@ -35,16 +35,19 @@ mod tests {
     #[test]
     fn a_file_is_replaced_as_a_whole_and_removed_once() {
         let dir = tempfile::tempdir().expect("a directory");
+
         let path = dir.path().join("note");
         for text in ["a longer text", "short"] {
             replace(&path, text.as_bytes()).expect("written");
             assert_eq!(fs::read_to_string(&path).expect("readable"), text);
         }
+
         assert_eq!(
             fs::read_dir(dir.path()).expect("readable").count(),
             1,
             "nothing else is left"
         );
+
         remove_if_there(&path).expect("removed");
         remove_if_there(&path).expect("gone already");
         assert!(!path.exists() && remove_if_there(dir.path()).is_err());

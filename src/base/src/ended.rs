@@ -127,6 +127,7 @@ mod tests {
                 },
             )
         };
+
         let mut ended: Ended = [up_to(3, 9)].into_iter().collect();
         assert!(ended.has(stream(2)) && !ended.has(stream(3)));
         assert!(!ended.has(StreamId {
@@ -134,9 +135,11 @@ mod tests {
             boot: Boot(0)
         }));
         assert!(!ended.merge(&[up_to(2, 7)].into_iter().collect()));
+
         assert!(!ended.merge(&[up_to(3, 7)].into_iter().collect()));
         assert_eq!(ended.of(Incarnation(1)), up_to(3, 9).1);
         assert!(ended.merge(&[up_to(5, 4)].into_iter().collect()));
+
         assert_eq!(ended.of(Incarnation(1)), up_to(5, 4).1);
     }
 
@@ -147,8 +150,10 @@ mod tests {
                 End::with(digest, Boot(*boot), *seq)
             })
         };
+
         let same = digest(&[(1, 5), (2, 6), (4, 1)]);
         assert_eq!(same, digest(&[(1, 5), (2, 6), (4, 1)]));
+
         for other in [
             &[(1, 5), (2, 5), (4, 1)][..],
             &[(1, 5), (3, 6), (4, 1)],
@@ -159,6 +164,7 @@ mod tests {
         ] {
             assert_ne!(digest(other), same, "{other:?}");
         }
+
         assert_ne!(digest(&[(0, 0)]), 0);
     }
 }

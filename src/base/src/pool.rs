@@ -57,6 +57,7 @@ impl CpuPool {
         stack_bytes: usize,
     ) -> std::io::Result<Self> {
         let (tx, rx) = bounded::<Job>(queue_jobs);
+
         let mut handles = Vec::with_capacity(threads);
         for i in 0..threads {
             let rx: Receiver<Job> = rx.clone();
@@ -73,8 +74,10 @@ impl CpuPool {
                     }
                 }
             })?;
+
             handles.push(handle);
         }
+
         Ok(Self {
             jobs: Mutex::new(Some(tx)),
             threads: Mutex::new(handles),
@@ -103,6 +106,7 @@ impl CpuPool {
             let _ = tx.send(job());
         });
         let guard = self.jobs.lock();
+
         let jobs = guard.as_ref().ok_or(PoolError::Stopped)?;
         match jobs.try_send(boxed) {
             Ok(()) => Ok(rx),
@@ -152,9 +156,11 @@ mod tests {
             started_tx.send(()).expect("test waits");
             wait.recv().expect("test releases");
         });
+
         started.recv().expect("first job started");
         let second = pool.run(|| ());
         assert!(matches!(pool.run(|| ()), Err(PoolError::Full)));
+
         release.send(()).expect("first job waits");
         first.expect("queued").await.expect("ran");
         second.expect("queued").await.expect("ran");

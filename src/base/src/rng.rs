@@ -48,6 +48,7 @@ pub fn entropy() -> u64 {
     if read.is_ok() {
         return u64::from_le_bytes(bytes);
     }
+
     let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH);
     let nanos = since_epoch.map_or(0, |since| since.as_nanos() as u64);
     SeededRng::new(nanos ^ (u64::from(std::process::id()) << 32)).next_u64()

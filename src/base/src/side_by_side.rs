@@ -23,6 +23,7 @@ pub fn side_by_side<T: Sync, R: Send>(
             done.push((number, work(item)));
         }
     };
+
     let mut done = std::thread::scope(|scope| {
         let others: Vec<_> = (1..threads.min(items.len()))
             .map_while(|number: usize| {
@@ -37,6 +38,7 @@ pub fn side_by_side<T: Sync, R: Send>(
         }
         done
     });
+
     done.sort_unstable_by_key(|(number, _)| *number);
     done.into_iter().map(|(_, result)| result).collect()
 }
@@ -50,6 +52,7 @@ mod tests {
     #[test]
     fn so_many_threads_work_and_the_order_stays() {
         const THREADS: usize = 4;
+
         let items: Vec<usize> = (0..10 * THREADS).collect();
         // Nobody gets on before four are at it; and no fifth comes.
         let barrier = Barrier::new(THREADS);
@@ -63,11 +66,13 @@ mod tests {
             barrier.wait();
             item * 2
         });
+
         assert_eq!(
             doubled,
             items.iter().map(|item| item * 2).collect::<Vec<_>>()
         );
         assert_eq!(side_by_side("none", 0, &items, |item| *item), items);
+
         assert!(side_by_side("none", 8, &[], |item: &usize| *item).is_empty());
     }
 }

@@ -22,6 +22,7 @@ impl SeriesSource for Source<'_> {
         let Some(labels) = self.labels.next() else {
             return Ok(false);
         };
+
         series.clear();
         series.labels = labels.clone();
         series
@@ -30,6 +31,7 @@ impl SeriesSource for Source<'_> {
         series
             .values
             .extend((0..SAMPLES).map(|i| (i * i % 1_000) as f64));
+
         Ok(true)
     }
 }
@@ -45,11 +47,14 @@ fn labels() -> Vec<Labels> {
             ("zone", "a"),
             ("team", "infra"),
         ];
+
         let pairs = fixed
             .into_iter()
             .chain([("__name__", metric.as_str()), ("instance", host.as_str())]);
+
         Labels::from_pairs(pairs)
     };
+
     let mut all: Vec<Labels> = (0..SERIES).map(one).collect();
     all.sort();
     all
@@ -71,27 +76,33 @@ fn block(c: &mut Criterion) {
         .unwrap()
         .unwrap()
     };
+
     let mut group = c.benchmark_group("block");
     group.sample_size(10);
     group.throughput(Throughput::Elements(SERIES as u64 * SAMPLES as u64));
     group.bench_function("write, per sample", |b| b.iter(write));
+
     let path = dir.path().join(write().ulid.to_string());
     group.throughput(Throughput::Elements(SERIES as u64));
     group.bench_function("open", |b| {
         b.iter(|| black_box(Block::open(&path).unwrap().meta().ulid))
     });
+
     let open = Block::open(&path).unwrap();
     group.bench_function("select all, per series", |b| {
         b.iter(|| black_box(open.select(&[], 0, 7_200_000).unwrap().len()));
     });
+
     let one = [
         Matcher::new("job", MatchOp::Equal, "node").unwrap(),
         Matcher::new("instance", MatchOp::Equal, "host-0042").unwrap(),
     ];
+
     group.throughput(Throughput::Elements(100));
     group.bench_function("select 100 of 10,000, per series found", |b| {
         b.iter(|| black_box(open.select(&one, 0, 7_200_000).unwrap().len()));
     });
+
     let found = open.select(&one, 0, 7_200_000).unwrap();
     let mut samples = Samples::default();
     group.throughput(Throughput::Elements(100 * SAMPLES as u64));
@@ -105,6 +116,7 @@ fn block(c: &mut Criterion) {
             }
         });
     });
+
     group.finish();
 }
 

@@ -45,12 +45,14 @@ pub(crate) struct ColumnChunks([Option<(Encoding, Bytes)>; Column::NUMBER]);
 impl ColumnChunks {
     pub(crate) fn parse(data: &Bytes) -> Result<Self, Malformed> {
         let mut c = Cursor::new(data);
+
         let mut columns = [const { None }; Column::NUMBER];
         for column in &mut columns {
             let len = c.uvarint()?;
             if len == 0 {
                 continue;
             }
+
             let encoding = Encoding::try_from(c.u8()?)
                 .map_err(|_| Malformed("has a column of an unknown encoding"))?;
             let begin = c.position();
@@ -58,6 +60,7 @@ impl ColumnChunks {
                 .ok()
                 .filter(|len| *len <= c.remaining());
             let len = len.ok_or(Malformed("has a column that is longer than it"))?;
+
             c.take(len)?;
             *column = Some((encoding, data.slice(begin..begin + len)));
         }
@@ -65,6 +68,7 @@ impl ColumnChunks {
         if !c.is_empty() {
             return Err(Malformed("has bytes behind its last column"));
         }
+
         Ok(Self(columns))
     }
 
@@ -75,6 +79,7 @@ impl ColumnChunks {
             .as_ref()
             .or(sum.as_ref())
             .map(|(encoding, _)| *encoding);
+
         encoding.is_some_and(|encoding| {
             encoding == Encoding::FloatHistogram || encoding == Encoding::Histogram
         })
@@ -132,6 +137,7 @@ pub(crate) struct Checked {
 /// Decodes all columns of a chunk without its encoding byte: are they as they should be?
 pub(crate) fn check(data: &Bytes) -> Result<Checked, Malformed> {
     let columns = ColumnChunks::parse(data)?;
+
     let mut checked = None;
     for column in Column::ALL {
         let times = times_of(&columns, column)?;
@@ -145,6 +151,7 @@ pub(crate) fn check(data: &Bytes) -> Result<Checked, Malformed> {
         }) {
             return Err(Malformed("has a column whose times do not rise"));
         }
+
         if column == Column::Count
             && let (Some(first), Some(last)) = (times.first(), times.last())
         {
@@ -158,6 +165,7 @@ pub(crate) fn check(data: &Bytes) -> Result<Checked, Malformed> {
             });
         }
     }
+
     checked.ok_or(Malformed("has no counts"))
 }
 
@@ -202,6 +210,7 @@ mod tests {
             (600_000, 3.0),
             (600_000, 3.0),
         ]);
+
         let all = |c: &Vec<u8>| Some(c.clone());
         let good = chunk(&[all(&plain), all(&plain), None, all(&plain), all(&counter)]);
         let want = Checked {
@@ -210,10 +219,12 @@ mod tests {
             last: 600_000,
             is_histograms: false,
         };
+
         assert_eq!(check(&good.clone().into()), Ok(want));
         for len in 0..good.len() {
             assert!(check(&good[..len].to_vec().into()).is_err(), "{len}");
         }
+
         assert!(
             check(&chunk(&[all(&counter), None, None, None, None]).into()).is_err(),
             "a time occurs twice"
@@ -222,6 +233,7 @@ mod tests {
             check(&chunk(&[None, all(&plain), None, None, None]).into()).is_err(),
             "no counts"
         );
+
         assert!(check(&[good, vec![0]].concat().into()).is_err());
     }
 }

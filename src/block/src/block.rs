@@ -142,8 +142,10 @@ impl Block {
         if !self.meta.overlaps(start, end) {
             return Ok(());
         }
+
         let selection = select(&self.index, matchers)?;
         self.want_entries(&selection.ids);
+
         let mut series = self.index.reader();
         for id in &selection.ids {
             let mut entry = series.read(*id)?;
@@ -157,6 +159,7 @@ impl Block {
                 })?;
             }
         }
+
         Ok(())
     }
 
@@ -172,11 +175,13 @@ impl Block {
             .iter()
             .filter(|c| c.overlaps(start, end))
             .map(|c| c.reference);
+
         let stats = self
             .meta
             .thanos
             .as_ref()
             .map(|thanos| thanos.index_stats.chunk_max_size);
+
         let longest = stats.filter(|bytes| *bytes > 0).unwrap_or(CHUNK_BYTES);
         self.chunks.want(
             wanted,
@@ -212,9 +217,11 @@ impl Block {
             .iter()
             .filter(|c| c.overlaps(start, end))
             .collect();
+
         if let (Some(first), Some(last)) = (wanted.first(), wanted.last()) {
             chunks.expect(first.reference..=last.reference);
         }
+
         for chunk in wanted {
             if out.times.len() + out.histograms.len() > samples_max {
                 return Ok(());
@@ -229,6 +236,7 @@ impl Block {
                 out.trim(floats, histograms, start, end, &series.deleted);
             }
         }
+
         Ok(())
     }
 
@@ -237,6 +245,7 @@ impl Block {
         if matchers.is_empty() {
             return Ok(self.index.label_names().map(str::to_owned).collect());
         }
+
         let mut names = BTreeSet::new();
         self.for_each_labels(&select(&self.index, matchers)?, &mut |labels| {
             for (name, _) in labels
@@ -247,6 +256,7 @@ impl Block {
                 names.insert(name.to_owned());
             }
         })?;
+
         Ok(names.into_iter().collect())
     }
 
@@ -260,6 +270,7 @@ impl Block {
         if name.is_empty() {
             return Ok(Vec::new());
         }
+
         if matchers.is_empty() {
             let mut values = Vec::new();
             self.index.each_value(name, "", &mut |value, _| {
@@ -270,7 +281,9 @@ impl Block {
             })?;
             return Ok(values);
         }
+
         let selection = select(&self.index, matchers)?;
+
         let mut found = BTreeSet::new();
         if selection.is_decided()
             && self.index.value_count(name) <= selection.ids.len() * VALUES_PER_SERIES
@@ -291,6 +304,7 @@ impl Block {
                 }
             })?;
         }
+
         Ok(found.into_iter().collect())
     }
 
@@ -322,6 +336,7 @@ impl Block {
         each: &mut dyn FnMut(&Labels),
     ) -> Result<(), BlockError> {
         self.want_entries(&selection.ids);
+
         let mut series = self.index.reader();
         for id in &selection.ids {
             let labels = series.read(*id)?.labels;
@@ -329,6 +344,7 @@ impl Block {
                 each(&labels);
             }
         }
+
         Ok(())
     }
 }

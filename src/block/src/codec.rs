@@ -47,6 +47,7 @@ impl<'a> Cursor<'a> {
             .checked_add(n)
             .filter(|end| *end <= self.bytes.len())
             .ok_or(SHORT)?;
+
         let taken = &self.bytes[self.at..end];
         self.at = end;
         Ok(taken)
@@ -81,6 +82,7 @@ impl<'a> Cursor<'a> {
                 return Ok(value);
             }
         }
+
         Err(Malformed("has a varint over 64 bits"))
     }
 

@@ -85,6 +85,7 @@ pub fn downsample_block(
     each: &mut dyn FnMut(DownsampleProgress) -> ControlFlow<()>,
 ) -> Result<Option<BlockMeta>, DownsampleError> {
     use DownsampleError::{Source, Write};
+
     let meta = source.meta();
     check_levels(meta.resolution_ms(), resolution_ms).map_err(Write)?;
     let options = options_for(meta, resolution_ms);
@@ -97,10 +98,12 @@ pub fn downsample_block(
         series_total: all.len() as u64,
         samples: 0,
     };
+
     let mut entries = source.index().reader();
     let mut chunks = source.chunks().reader();
     let mut series = Series::new(resolution_ms, meta.max_time);
     let mut input = Input::default();
+
     let mut before: Option<Labels> = None;
     for id in all.iter() {
         let entry = entries.read(id).map_err(Source)?;
@@ -114,6 +117,7 @@ pub fn downsample_block(
                 what,
             }));
         }
+
         for chunk in &entry.chunks {
             let (encoding, data, _) = chunks.read_any(chunk.reference).map_err(Source)?;
             input
@@ -122,13 +126,16 @@ pub fn downsample_block(
             progress.samples += input.len() as u64;
             add_chunk(&mut series, &input, &mut files)?;
         }
+
         series.end(&entry.labels, &mut files).map_err(Write)?;
         before = Some(entry.labels);
         progress.series += 1;
+
         if each(progress).is_break() {
             return Err(DownsampleError::Stopped);
         }
     }
+
     files.finish(&options).map_err(Write)
 }
 
@@ -144,6 +151,7 @@ fn add_chunk(
         is_written = written.is_ok();
         written
     };
+
     let added = series.add(input, &mut write);
     added.map_err(|error| match is_written {
         true => DownsampleError::Source(error),
@@ -158,6 +166,7 @@ fn check_levels(from_ms: i64, to_ms: i64) -> Result<(), BlockError> {
     if is_possible {
         return Ok(());
     }
+
     let what =
         format!("windows of {to_ms} ms cannot be made of a block with windows of {from_ms} ms");
     Err(BlockError::Input(what))
@@ -171,6 +180,7 @@ fn options_for(meta: &BlockMeta, resolution_ms: i64) -> WriteOptions {
     } else {
         compaction.sources.clone()
     };
+
     let parents: Vec<BlockParent> = compaction.parents.clone();
     WriteOptions {
         external_labels: meta.external_labels().cloned().unwrap_or_default(),
@@ -279,10 +289,12 @@ impl Series {
         let sink: Sink<'_> = &mut |chunk| chunk.write(files);
         self.floats.close(None, sink)?;
         self.histograms.close(None, sink)?;
+
         let counts = SampleCounts {
             floats: std::mem::take(&mut self.floats.steps_written),
             histograms: std::mem::take(&mut self.histograms.steps_written),
         };
+
         files.end_series(labels, counts)
     }
 }

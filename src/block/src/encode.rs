@@ -89,6 +89,7 @@ impl SeriesEncoder {
         let times = &floats.times[..];
         let histograms = &series.histograms[..];
         let mut f = 0;
+
         let mut h = 0;
         while f < times.len() || h < histograms.len() {
             let next_histogram = histograms.get(h).map_or(i64::MAX, |s| s.t);
@@ -100,6 +101,7 @@ impl SeriesEncoder {
             self.encode_histograms(&histograms[h..h + run], sink)?;
             h += run;
         }
+
         Ok(SampleCounts {
             floats: times.len() as u64,
             histograms: histograms.len() as u64,
@@ -113,23 +115,27 @@ impl SeriesEncoder {
                 series.labels
             )))
         };
+
         if series.times.len() != series.values.len() {
             return bad("times and values differ in number");
         }
         if !series.starts.is_empty() && series.starts.len() != series.times.len() {
             return bad("times and start timestamps differ in number");
         }
+
         let rising = series.times.is_sorted_by(|a, b| a < b)
             && series.histograms.is_sorted_by(|a, b| a.t < b.t);
         if !rising {
             return bad("samples are not in rising time order");
         }
+
         let ends = [
             series.times.first().copied(),
             series.times.last().copied(),
             series.histograms.first().map(|s| s.t),
             series.histograms.last().map(|s| s.t),
         ];
+
         if ends
             .into_iter()
             .flatten()
@@ -137,6 +143,7 @@ impl SeriesEncoder {
         {
             return bad("a sample is outside the window of the block");
         }
+
         Ok(())
     }
 
@@ -149,12 +156,15 @@ impl SeriesEncoder {
         if run.is_empty() {
             return Ok(());
         }
+
         // Chunks of equal size rather than full ones and a rest.
         let each = run.len().div_ceil(run.len().div_ceil(self.samples_max));
+
         for from in run.clone().step_by(each) {
             let chunk = from..(from + each).min(run.end);
             let min_time = floats.times[chunk.start];
             let max_time = floats.times[chunk.end - 1];
+
             let starts = floats.starts.get(chunk.clone()).unwrap_or_default();
             if self.encodings.xor2(starts) {
                 let mut appender = Xor2Appender::default();
@@ -182,6 +192,7 @@ impl SeriesEncoder {
                 })?;
             }
         }
+
         Ok(())
     }
 
@@ -192,6 +203,7 @@ impl SeriesEncoder {
     ) -> Result<(), BlockError> {
         let bad = |e: trireme_chunk::ChunkError| BlockError::Input(e.to_string());
         let with_starts = self.encodings.keep_starts() && samples.iter().any(|s| s.st != 0);
+
         let mut open: Option<(HistogramAppender, i64)> = None;
         for sample in samples {
             let hint = match &mut open {
@@ -204,15 +216,18 @@ impl SeriesEncoder {
                     Appended::Done | Appended::Recoded => continue,
                 },
             };
+
             let new = match with_starts {
                 true => HistogramAppender::start_with_starts(sample, hint),
                 false => HistogramAppender::start(sample, hint),
             };
             let new = new.map_err(bad)?;
+
             if let Some((full, min_time)) = open.replace((new, sample.t)) {
                 finish_histograms(&full, min_time, sink)?;
             }
         }
+
         match open {
             Some((last, min_time)) => finish_histograms(&last, min_time, sink),
             None => Ok(()),
@@ -226,12 +241,14 @@ fn without_ties(series: &SeriesInput) -> Option<SeriesInput> {
     if series.histograms.is_empty() || !series.times.iter().any(|t| tied(*t)) {
         return None;
     }
+
     let mut floats = SeriesInput::default();
     for (i, t) in series.times.iter().enumerate().filter(|(_, t)| !tied(**t)) {
         floats.times.push(*t);
         floats.values.push(series.values[i]);
         floats.starts.extend(series.starts.get(i));
     }
+
     Some(floats)
 }
 

@@ -21,12 +21,14 @@ pub(crate) fn read_capped(path: &Path, bytes_max: u64) -> Result<Vec<u8>, BlockE
     file.take(bytes_max + 1)
         .read_to_end(&mut bytes)
         .map_err(at(path))?;
+
     if bytes.len() as u64 > bytes_max {
         return Err(BlockError::corrupt(
             path.display().to_string(),
             format!("over {bytes_max} bytes"),
         ));
     }
+
     Ok(bytes)
 }
 
@@ -93,6 +95,7 @@ impl TempDir {
                 Err(e) => return Err(at(&path)(e)),
             }
         }
+
         Err(BlockError::Input(format!(
             "{} is full of temporary directories",
             parent.display()
@@ -112,6 +115,7 @@ impl TempDir {
             Err(_) if to.exists() => return Ok(false),
             Err(e) => return Err(at(to)(e)),
         }
+
         sync_dir(to.parent().unwrap_or(Path::new(".")))?;
         Ok(true)
     }

@@ -40,9 +40,11 @@ impl Handle {
         if let Some(file) = known.upgrade() {
             return Ok(file);
         }
+
         let file = Arc::new(open()?);
         *known = Arc::downgrade(&file);
         OPEN.lock().keep(self.number, Arc::clone(&file));
+
         Ok(file)
     }
 }
@@ -81,11 +83,13 @@ impl Open {
     fn keep(&mut self, number: u64, file: Arc<File>) {
         self.files.insert(number, file);
         self.order.push_back(number);
+
         while self.files.len() > self.max
             && let Some(oldest) = self.order.pop_front()
         {
             self.files.remove(&oldest);
         }
+
         if self.order.len() > self.max * 2 {
             self.order.retain(|number| self.files.contains_key(number));
         }
@@ -101,13 +105,16 @@ mod tests {
         let file = || Arc::new(tempfile::tempfile().expect("temporary file"));
         let mut open = Open::new(3);
         (0..10).for_each(|number| open.keep(number, file()));
+
         let mut kept: Vec<u64> = open.files.keys().copied().collect();
         kept.sort_unstable();
         assert_eq!(kept, [7, 8, 9]);
+
         for number in 10..100 {
             open.keep(number, file());
             open.files.remove(&number);
         }
+
         assert!(open.order.len() <= 7);
     }
 
@@ -116,9 +123,11 @@ mod tests {
         let dir = tempfile::tempdir().expect("temporary directory");
         let path = dir.path().join("file");
         std::fs::write(&path, "content").expect("writable");
+
         let handle = Handle::new(File::open(&path).expect("there"));
         OPEN.lock().files.remove(&handle.number);
         let again = handle.get(|| File::open(&path)).expect("there still");
+
         assert_eq!(again.metadata().expect("open").len(), 7);
         let known = handle.get(|| unreachable!("it is open")).expect("open");
         assert!(Arc::ptr_eq(&again, &known));

@@ -23,6 +23,7 @@ impl Incoming {
         let temporary = TempDir::create(dir, &format!("copy-{ulid}"))?;
         let chunks = temporary.path().join(CHUNKS_DIR);
         fs::create_dir(&chunks).map_err(at(&chunks))?;
+
         Ok(Self {
             ulid,
             temporary,
@@ -47,6 +48,7 @@ impl Incoming {
             let file = File::create_new(&path).map_err(at(&path))?;
             self.open = Some((name.to_owned(), file));
         }
+
         match &mut self.open {
             Some((_, file)) => file.write_all(bytes).map_err(at(&path)),
             None => Ok(()),
@@ -102,6 +104,7 @@ pub fn block_files(dir: &Path) -> Result<Vec<(String, u64)>, BlockError> {
             }
         }
     }
+
     found.sort_unstable_by_key(|(name, _)| (name == META_FILE, name.clone()));
     Ok(found)
 }

@@ -88,9 +88,11 @@ pub fn analyze(block: &Block, limit: usize) -> Result<BlockAnalysis, BlockError>
         index_bytes: index.file_len(),
         ..BlockAnalysis::default()
     };
+
     let names: Vec<&str> = index.label_names().collect();
     let mut pairs = Top::new(limit);
     let mut metrics = Top::new(limit);
+
     let mut values = Top::new(limit);
     for name in names {
         values.offer(name.to_owned(), index.value_count(name) as u64);
@@ -103,10 +105,13 @@ pub fn analyze(block: &Block, limit: usize) -> Result<BlockAnalysis, BlockError>
             Ok(ControlFlow::Continue(()))
         })?;
     }
+
     analysis.values_of_names = values.finish();
     analysis.series_of_pairs = pairs.finish();
     analysis.series_of_metrics = metrics.finish();
+
     let mut series = index.reader();
+
     let mut chunks = block.chunks().reader();
     for id in index.all_postings()?.iter() {
         for chunk in series.read(id)?.chunks {
@@ -117,6 +122,7 @@ pub fn analyze(block: &Block, limit: usize) -> Result<BlockAnalysis, BlockError>
             stats.samples += sample_count(encoding, &data);
         }
     }
+
     Ok(analysis)
 }
 

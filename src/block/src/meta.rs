@@ -132,9 +132,11 @@ impl BlockMeta {
                 what,
             });
         }
+
         if meta.min_time > meta.max_time {
             return Err(BlockError::corrupt(META_FILE, "minTime is after maxTime"));
         }
+
         Ok(meta)
     }
 
@@ -151,6 +153,7 @@ impl BlockMeta {
             let what = format!("ulid {} is not the name of its directory", meta.ulid);
             return Err(BlockError::corrupt(path.display().to_string(), what));
         }
+
         Ok(meta)
     }
 
@@ -159,10 +162,12 @@ impl BlockMeta {
         if let Some(own) = &mut self.trireme {
             own.crc = 0;
         }
+
         let crc = crc32c::crc32c(&self.plain_json());
         if let Some(own) = &mut self.trireme {
             own.crc = crc;
         }
+
         self
     }
 
@@ -191,10 +196,12 @@ impl BlockMeta {
         let path = dir.join(META_FILE);
         let temporary = dir.join("meta.json.tmp");
         let mut file = std::fs::File::create(&temporary).map_err(at(&temporary))?;
+
         file.write_all(&self.to_json())
             .and_then(|()| file.sync_all())
             .map_err(at(&temporary))?;
         std::fs::rename(&temporary, &path).map_err(at(&path))?;
+
         crate::files::sync_dir(dir)
     }
 
@@ -286,6 +293,7 @@ mod tests {
                 .map(String::as_str),
             Some("a")
         );
+
         let again = BlockMeta::parse(&meta.to_json()).expect("own output");
         assert_eq!(again, meta);
         assert_eq!(again.other["future"]["a"][1], 2);
@@ -302,6 +310,7 @@ mod tests {
             BlockMeta::parse(other.as_bytes()),
             Err(BlockError::Unsupported { .. })
         ));
+
         for len in 0..FOREIGN.len() {
             assert!(BlockMeta::parse(&FOREIGN.as_bytes()[..len]).is_err());
         }
@@ -314,12 +323,14 @@ mod tests {
             digest: "00".into(),
             crc: 0,
         });
+
         let text = String::from_utf8(meta.to_json()).expect("JSON is text");
         assert!(
             BlockMeta::parse(text.as_bytes())
                 .expect("own output")
                 .crc_matches()
         );
+
         let changed = text.replace("1671000000000", "1671000000001");
         assert!(
             !BlockMeta::parse(changed.as_bytes())

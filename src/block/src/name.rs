@@ -26,10 +26,12 @@ pub(crate) fn name_of(end_ms: i64, digest: &[u8; 32], labels: &BTreeMap<String, 
     if labels.is_empty() {
         return by_content(end_ms, digest);
     }
+
     let mut hash = Sha256::new();
     hash.update(DOMAIN);
     add_labels(&mut hash, labels);
     hash.update(digest);
+
     by_content(end_ms, &hash.finalize().into())
 }
 
@@ -45,6 +47,7 @@ pub(crate) fn downsampled_name_of(
     hash.update(resolution_ms.to_be_bytes());
     hash.update((labels.len() as u64).to_be_bytes());
     add_labels(&mut hash, labels);
+
     let mut sources = sources.to_vec();
     sources.sort_unstable();
     hash.update((sources.len() as u64).to_be_bytes());
@@ -52,6 +55,7 @@ pub(crate) fn downsampled_name_of(
         .iter()
         .for_each(|source| hash.update(source.to_bytes()));
     hash.update(digest);
+
     by_content(end_ms, &hash.finalize().into())
 }
 
@@ -71,6 +75,7 @@ pub(crate) fn is_named_by(meta: &BlockMeta, digest: &[u8; 32]) -> bool {
         let goes_back = (meta.resolution_ms(), meta.compaction.sources.as_slice());
         meta.ulid == downsampled_name_of(meta.max_time, digest, labels, goes_back)
     };
+
     [labels, &none]
         .iter()
         .any(|labels| meta.ulid == name_of(meta.max_time, digest, labels))
@@ -103,6 +108,7 @@ mod tests {
         let named = |end, byte, pairs: &[(&str, &str)]| name_of(end, &[byte; 32], &labels(pairs));
         let one = named(7_200_000, 1, &[("tenant_id", "a")]);
         assert_eq!(one, named(7_200_000, 1, &[("tenant_id", "a")]));
+
         let others = [
             named(7_200_000, 1, &[("tenant_id", "b")]),
             named(7_200_000, 1, &[("tenant_id", "a"), ("group", "g1")]),
@@ -112,6 +118,7 @@ mod tests {
             // The same letters, cut in another place.
             named(7_200_000, 1, &[("tenant_i", "da")]),
         ];
+
         assert!(others.iter().all(|other| *other != one));
         assert_eq!(one.timestamp_ms(), 7_200_000);
     }
@@ -124,6 +131,7 @@ mod tests {
         };
         let one = named(300_000, &sources, &[("tenant_id", "a")]);
         let [a, b, c] = sources;
+
         assert_eq!(one, named(300_000, &[c, a, b], &[("tenant_id", "a")]));
         let others = [
             named(3_600_000, &sources, &[("tenant_id", "a")]),
@@ -132,6 +140,7 @@ mod tests {
             named(300_000, &sources, &[]),
             name_of(7_200_000, &[1; 32], &labels(&[("tenant_id", "a")])),
         ];
+
         assert!(others.iter().all(|other| *other != one));
         assert_eq!(one.timestamp_ms(), 7_200_000);
     }

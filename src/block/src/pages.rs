@@ -41,7 +41,9 @@ impl<'a> Pages<'a> {
         if range.is_empty() {
             return Ok(&[]);
         }
+
         let first = range.start / PAGE_BYTES;
+
         let last = (range.end - 1) / PAGE_BYTES;
         if first == last {
             let skip = first * PAGE_BYTES;
@@ -51,10 +53,12 @@ impl<'a> Pages<'a> {
                 crate::past_end(range.start, within.len(), skip + page.len() as u64)
             });
         }
+
         let start = self.part.start + range.start;
         let whole = self
             .file
             .read_at(start, (range.end - range.start) as usize)?;
+
         self.joined.clear();
         self.joined.extend_from_slice(&whole);
         Ok(&self.joined)
@@ -64,6 +68,7 @@ impl<'a> Pages<'a> {
         if self.slots.is_empty() {
             self.slots.resize(SLOTS, None);
         }
+
         let slot = &mut self.slots[number as usize % SLOTS];
         if slot.as_ref().is_none_or(|(known, _)| *known != number) {
             let start = self.part.start + number * PAGE_BYTES;
@@ -71,6 +76,7 @@ impl<'a> Pages<'a> {
             let len = end.saturating_sub(start) as usize;
             *slot = Some((number, self.file.read_at(start, len)?));
         }
+
         let (_, page) = slot.as_ref().expect("just filled");
         Ok(page)
     }
@@ -121,6 +127,7 @@ impl<'a> Window<'a> {
         if self.file.is_far() {
             return self.file.read_at(offset, len);
         }
+
         let follows =
             offset >= known.start && offset <= known.end + SKIPPED_BYTES_MAX && !known.is_empty();
         self.ahead = if follows {
@@ -128,14 +135,17 @@ impl<'a> Window<'a> {
         } else {
             self.expected
         };
+
         let file_end = self.file.len();
         let read_end = end.max(offset.saturating_add(self.ahead).min(file_end));
         let read = self.file.read_at(offset, (read_end - offset) as usize);
+
         self.bytes = match read {
             // What lies behind may be what cannot be read.
             Err(_) if read_end > end => self.file.read_at(offset, len)?,
             other => other?,
         };
+
         self.start = offset;
         Ok(self.bytes.slice(..len))
     }
@@ -172,6 +182,7 @@ mod tests {
     #[test]
     fn a_window_reads_ahead_where_things_follow_each_other() {
         let file = file(u64::MAX);
+
         let mut window = Window::new(&file);
         for at in (0..200_000u64).step_by(100) {
             assert_eq!(
@@ -179,12 +190,14 @@ mod tests {
                 file.0[at as usize..at as usize + 100]
             );
         }
+
         let calls = file.1.load(Ordering::Relaxed);
         assert!(calls < 15, "{calls}");
         assert_eq!(
             window.get(299_990, 10).expect("inside")[..],
             file.0[299_990..]
         );
+
         assert!(window.get(299_991, 10).is_err(), "behind the end");
     }
 
@@ -201,6 +214,7 @@ mod tests {
     #[test]
     fn pages_are_read_once_and_never_outside_of_their_part() {
         let file = file(200_000);
+
         let mut pages = Pages::new(&file, 1_000..200_000);
         for _ in 0..3 {
             for at in (0..190_000u64).step_by(1_999) {
@@ -208,6 +222,7 @@ mod tests {
                 assert_eq!(pages.get(at..at + 20).expect("inside"), want);
             }
         }
+
         let calls = file.1.load(Ordering::Relaxed);
         assert!(calls <= 60, "{calls}");
         assert!(pages.get(198_990..199_001).is_err());

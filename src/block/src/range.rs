@@ -95,6 +95,7 @@ impl RangeRead for LocalFile {
         {
             return Err(past_end(offset, len, self.len));
         }
+
         let mut bytes = vec![0; len];
         self.file()?.read_exact_at(&mut bytes, offset)?;
         Ok(bytes.into())

@@ -49,17 +49,20 @@ impl Reread {
                 format!("names block {} instead of {ulid}", meta.ulid),
             ));
         }
+
         if !meta.crc_matches() {
             return Err(BlockError::corrupt(
                 META_FILE,
                 "its checksum does not fit its content",
             ));
         }
+
         Tombstones::read(dir)?;
         let mut files: VecDeque<PathBuf> = (0..)
             .map(|number| dir.join(CHUNKS_DIR).join(segment_name(number)))
             .take_while(|path| path.exists())
             .collect();
+
         files.push_back(dir.join(INDEX_FILE));
         Ok(Self {
             dir: dir.to_owned(),
@@ -92,12 +95,14 @@ impl Reread {
                 self.open = Some((path, file));
                 continue;
             };
+
             self.buffer.resize(PIECE_BYTES, 0);
             let read = file.read(&mut self.buffer).map_err(at(path))?;
             if read > 0 {
                 self.digest.update(&self.buffer[..read]);
                 return Ok(Some(read));
             }
+
             forget(file);
             self.open = None;
         }
@@ -106,6 +111,7 @@ impl Reread {
     /// Does what was read fit digest and name, and is it a block?
     fn judge(&mut self) -> Result<(), BlockError> {
         let digest: [u8; 32] = std::mem::take(&mut self.digest).finalize().into();
+
         let said = self.meta.trireme.as_ref().map(|own| own.digest.as_str());
         if said != Some(&hex(&digest)) || !is_named_by(&self.meta, &digest) {
             let place = self.dir.display().to_string();
@@ -114,6 +120,7 @@ impl Reread {
                 "chunk files and index do not have the block's digest",
             ));
         }
+
         Block::open(&self.dir).map(drop)
     }
 

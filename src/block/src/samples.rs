@@ -81,6 +81,7 @@ impl Samples {
             t < start || t > end || deleted.get(at).is_some_and(|i| i.first <= t)
         };
         let has_starts = !self.starts.is_empty();
+
         let mut kept = floats;
         for i in floats..self.times.len() {
             if gone(self.times[i]) {
@@ -93,9 +94,11 @@ impl Samples {
             }
             kept += 1;
         }
+
         self.times.truncate(kept);
         self.values.truncate(kept);
         self.starts.truncate(kept);
+
         let mut at = 0;
         self.histograms.retain(|s| {
             at += 1;

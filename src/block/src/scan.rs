@@ -48,6 +48,7 @@ pub fn scan_blocks(dir: &Path) -> Result<Scan, BlockError> {
 /// As [`scan_blocks`] for several directories, whose blocks `threads` threads open; a scan for each, in their order.
 pub fn scan_all(dirs: &[PathBuf], threads: usize) -> Result<Vec<Scan>, BlockError> {
     let mut scans = Vec::with_capacity(dirs.len());
+
     let mut found = Vec::new();
     for (number, dir) in dirs.iter().enumerate() {
         let mut scan = Scan::default();
@@ -75,6 +76,7 @@ pub fn scan_all(dirs: &[PathBuf], threads: usize) -> Result<Vec<Scan>, BlockErro
             Err(error) => return Err(error),
         }
     }
+
     Ok(scans)
 }
 
@@ -92,6 +94,7 @@ pub(crate) fn block_dirs(dir: &Path) -> Result<Vec<(Ulid, PathBuf)>, BlockError>
             found.push((ulid, entry.path()));
         }
     }
+
     found.sort_unstable();
     Ok(found)
 }
@@ -100,11 +103,13 @@ pub(crate) fn block_dirs(dir: &Path) -> Result<Vec<(Ulid, PathBuf)>, BlockError>
 pub fn set_aside(dir: &Path, ulid: Ulid) -> Result<PathBuf, BlockError> {
     let from = dir.join(ulid.to_string());
     let mut to = dir.join(format!("{QUARANTINE}{ulid}"));
+
     let mut n = 1;
     while to.exists() {
         n += 1;
         to = dir.join(format!("{QUARANTINE}{ulid}-{n}"));
     }
+
     fs::rename(&from, &to).map_err(at(&from))?;
     sync_dir(dir)?;
     Ok(to)
@@ -120,6 +125,7 @@ pub fn set_aside_blocks(dir: &Path) -> Result<Vec<Ulid>, BlockError> {
             .and_then(|name| name.strip_prefix(QUARANTINE)?.get(..26));
         found.extend(ulid.and_then(|text| Ulid::from_string(text).ok()));
     }
+
     found.sort_unstable();
     found.dedup();
     Ok(found)

@@ -35,6 +35,7 @@ pub(crate) fn select<'a>(
     matchers: &'a [Matcher],
 ) -> Result<Selection<'a>, BlockError> {
     let mut places: Vec<Vec<u64>> = Vec::new();
+
     let mut costly: Vec<&Matcher> = Vec::new();
     for matcher in matchers.iter().filter(|m| !matches_all(m)) {
         match listed(matcher) {
@@ -49,6 +50,7 @@ pub(crate) fn select<'a>(
             None => costly.push(matcher),
         }
     }
+
     // One that no value satisfies ends it without a look at the lists of the others.
     if places.iter().any(Vec::is_empty) {
         return Ok(Selection {
@@ -56,8 +58,10 @@ pub(crate) fn select<'a>(
             rest: Vec::new(),
         });
     }
+
     let mut cheap: Vec<Vec<Postings>> = Vec::with_capacity(places.len());
     places.iter().for_each(|places| index.want_lists(places));
+
     for places in &places {
         cheap.push(
             places
@@ -66,7 +70,9 @@ pub(crate) fn select<'a>(
                 .collect::<Result<_, _>>()?,
         );
     }
+
     cheap.sort_by_key(|lists| lists.iter().map(Postings::len).sum::<usize>());
+
     let mut ids: Option<Vec<u32>> = None;
     for lists in &cheap {
         match (&mut ids, lists.as_slice()) {
@@ -75,12 +81,15 @@ pub(crate) fn select<'a>(
             (none, many) => *none = Some(union(many)),
         }
     }
+
     // `!=` a value takes one list away, which is cheap once there is something to take it from.
     let (unequal, mut costly): (Vec<&Matcher>, Vec<&Matcher>) = costly
         .into_iter()
         .partition(|m| m.op == MatchOp::NotEqual && !m.value.is_empty());
+
     // Matchers that an absent label cannot satisfy name the series; the others only take some away.
     costly.sort_by_key(|m| m.matches_empty());
+
     let mut rest = Vec::new();
     for matcher in costly {
         let values = index.value_count(&matcher.name);
@@ -107,15 +116,18 @@ pub(crate) fn select<'a>(
             }
         }
     }
+
     let mut ids = match ids {
         Some(ids) => ids,
         None => index.all_postings()?.iter().collect(),
     };
+
     for matcher in unequal {
         index
             .postings(&matcher.name, &matcher.value)?
             .retain(&mut ids, false);
     }
+
     Ok(Selection { ids, rest })
 }
 
@@ -144,6 +156,7 @@ fn value_lists(
     let of_prefix = (matcher.op == MatchOp::Regex) == matching;
     let prefix = if of_prefix { matcher.prefix() } else { "" };
     let mut places = Vec::new();
+
     index.each_value(&matcher.name, prefix, &mut |value, reference| {
         if !value.starts_with(prefix) {
             return Ok(ControlFlow::Break(()));
@@ -153,6 +166,7 @@ fn value_lists(
         }
         Ok(ControlFlow::Continue(()))
     })?;
+
     index.want_lists(&places);
     places.into_iter().map(|at| index.list(at)).collect()
 }

@@ -54,6 +54,7 @@ impl Tombstones {
                 "does not begin with the magic number of tombstones",
             )));
         }
+
         if header[4] != HEADER[4] {
             let what = format!("tombstones version {}", header[4]);
             return Err(BlockError::Unsupported {
@@ -61,7 +62,9 @@ impl Tombstones {
                 what,
             });
         }
+
         let mut c = Cursor::new(checked(&bytes[HEADER.len()..]).map_err(bad)?);
+
         let mut all = Self::default();
         while !c.is_empty() {
             let id = u32::try_from(c.uvarint().map_err(bad)?);
@@ -73,6 +76,7 @@ impl Tombstones {
             }
             all.0.entry(id).or_default().push(Interval { first, last });
         }
+
         all.0.values_mut().for_each(merge);
         Ok(all)
     }
@@ -92,6 +96,7 @@ impl Tombstones {
             put_varint(&mut entries, interval.first);
             put_varint(&mut entries, interval.last);
         }
+
         let crc = crc32c::crc32c(&entries).to_be_bytes();
         HEADER.into_iter().chain(entries).chain(crc).collect()
     }
@@ -101,10 +106,12 @@ impl Tombstones {
         let path = block.join(TOMBSTONES_FILE);
         let temporary = block.join("tombstones.tmp");
         let mut file = std::fs::File::create(&temporary).map_err(at(&temporary))?;
+
         file.write_all(&self.to_bytes())
             .and_then(|()| file.sync_all())
             .map_err(at(&temporary))?;
         std::fs::rename(&temporary, &path).map_err(at(&path))?;
+
         sync_dir(block)
     }
 
@@ -134,6 +141,7 @@ impl Tombstones {
 /// Sorts intervals and joins those that touch.
 fn merge(list: &mut Vec<Interval>) {
     list.sort_unstable();
+
     let mut kept: Vec<Interval> = Vec::with_capacity(list.len());
     for next in list.drain(..) {
         match kept.last_mut() {
@@ -143,6 +151,7 @@ fn merge(list: &mut Vec<Interval>) {
             _ => kept.push(next),
         }
     }
+
     *list = kept;
 }
 
@@ -180,6 +189,7 @@ mod tests {
         for (first, last) in [(10, 20), (0, 5), (6, 9), (30, 40)] {
             all.add(7, Interval { first, last });
         }
+
         assert_eq!(
             all.of(7),
             [

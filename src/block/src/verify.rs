@@ -89,16 +89,20 @@ impl Block {
     /// for a block of ours that its name follows from its bytes. Reads all of it.
     pub fn verify(&self) -> Vec<Fault> {
         let mut faults = FaultList::default();
+
         let found = index::verify(self, &mut faults);
         if let Some(found) = found {
             self.verify_stats(&found, &mut faults);
         }
+
         if !self.meta().crc_matches() {
             faults.add(META_FILE, "its checksum does not fit its content");
         }
+
         if let Err(error) = self.verify_digest(&mut faults) {
             faults.error(error);
         }
+
         faults.finish()
     }
 
@@ -112,6 +116,7 @@ impl Block {
                 );
             }
         };
+
         check("numSeries", stats.num_series, found.series);
         check("numChunks", stats.num_chunks, found.chunks);
         check(
@@ -119,8 +124,10 @@ impl Block {
             stats.num_samples,
             found.floats + found.histograms,
         );
+
         // Older writers leave the two parts out, and Thanos copies them from the block that it downsamples.
         let is_copied = self.meta().resolution_ms() > 0 && self.meta().trireme.is_none();
+
         if !is_copied && stats.num_float_samples + stats.num_histogram_samples > 0 {
             check("numFloatSamples", stats.num_float_samples, found.floats);
             check(
@@ -129,11 +136,13 @@ impl Block {
                 found.histograms,
             );
         }
+
         check(
             "numTombstones",
             stats.num_tombstones,
             self.tombstones().len() as u64,
         );
+
         for (id, _) in self
             .tombstones()
             .iter()
@@ -151,11 +160,14 @@ impl Block {
         let Some(own) = &self.meta().trireme else {
             return Ok(());
         };
+
         let mut digest = Sha256::new();
         for number in 0..self.chunks().segment_count() {
             hash_file(self.chunks().segment(number), "chunks", &mut digest)?;
         }
+
         hash_file(self.index().file(), INDEX_FILE, &mut digest)?;
+
         let digest: [u8; 32] = digest.finalize().into();
         if hex(&digest) != own.digest {
             faults.add(
@@ -163,12 +175,14 @@ impl Block {
                 "the digest in it is not that of the chunk files and the index",
             );
         }
+
         if !is_named_by(self.meta(), &digest) {
             faults.add(
                 META_FILE,
                 "the ULID does not follow from maxTime and the content",
             );
         }
+
         Ok(())
     }
 }

@@ -83,12 +83,14 @@ pub fn write_block(
     let mut encoder = SeriesEncoder::new(window, options.chunk_samples_max, options.encodings);
     let mut series = SeriesInput::default();
     let mut labels = Labels::default();
+
     let mut counts = SampleCounts::default();
     while source.next(&mut series)? {
         if !source.continues() {
             files.end_series(&labels, std::mem::take(&mut counts))?;
             labels.clone_from(&series.labels);
         }
+
         let behind = files.last_time();
         let more = encoder.encode(&series, &mut |chunk| {
             if behind.is_some_and(|last| chunk.min_time <= last) {
@@ -104,9 +106,11 @@ pub fn write_block(
                 chunk.min_time..=chunk.max_time,
             )
         })?;
+
         counts.floats += more.floats;
         counts.histograms += more.histograms;
     }
+
     files.end_series(&labels, counts)?;
     files.finish(options)
 }
@@ -134,6 +138,7 @@ impl<'a> BlockFiles<'a> {
         if window.is_empty() {
             return Err(BlockError::Input(format!("the window {window:?} is empty")));
         }
+
         let temporary = TempDir::create(dir, &format!("block-{}", window.end))?;
         let index = IndexWriter::create(temporary.path().join("series.spill"))?;
         let chunks = ChunkWriter::create(temporary.path().join(CHUNKS_DIR), segment_bytes_max)?;
@@ -141,6 +146,7 @@ impl<'a> BlockFiles<'a> {
         let digest = Sha256::new();
         let metas = Vec::new();
         let stats = BlockStats::default();
+
         Ok(Self {
             dir,
             window,
@@ -183,11 +189,13 @@ impl<'a> BlockFiles<'a> {
         if self.metas.is_empty() {
             return Ok(());
         }
+
         self.index.add(labels, &self.metas)?;
         self.stats.num_chunks += self.metas.len() as u64;
         self.stats.num_float_samples += counts.floats;
         self.stats.num_histogram_samples += counts.histograms;
         self.metas.clear();
+
         Ok(())
     }
 
@@ -203,12 +211,15 @@ impl<'a> BlockFiles<'a> {
             mut stats,
             ..
         } = self;
+
         if index.series() == 0 {
             return Ok(None);
         }
+
         let path = temporary.path().to_owned();
         stats.num_series = index.series();
         stats.num_samples = stats.num_float_samples + stats.num_histogram_samples;
+
         let chunk_max_size = chunks.finish()?;
         let sizes = index.finish(path.join(INDEX_FILE), &mut digest)?;
 
@@ -218,12 +229,14 @@ impl<'a> BlockFiles<'a> {
             chunk_max_size,
         };
         let meta = meta_of(window, options, stats, index_stats, digest).sealed();
+
         meta.write(&path)?;
 
         let target = dir.join(meta.ulid.to_string());
         if temporary.publish(&target)? {
             return Ok(Some(meta));
         }
+
         match Block::open(&target) {
             Ok(old) => Ok(Some(old.meta().clone())),
             Err(error) if error.is_damage() => {
@@ -259,6 +272,7 @@ fn meta_of(
         index_stats,
         ..ThanosMeta::default()
     });
+
     BlockMeta {
         ulid,
         min_time: window.start,
@@ -307,5 +321,6 @@ pub(crate) fn remove_temporaries(dir: &Path) -> Result<Vec<String>, BlockError> 
         fs::remove_dir_all(entry.path()).map_err(crate::error::at(&entry.path()))?;
         removed.push(name.to_owned());
     }
+
     Ok(removed)
 }

@@ -20,6 +20,7 @@ fn small_block(dir: &Path) -> (BlockMeta, PathBuf) {
         s.values.truncate(7);
         s.histograms.truncate(5);
     }
+
     write(
         dir,
         &few,
@@ -61,6 +62,7 @@ fn every_byte_that_changed_on_disk_is_found() {
         .filter(|(name, _)| name != "meta.json")
         .map(|(_, bytes)| bytes)
         .sum();
+
     assert_eq!(bytes as u64, sum);
     for (name, _) in files.iter().filter(|(name, _)| name != "meta.json") {
         let good = fs::read(path.join(name)).unwrap();
@@ -73,6 +75,7 @@ fn every_byte_that_changed_on_disk_is_found() {
                 .unwrap_err();
             assert!(error.is_damage(), "byte {at} of {name}: {error}");
         }
+
         fs::write(path.join(name), &good[..good.len() - 1]).unwrap();
         assert!(
             Reread::begin(&path, meta.ulid)
@@ -81,12 +84,15 @@ fn every_byte_that_changed_on_disk_is_found() {
                 .is_damage(),
             "{name} cut"
         );
+
         fs::write(path.join(name), &good).unwrap();
     }
+
     let text = fs::read_to_string(path.join("meta.json")).unwrap();
     let changed = text.replace("\"numSeries\": 6", "\"numSeries\": 7");
     assert_ne!(text, changed);
     fs::write(path.join("meta.json"), changed).unwrap();
+
     assert!(Reread::begin(&path, meta.ulid).is_err_and(|error| error.is_damage()));
 }
 
@@ -97,10 +103,12 @@ fn a_copy_has_its_name_once_it_is_whole() {
     let (meta, path) = small_block(from.path());
     let tenant = to.path().join("tenant");
     let mut incoming = Incoming::begin(&tenant, meta.ulid).unwrap();
+
     copy(&path, &mut incoming);
     read_again(incoming.reread().unwrap()).unwrap();
     assert!(!tenant.join(meta.ulid.to_string()).exists());
     assert!(incoming.publish().unwrap());
+
     assert_eq!(
         *Block::open(&tenant.join(meta.ulid.to_string()))
             .unwrap()
@@ -111,6 +119,7 @@ fn a_copy_has_its_name_once_it_is_whole() {
     let mut again = Incoming::begin(&tenant, meta.ulid).unwrap();
     copy(&path, &mut again);
     assert!(!again.publish().unwrap(), "there is one already");
+
     let scan = scan_blocks(&tenant).unwrap();
     assert_eq!(
         (
@@ -128,26 +137,31 @@ fn a_copy_that_differs_is_refused_and_leaves_nothing() {
     let to = tempfile::tempdir().unwrap();
     let (meta, path) = small_block(from.path());
     let mut incoming = Incoming::begin(to.path(), meta.ulid).unwrap();
+
     copy(&path, &mut incoming);
     incoming
         .append("chunks/000009", b"more than there is")
         .unwrap();
+
     assert!(
         read_again(incoming.reread().unwrap()).is_err(),
         "it has a file that nothing names"
     );
+
     drop(incoming);
 
     let mut other = series(3, 8);
     other.truncate(2);
     let (other, other_path) = write(from.path(), &other, &WriteOptions::default());
     let mut incoming = Incoming::begin(to.path(), meta.ulid).unwrap();
+
     copy(&other_path, &mut incoming);
     assert_ne!(meta.ulid, other.ulid);
     assert!(
         incoming.reread().is_err_and(|error| error.is_damage()),
         "it is another block"
     );
+
     drop(incoming);
     assert_eq!(fs::read_dir(to.path()).unwrap().count(), 0);
 }
@@ -157,7 +171,9 @@ fn nothing_is_written_outside_a_block() {
     for good in ["meta.json", "index", "tombstones", "chunks/000001"] {
         assert!(is_block_file(good), "{good}");
     }
+
     let dir = tempfile::tempdir().unwrap();
+
     let mut incoming = Incoming::begin(dir.path(), ulid::Ulid::nil()).unwrap();
     for bad in [
         "",
@@ -180,6 +196,7 @@ fn blocks_that_were_set_aside_are_known_by_their_names() {
     let (meta, path) = small_block(dir.path());
     assert_eq!(set_aside_blocks(dir.path()).unwrap(), []);
     set_aside(dir.path(), meta.ulid).unwrap();
+
     assert!(!path.exists());
     small_block(dir.path());
     set_aside(dir.path(), meta.ulid).unwrap();

@@ -23,6 +23,7 @@ fn small_block(dir: &Path) -> std::path::PathBuf {
         s.values.truncate(7);
         s.histograms.truncate(5);
     }
+
     let options = WriteOptions {
         segment_bytes_max: 250,
         ..WriteOptions::default()
@@ -34,6 +35,7 @@ fn small_block(dir: &Path) -> std::path::PathBuf {
         .all_postings()
         .unwrap()
         .get(0);
+
     let mut tombstones = Tombstones::default();
     tombstones.add(
         id,
@@ -42,9 +44,11 @@ fn small_block(dir: &Path) -> std::path::PathBuf {
             last: support::START + 1,
         },
     );
+
     tombstones.write(&path).unwrap();
     meta.stats.num_tombstones = 1;
     meta.write(&path).unwrap();
+
     path
 }
 
@@ -55,6 +59,7 @@ fn use_block(block: &Block) {
     let Ok(found) = block.select(&[], i64::MIN, i64::MAX) else {
         return;
     };
+
     for s in &found {
         let _ = block.read_series(s, i64::MIN, i64::MAX, &mut Samples::default());
     }
@@ -65,6 +70,7 @@ fn every_damaged_byte_is_found_and_nothing_panics() {
     let dir = tempfile::tempdir().unwrap();
     let path = small_block(dir.path());
     assert_eq!(verify_block(&path), []);
+
     let good_meta = BlockMeta::read(&path).unwrap();
     let files = [
         "meta.json",
@@ -73,39 +79,48 @@ fn every_damaged_byte_is_found_and_nothing_panics() {
         "chunks/000001",
         "chunks/000002",
     ];
+
     for name in files {
         let file = path.join(name);
+
         let good = fs::read(&file).unwrap();
         for at in 0..good.len() {
             for flip in [0x01, 0x80, 0xff] {
                 let mut bad = good.clone();
                 bad[at] ^= flip;
+
                 // White space and the like of JSON may change without a change of meaning.
                 if name == "meta.json" && BlockMeta::parse(&bad).is_ok_and(|m| m == good_meta) {
                     continue;
                 }
+
                 // A damaged name of our own section makes the block one of another program, which has no seal.
                 if name == "meta.json" && BlockMeta::parse(&bad).is_ok_and(|m| m.trireme.is_none())
                 {
                     continue;
                 }
+
                 // A map of the old file may be open no more, so the file can be replaced in place.
                 fs::remove_file(&file).unwrap();
                 fs::write(&file, &bad).unwrap();
+
                 let faults = verify_block(&path);
                 assert!(
                     !faults.is_empty(),
                     "{name}: byte {at} of {} changed by {flip:#x}",
                     good.len()
                 );
+
                 let about = |part: &str| faults.iter().any(|f| f.place.contains(part));
                 let named = about(name) || about("meta.json") && !name.starts_with("index");
                 assert!(named || about("index"), "{name} byte {at}: {faults:?}");
+
                 if let Ok(block) = Block::open(&path) {
                     use_block(&block);
                 }
             }
         }
+
         for len in 0..good.len() {
             fs::remove_file(&file).unwrap();
             fs::write(&file, &good[..len]).unwrap();
@@ -117,15 +132,18 @@ fn every_damaged_byte_is_found_and_nothing_panics() {
                 good.len()
             );
         }
+
         fs::remove_file(&file).unwrap();
         fs::write(&file, &good).unwrap();
     }
+
     assert_eq!(verify_block(&path), []);
 }
 
 #[test]
 fn every_missing_file_is_named() {
     let dir = tempfile::tempdir().unwrap();
+
     let path = small_block(dir.path());
     for name in [
         "meta.json",
@@ -146,11 +164,13 @@ fn use_index(bytes: Vec<u8>) {
     let Ok(index) = IndexReader::open(Arc::new(Bytes::from(bytes))) else {
         return;
     };
+
     let chunks = ChunkReader::open(Vec::new()).unwrap();
     let meta = br#"{"ulid":"01GMRJQ4Y2T4K4T2Z2X5V8J9ZC","minTime":-9223372036854775808,
         "maxTime":9223372036854775807,"version":1}"#;
     let meta = BlockMeta::parse(meta).unwrap();
     let block = Block::from_parts(meta, index, chunks, Tombstones::default());
+
     use_block(&block);
     let _ = block.verify();
 }
@@ -161,9 +181,11 @@ fn repair(bytes: &mut [u8]) {
     if n < 64 {
         return;
     }
+
     let offset = |bytes: &[u8], i: usize| {
         u64::from_be_bytes(bytes[n - 52 + i * 8..][..8].try_into().unwrap())
     };
+
     for i in [0, 5] {
         let at = offset(bytes, i) as usize;
         if at > n - 60 {
@@ -177,6 +199,7 @@ fn repair(bytes: &mut [u8]) {
             }
         }
     }
+
     let crc = crc32c::crc32c(&bytes[n - 52..n - 4]).to_be_bytes();
     bytes[n - 4..].copy_from_slice(&crc);
 }

@@ -62,6 +62,7 @@ fn uvarint(bytes: &mut &[u8]) -> u64 {
             break;
         }
     }
+
     value
 }
 
@@ -69,13 +70,16 @@ fn uvarint(bytes: &mut &[u8]) -> u64 {
 fn chunks_of(dir: &Path) -> BTreeMap<String, Vec<Chunk>> {
     let block = Block::open(dir).unwrap();
     let file = std::fs::read(dir.join("chunks/000001")).unwrap();
+
     let mut found = BTreeMap::new();
     for series in block.select(&[], i64::MIN, i64::MAX).unwrap() {
         let chunk = |meta: &trireme_block::ChunkMeta| {
             let mut at = &file[meta.reference as usize..];
             let length = uvarint(&mut at) as usize;
             assert_eq!(at[0], 0xff);
+
             let mut data = &at[1..=length];
+
             let mut columns = [const { None }; 5];
             for column in &mut columns {
                 let length = uvarint(&mut data) as usize;
@@ -84,6 +88,7 @@ fn chunks_of(dir: &Path) -> BTreeMap<String, Vec<Chunk>> {
                     data = &data[length + 1..];
                 }
             }
+
             assert!(data.is_empty());
             Chunk {
                 times: (meta.min_time, meta.max_time),
@@ -95,6 +100,7 @@ fn chunks_of(dir: &Path) -> BTreeMap<String, Vec<Chunk>> {
             series.chunks.iter().map(chunk).collect(),
         );
     }
+
     found
 }
 
@@ -111,6 +117,7 @@ fn block_of(dir: &Path, end: i64, series: Vec<SeriesInput>) -> Block {
     )
     .unwrap()
     .unwrap();
+
     Block::open(&dir.join(meta.ulid.to_string())).unwrap()
 }
 
@@ -175,12 +182,14 @@ fn a_chunk_has_five_columns_and_the_counter_its_first_and_last_sample() {
     ])[..] else {
         panic!("one chunk");
     };
+
     let ends = [5 * MINUTE - 1, 10 * MINUTE - 1, 25 * MINUTE - 1];
     let column = |values: [f64; 3]| ends.into_iter().zip(values).collect::<Column>();
     assert_eq!(relative(&chunk.floats(0)), column([2.0, 3.0, 1.0]));
     assert_eq!(relative(&chunk.floats(1)), column([13.0, 14.0, 7.0]));
     assert_eq!(relative(&chunk.floats(2)), column([5.0, 1.0, 7.0]));
     assert_eq!(relative(&chunk.floats(3)), column([8.0, 10.0, 7.0]));
+
     let counter = [
         (10, 5.0),
         (ends[0], 8.0),
@@ -188,6 +197,7 @@ fn a_chunk_has_five_columns_and_the_counter_its_first_and_last_sample() {
         (ends[2], 17.0),
         (ends[2], 7.0),
     ];
+
     assert_eq!(relative(&chunk.floats(4)), counter);
     assert_eq!(chunk.times, (START + ends[0], START + ends[2]));
 }
@@ -201,6 +211,7 @@ fn one_sample_is_a_step_and_what_is_no_number_is_none() {
     ])[..] else {
         panic!("one chunk");
     };
+
     let end = 5 * MINUTE - 1;
     assert_eq!(relative(&chunk.floats(0)), [(end, 1.0)]);
     assert_eq!(
@@ -214,11 +225,13 @@ fn one_sample_is_a_step_and_what_is_no_number_is_none() {
         END,
         vec![floats("m", &[(0, f64::from_bits(STALE_NAN))])],
     );
+
     let out = dir.path().join("out");
     let made = downsample_block(&block, &out, RESOLUTION_5M_MS, &mut |_| {
         ControlFlow::Continue(())
     });
     assert!(made.unwrap().is_none());
+
     assert_eq!(std::fs::read_dir(&out).unwrap().count(), 0);
 }
 
@@ -230,9 +243,11 @@ fn a_step_is_never_outside_the_block() {
         START + 7 * MINUTE,
         vec![floats("m", &[(6 * MINUTE, 1.0)])],
     );
+
     let (meta, path) = down(&block, &dir.path().join("out"), RESOLUTION_1H_MS);
     assert_eq!((meta.min_time, meta.max_time), (START, START + 7 * MINUTE));
     let found = chunks_of(&path);
+
     assert_eq!(
         found.values().next().unwrap()[0].times.1,
         START + 7 * MINUTE - 1
@@ -246,16 +261,19 @@ fn long_chunks_end_where_an_hour_does() {
         .collect();
     let found = chunks(&samples);
     let steps: Vec<usize> = found.iter().map(|chunk| chunk.floats(0).len()).collect();
+
     assert_eq!(steps, [120, 120, 120, 120, 96]);
     assert!(
         found
             .iter()
             .all(|chunk| (chunk.times.1 + 1 - START) % HOUR == 0)
     );
+
     let firsts: Vec<_> = found
         .iter()
         .map(|chunk| relative(&chunk.floats(4))[0])
         .collect();
+
     assert_eq!(firsts[1], (10 * HOUR + 30_000, 600.0), "the true value");
 
     // One sample an hour, never where one ends: chunks have a bound all the same.
@@ -271,6 +289,7 @@ fn metas_are_as_thanos_has_them_and_the_same_block_gives_the_same_bytes() {
         min_time: START,
         max_time: END,
     }];
+
     let options = WriteOptions {
         external_labels: BTreeMap::from([
             ("tenant_id".into(), "a".into()),
@@ -281,6 +300,7 @@ fn metas_are_as_thanos_has_them_and_the_same_block_gives_the_same_bytes() {
         parents: parents.clone(),
         ..WriteOptions::default()
     };
+
     let all = series(20, 3);
     let raw = write_block(
         dir.path(),
@@ -290,9 +310,11 @@ fn metas_are_as_thanos_has_them_and_the_same_block_gives_the_same_bytes() {
     )
     .unwrap()
     .unwrap();
+
     let block = Block::open(&dir.path().join(raw.ulid.to_string())).unwrap();
     let (meta, path) = down(&block, &dir.path().join("a"), RESOLUTION_5M_MS);
     let thanos = meta.thanos.clone().unwrap();
+
     assert_eq!(
         (thanos.downsample.resolution, thanos.source.as_str()),
         (300_000, "compactor")
@@ -308,6 +330,7 @@ fn metas_are_as_thanos_has_them_and_the_same_block_gives_the_same_bytes() {
 
     let (again, other) = down(&block, &dir.path().join("b"), RESOLUTION_5M_MS);
     assert_eq!(meta, again);
+
     for file in ["index", "chunks/000001", "meta.json"] {
         assert_eq!(
             std::fs::read(path.join(file)).unwrap(),
@@ -322,6 +345,7 @@ fn levels_go_up_only_and_work_can_be_stopped() {
     let dir = tempfile::tempdir().unwrap();
     let block = block_of(dir.path(), END, series(8, 1));
     let out = dir.path().join("out");
+
     let go = &mut |_| ControlFlow::Continue(());
     for bad in [0, 1, 60_000, RESOLUTION_1H_MS + 1] {
         let refused = downsample_block(&block, &out, bad, go);
@@ -330,17 +354,21 @@ fn levels_go_up_only_and_work_can_be_stopped() {
             "{bad}"
         );
     }
+
     let (_, path) = down(&block, &out, RESOLUTION_1H_MS);
+
     let hourly = Block::open(&path).unwrap();
     for bad in [RESOLUTION_5M_MS, RESOLUTION_1H_MS] {
         assert!(downsample_block(&hourly, &out, bad, go).is_err(), "{bad}");
     }
+
     let before = std::fs::read_dir(&out).unwrap().count();
     let stopped = downsample_block(&block, &out, RESOLUTION_5M_MS, &mut |at| match at.series {
         3 => ControlFlow::Break(()),
         _ => ControlFlow::Continue(()),
     });
     assert!(matches!(stopped, Err(DownsampleError::Stopped)));
+
     assert_eq!(
         std::fs::read_dir(&out).unwrap().count(),
         before,
@@ -360,10 +388,12 @@ fn blocks_of_the_same_bytes_that_stand_for_others_have_other_names() {
         let path = dir.path().join(out);
         (block_of(&path, START + 24 * HOUR, all), path)
     };
+
     let digest = |meta: &BlockMeta| meta.trireme.as_ref().unwrap().digest.clone();
     let (raw, path) = block("raw", Vec::new());
     let (fine, fine_path) = down(&raw, &path, RESOLUTION_5M_MS);
     let (coarse, _) = down(&Block::open(&fine_path).unwrap(), &path, RESOLUTION_1H_MS);
+
     assert_eq!(digest(&fine), digest(&coarse));
     assert_ne!(fine.ulid, coarse.ulid, "the resolution");
 
@@ -373,6 +403,7 @@ fn blocks_of_the_same_bytes_that_stand_for_others_have_other_names() {
         vec![floats("n", &[(0, f64::from_bits(STALE_NAN))])],
     );
     let (others, _) = down(&other, &path, RESOLUTION_5M_MS);
+
     assert_eq!(digest(&fine), digest(&others));
     assert_ne!(fine.ulid, others.ulid, "the sources");
 }
@@ -384,6 +415,7 @@ fn what_is_deleted_is_not_counted() {
     let block = block_of(dir.path(), END, vec![floats("m", &samples)]);
     let id = block.index().all_postings().unwrap().iter().next().unwrap();
     let mut gone = Tombstones::default();
+
     gone.add(
         id,
         Interval {
@@ -391,6 +423,7 @@ fn what_is_deleted_is_not_counted() {
             last: START + 11 * MINUTE,
         },
     );
+
     let path = dir.path().join(block.meta().ulid.to_string());
     gone.write(&path).unwrap();
     let (_, path) = down(
@@ -398,6 +431,7 @@ fn what_is_deleted_is_not_counted() {
         &dir.path().join("out"),
         RESOLUTION_5M_MS,
     );
+
     let found = chunks_of(&path);
     let counts = relative(&found.values().next().unwrap()[0].floats(0));
     assert_eq!(
@@ -437,15 +471,18 @@ fn histograms_have_counts_sums_and_counters_and_a_reset_begins_a_chunk() {
         (7 * MINUTE, 4.0, auto),  // a reset
         (8 * MINUTE, 5.0, auto),
     ]);
+
     let stale = FloatHistogram {
         sum: f64::from_bits(STALE_NAN),
         ..FloatHistogram::default()
     };
+
     input.histograms.push(HistogramSample {
         t: START + 9 * MINUTE,
         st: 0,
         h: AnyHistogram::Float(Arc::new(stale)),
     });
+
     let block = block_of(dir.path(), END, vec![input]);
     let (meta, path) = down(&block, &dir.path().join("out"), RESOLUTION_5M_MS);
     assert_eq!(
@@ -455,6 +492,7 @@ fn histograms_have_counts_sums_and_counters_and_a_reset_begins_a_chunk() {
         ),
         (0, 3)
     );
+
     let found = chunks_of(&path);
     let [before, after] = &found.values().next().unwrap()[..] else {
         panic!("two chunks: {found:?}")
@@ -467,12 +505,14 @@ fn histograms_have_counts_sums_and_counters_and_a_reset_begins_a_chunk() {
         [(ends[0], 2.0), (ends[1], 1.0)]
     );
     assert_eq!(relative(&after.floats(0)), [(10 * MINUTE - 1, 2.0)]);
+
     assert!(before.columns[2].is_none() && before.columns[3].is_none());
     let sums: Vec<_> = before
         .histograms(1)
         .iter()
         .map(|(t, h)| (t - START, h.count, h.sum))
         .collect();
+
     assert_eq!(sums, [(ends[0], 22.0, 44.0), (ends[1], 35.0, 70.0)]);
     let lasts: Vec<_> = before.histograms(4).iter().map(|(_, h)| h.count).collect();
     assert_eq!(
@@ -495,10 +535,12 @@ fn gauges_that_fall_and_custom_buckets_stay_in_one_chunk() {
         (2 * MINUTE, 2.0, gauge),
         (6 * MINUTE, 1.0, gauge),
     ]);
+
     let mut custom = histograms(&[
         (MINUTE, 2.0, ResetHint::Unknown),
         (6 * MINUTE, 4.0, ResetHint::Unknown),
     ]);
+
     custom.labels = Labels::from_pairs([("__name__", "n")]);
     for sample in &mut custom.histograms {
         let mut h = FloatHistogram::clone(&sample.h.to_float());
@@ -506,9 +548,11 @@ fn gauges_that_fall_and_custom_buckets_stay_in_one_chunk() {
             (trireme_model::CUSTOM_BUCKETS_SCHEMA, 0.0, vec![1.0, 5.0]);
         sample.h = AnyHistogram::Float(Arc::new(h));
     }
+
     let block = block_of(dir.path(), END, vec![gauges, custom]);
     let (_, path) = down(&block, &dir.path().join("out"), RESOLUTION_5M_MS);
     let found: Vec<_> = chunks_of(&path).into_values().collect();
+
     assert_eq!(found.iter().map(Vec::len).collect::<Vec<_>>(), [1, 1]);
     let counts = |chunk: &Chunk| {
         chunk
@@ -517,6 +561,7 @@ fn gauges_that_fall_and_custom_buckets_stay_in_one_chunk() {
             .map(|(_, h)| h.count)
             .collect::<Vec<_>>()
     };
+
     assert_eq!(
         (counts(&found[0][0]), counts(&found[1][0])),
         (vec![2.0, 1.0], vec![2.0, 4.0])
@@ -529,11 +574,13 @@ fn floats_and_histograms_of_one_window_are_steps_of_their_own() {
     let dir = tempfile::tempdir().unwrap();
     let mut input = histograms(&[(2 * MINUTE, 10.0, ResetHint::Unknown)]);
     let more = floats("m", &[(MINUTE, 1.0), (3 * MINUTE, 2.0), (4 * MINUTE, 3.0)]);
+
     (input.times, input.values) = (more.times, more.values);
     let block = block_of(dir.path(), END, vec![input]);
     let (_, path) = down(&block, &dir.path().join("out"), RESOLUTION_5M_MS);
     let found = chunks_of(&path).into_values().next().unwrap();
     let times: Vec<_> = found.iter().map(|chunk| chunk.times.1 - START).collect();
+
     assert_eq!(times, [MINUTE, 2 * MINUTE, 5 * MINUTE - 1]);
 }
 
@@ -568,6 +615,7 @@ fn windows(samples: &[(i64, f64)], resolution: i64) -> BTreeMap<i64, Window> {
                 .or_insert((0.0, 0.0, f64::INFINITY, f64::NEG_INFINITY));
         (*n, *sum, *min, *max) = (*n + 1.0, *sum + v, min.min(*v), max.max(*v));
     }
+
     all
 }
 
@@ -575,9 +623,11 @@ fn samples() -> impl Strategy<Value = Vec<(i64, f64)>> {
     // Steps from a moment to a day, values with resets and some that are no number.
     let step = prop_oneof![8 => 1i64..120_000, 2 => 100_000i64..4_000_000, 1 => 1i64..86_400_000];
     let value = prop_oneof![12 => 0u32..1_000, 1 => Just(u32::MAX)];
+
     proptest::collection::vec((step, value, 0u32..9), 1..900).prop_map(|steps| {
         let mut t = 0;
         let mut total = 0.0;
+
         let mut out = Vec::new();
         for (step, value, dice) in steps {
             t += step;
@@ -586,6 +636,7 @@ fn samples() -> impl Strategy<Value = Vec<(i64, f64)>> {
             } else {
                 total + f64::from(value % 1_000)
             };
+
             out.push((
                 t,
                 if value == u32::MAX {
@@ -595,6 +646,7 @@ fn samples() -> impl Strategy<Value = Vec<(i64, f64)>> {
                 },
             ));
         }
+
         out
     })
 }

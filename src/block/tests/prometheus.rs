@@ -26,6 +26,7 @@ fn data_dir() -> (tempfile::TempDir, PathBuf, Vec<SeriesInput>) {
         external_labels: BTreeMap::from([("tenant_id".into(), "a".into())]),
         ..WriteOptions::default()
     };
+
     let (mut meta, path) = write(dir.path(), &series, &options);
     let id = Block::open(&path)
         .unwrap()
@@ -33,15 +34,18 @@ fn data_dir() -> (tempfile::TempDir, PathBuf, Vec<SeriesInput>) {
         .all_postings()
         .unwrap()
         .get(0);
+
     let deleted = Interval {
         first: START + 1_000_000,
         last: START + 2_000_000,
     };
     let mut tombstones = Tombstones::default();
+
     tombstones.add(id, deleted);
     tombstones.write(&path).unwrap();
     meta.stats.num_tombstones = 1;
     meta.write(&path).unwrap();
+
     let gone = |t: &i64| (deleted.first..=deleted.last).contains(t);
     let floats: Vec<(i64, f64)> = series[0]
         .times
@@ -49,6 +53,7 @@ fn data_dir() -> (tempfile::TempDir, PathBuf, Vec<SeriesInput>) {
         .copied()
         .zip(series[0].values.iter().copied())
         .collect();
+
     (series[0].times, series[0].values) = floats.into_iter().filter(|(t, _)| !gone(t)).unzip();
     series[0].histograms.retain(|h| !gone(&h.t));
     (dir, path, series)
@@ -59,24 +64,30 @@ fn promtool_reads_every_chunk_and_every_sample_of_ours() {
     if !has("promtool") {
         return;
     }
+
     let (dir, path, series) = data_dir();
     assert_eq!(verify_block(&path), []);
     let data = dir.path().to_str().unwrap();
     let ulid = path.file_name().unwrap().to_str().unwrap();
     assert!(Block::open(&path).unwrap().chunks().segment_count() > 1);
+
     let list = run("promtool", &["tsdb", "list", data]);
     assert!(list.contains(ulid), "{list}");
+
     // The only promtool command that reads all chunks and fails on a bad one.
     let analysis = run("promtool", &["tsdb", "analyze", "--extended", data, ulid]);
     assert!(
         analysis.contains(&format!("Series: {}", series.len())),
         "{analysis}"
     );
+
     fs::create_dir(dir.path().join("wal")).unwrap();
     let dump = run("promtool", &["tsdb", "dump", data]);
+
     // It leaves out histograms without saying so.
     let floats: usize = series.iter().map(|s| s.times.len()).sum();
     assert_eq!(dump.lines().count(), floats);
+
     let temperature = series
         .iter()
         .find(|s| s.labels.metric_name() == "temperature")
@@ -103,6 +114,7 @@ impl Server {
             .local_addr()
             .unwrap()
             .port();
+
         let config = data.join("prometheus.yml");
         fs::write(&config, "global: {}\n").unwrap();
         let mut child = Command::new("prometheus")
@@ -118,7 +130,9 @@ impl Server {
             .stdout(Stdio::null())
             .spawn()
             .unwrap();
+
         let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
+
         let mut said = Vec::new();
         loop {
             match lines.next() {
@@ -127,10 +141,12 @@ impl Server {
                 _ => panic!("Prometheus ended: {}", said.join("\n")),
             }
         }
+
         // Its later messages must not fill the pipe.
         std::thread::Builder::new()
             .spawn(move || lines.for_each(drop))
             .unwrap();
+
         Self { child, port }
     }
 
@@ -142,9 +158,11 @@ impl Server {
             t / 1000,
             t % 1000
         );
+
         let (_, body) = self.request("GET", &path);
         let value: Value = serde_json::from_str(&body).unwrap();
         assert_eq!(value["status"], "success", "{body}");
+
         value["data"]["result"].clone()
     }
 }
@@ -158,10 +176,12 @@ impl Server {
             "{method} {path} HTTP/1.0\r\nHost: localhost\r\nContent-Length: 0\r\n\r\n"
         )
         .unwrap();
+
         let mut answer = String::new();
         stream.read_to_string(&mut answer).unwrap();
         let (head, body) = answer.split_once("\r\n\r\n").unwrap();
         let status = head.split(' ').nth(1).unwrap().parse().unwrap();
+
         (status, body.to_owned())
     }
 }
@@ -226,6 +246,7 @@ fn a_prometheus_server_answers_the_same_numbers_from_our_block() {
     if !has("prometheus") {
         return;
     }
+
     let (dir, path, series) = data_dir();
     let server = Server::start(dir.path());
     let floats: Vec<&SeriesInput> = series.iter().filter(|s| !s.times.is_empty()).collect();
@@ -234,6 +255,7 @@ fn a_prometheus_server_answers_the_same_numbers_from_our_block() {
         END - 1,
     );
     let answer = answer.as_array().unwrap();
+
     assert_eq!(answer.len(), floats.len());
     for theirs in answer {
         let labels = labels_of(theirs);
@@ -244,22 +266,26 @@ fn a_prometheus_server_answers_the_same_numbers_from_our_block() {
             .iter()
             .map(|p: &Value| (millis(&p[0]), float_bits(number(&p[1]))))
             .collect();
+
         // A range selector leaves stale markers out.
         let ours = ours
             .times
             .iter()
             .zip(&ours.values)
             .filter(|(_, v)| !is_stale(**v));
+
         assert_eq!(
             theirs,
             ours.map(|(t, v)| (*t, float_bits(*v))).collect::<Vec<_>>(),
             "{labels:?}"
         );
     }
+
     let found = server.query("count({zone='zürich ☃'})", END - 1);
     assert_eq!(number(&found[0]["value"][1]), 8.0);
     check_histograms(&server, &series);
     drop(server);
+
     assert!(path.is_dir(), "Prometheus kept the block");
 }
 
@@ -278,6 +304,7 @@ fn check_histograms(server: &Server, series: &[SeriesInput]) {
         let answer = server.query("latency_seconds", t);
         let answer = answer.as_array().unwrap();
         assert_eq!(answer.len(), ours.len());
+
         for theirs in answer {
             let labels = labels_of(theirs);
             let ours = ours.iter().find(|s| label_map(s) == labels).unwrap();
@@ -299,6 +326,7 @@ fn we_read_histogram_chunks_that_prometheus_encoded() {
     if !has("prometheus") {
         return;
     }
+
     // A deletion in every series makes Prometheus encode their chunks again.
     let dir = tempfile::tempdir().unwrap();
     let series = series(24, 13);
@@ -310,6 +338,7 @@ fn we_read_histogram_chunks_that_prometheus_encoded() {
         .unwrap()
         .iter()
         .collect();
+
     let mut tombstones = Tombstones::default();
     let every = 1_200_000;
     let holes: Vec<Interval> = (START..END)
@@ -319,48 +348,59 @@ fn we_read_histogram_chunks_that_prometheus_encoded() {
             last: t + 60_000,
         })
         .collect();
+
     for id in ids {
         holes.iter().for_each(|hole| tombstones.add(id, *hole));
     }
+
     tombstones.write(&path).unwrap();
     meta.stats.num_tombstones = tombstones.len() as u64;
     meta.write(&path).unwrap();
+
     let server = Server::start(dir.path());
     let (status, body) = server.request("POST", "/api/v1/admin/tsdb/clean_tombstones");
     assert_eq!(status, 204, "{body}");
     drop(server);
+
     let blocks = trireme_block::scan_blocks(dir.path()).unwrap().blocks;
     let theirs = blocks.iter().find(|b| b.meta().ulid != meta.ulid).unwrap();
     assert!(theirs.meta().trireme.is_none(), "it is not our block");
+
     assert_eq!(theirs.verify(), []);
     let kept = |t: i64| {
         !holes
             .iter()
             .any(|hole| (hole.first..=hole.last).contains(&t))
     };
+
     let found = theirs.select(&[], START, END).unwrap();
     assert_eq!(found.len(), series.len());
+
     for (found, want) in found.iter().zip(&series) {
         assert_eq!(found.labels, want.labels);
         let mut samples = Samples::default();
         theirs.read_series(found, START, END, &mut samples).unwrap();
+
         let floats = want
             .times
             .iter()
             .zip(&want.values)
             .filter(|(t, _)| kept(**t));
+
         let floats: Vec<(i64, u64)> = floats.map(|(t, v)| (*t, v.to_bits())).collect();
         let got = samples
             .times
             .iter()
             .zip(&samples.values)
             .map(|(t, v)| (*t, v.to_bits()));
+
         assert_eq!(got.collect::<Vec<_>>(), floats, "{}", want.labels);
         let histograms = want
             .histograms
             .iter()
             .filter(|h| kept(h.t))
             .map(|h| (h.t, essence(&h.h)));
+
         let got = samples.histograms.iter().map(|h| (h.t, essence(&h.h)));
         assert_eq!(
             got.collect::<Vec<_>>(),
@@ -377,11 +417,13 @@ fn check_same_bytes(block: &Block, chunk: &trireme_block::ChunkMeta) {
     let (encoding, theirs) = block.read_chunk(chunk).unwrap();
     assert_eq!(encoding, trireme_chunk::Encoding::Xor);
     let mut ours = Vec::new();
+
     let mut appender = trireme_chunk::XorAppender::start(&mut ours);
     for sample in trireme_chunk::XorIterator::new(&theirs).unwrap() {
         let (t, v) = sample.unwrap();
         appender.append(&mut ours, t, v);
     }
+
     assert!(theirs.len() - ours.len() <= 1);
     ours.resize(theirs.len(), 0);
     assert!(ours == theirs, "{:02x?}\n{:02x?}", ours, &theirs[..]);
@@ -392,8 +434,10 @@ fn we_read_a_block_that_promtool_made() {
     if !has("promtool") {
         return;
     }
+
     let dir = tempfile::tempdir().unwrap();
     let mut want = BTreeMap::new();
+
     let mut text = String::from("# TYPE jobs gauge\n");
     for host in ["a", "b", "ünï"] {
         for i in 0..500i64 {
@@ -411,9 +455,11 @@ fn we_read_a_block_that_promtool_made() {
                 .push((t * 1000, v));
         }
     }
+
     text.push_str("# EOF\n");
     let file = dir.path().join("in.om");
     let out = dir.path().join("out");
+
     fs::write(&file, text).unwrap();
     let args = [
         "tsdb",
@@ -422,10 +468,12 @@ fn we_read_a_block_that_promtool_made() {
         file.to_str().unwrap(),
         out.to_str().unwrap(),
     ];
+
     run("promtool", &args);
     let mut got: BTreeMap<String, Vec<(i64, f64)>> = BTreeMap::new();
     let scan = trireme_block::scan_blocks(&out).unwrap();
     assert!(scan.quarantined.is_empty());
+
     for block in &scan.blocks {
         assert_eq!(block.verify(), []);
         for s in block.select(&[], i64::MIN, i64::MAX).unwrap() {
@@ -442,5 +490,6 @@ fn we_read_a_block_that_promtool_made() {
             list.extend(samples.times.into_iter().zip(samples.values));
         }
     }
+
     assert_eq!(got, want);
 }

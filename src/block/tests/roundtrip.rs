@@ -27,12 +27,14 @@ fn read_all(block: &Block) -> Vec<SeriesInput> {
             block
                 .read_series(&s, i64::MIN, i64::MAX, &mut samples)
                 .unwrap();
+
             let Samples {
                 times,
                 values,
                 starts,
                 histograms,
             } = samples;
+
             SeriesInput {
                 labels: s.labels,
                 times,
@@ -82,6 +84,7 @@ fn series_come_back_from_several_chunk_files_and_verify_finds_nothing() {
     let (meta, path) = write(dir.path(), &series, &options);
     let block = Block::open(&path).unwrap();
     assert!(block.chunks().segment_count() > 2);
+
     assert_eq!(essence(&read_all(&block)), essence(&series));
     assert_eq!(block.verify(), []);
     assert_eq!(meta.stats.num_series, 60);
@@ -103,8 +106,10 @@ fn the_same_samples_give_the_same_bytes_and_name_wherever_they_are_written() {
     let series = series(20, 2);
     let (meta_a, path_a) = write(a.path(), &series, &WriteOptions::default());
     let (meta_b, path_b) = write(b.path(), &series, &WriteOptions::default());
+
     assert_eq!(meta_a, meta_b);
     assert_eq!(meta_a.ulid.timestamp_ms(), END as u64);
+
     for file in ["index", "chunks/000001", "meta.json"] {
         assert_eq!(
             fs::read(path_a.join(file)).unwrap(),
@@ -112,9 +117,11 @@ fn the_same_samples_give_the_same_bytes_and_name_wherever_they_are_written() {
             "{file}"
         );
     }
+
     // Writing it once more changes nothing and is no error.
     assert_eq!(write(a.path(), &series, &WriteOptions::default()).0, meta_a);
     let mut other = series;
+
     other[0].values[0] += 1.0;
     assert_ne!(
         write(a.path(), &other, &WriteOptions::default()).0.ulid,
@@ -145,9 +152,11 @@ fn start_timestamps_come_back_where_they_are_kept_and_other_chunks_stay_classic(
                 ..WriteOptions::default()
             },
         );
+
         let block = Block::open(&path).unwrap();
         assert_eq!(block.verify(), []);
         let read = read_all(&block);
+
         assert_eq!(essence(&read), essence(&series));
         for (a, b) in series.iter().zip(&read) {
             let kept = encodings != ChunkEncodings::Classic;
@@ -156,12 +165,14 @@ fn start_timestamps_come_back_where_they_are_kept_and_other_chunks_stay_classic(
             } else {
                 vec![0; a.times.len()]
             };
+
             let got = |at: usize| b.starts.get(at).copied().unwrap_or(0);
             assert!(
                 want.iter().enumerate().all(|(at, start)| got(at) == *start),
                 "{}",
                 a.labels
             );
+
             let pairs = a.histograms.iter().zip(&b.histograms);
             assert!(
                 pairs
@@ -171,6 +182,7 @@ fn start_timestamps_come_back_where_they_are_kept_and_other_chunks_stay_classic(
                 a.labels
             );
         }
+
         let found = trireme_block::analyze(&block, 0).unwrap();
         found
             .encodings
@@ -178,6 +190,7 @@ fn start_timestamps_come_back_where_they_are_kept_and_other_chunks_stay_classic(
             .map(|encoding| encoding.as_u8())
             .collect::<BTreeSet<u8>>()
     };
+
     assert_eq!(
         encodings_of(ChunkEncodings::Classic),
         BTreeSet::from([1, 2, 3])
@@ -186,6 +199,7 @@ fn start_timestamps_come_back_where_they_are_kept_and_other_chunks_stay_classic(
         encodings_of(ChunkEncodings::Starts),
         BTreeSet::from([1, 2, 3, 4, 5, 6])
     );
+
     assert!(!encodings_of(ChunkEncodings::Xor2).contains(&1));
 }
 
@@ -211,6 +225,7 @@ fn a_series_that_comes_in_parts_is_one_series() {
     let dir = tempfile::tempdir().unwrap();
     let series = series(30, 4);
     let middle = (START + END) / 2;
+
     let mut parts = Vec::new();
     for one in &series {
         assert!(one.starts.is_empty());
@@ -222,6 +237,7 @@ fn a_series_that_comes_in_parts_is_one_series() {
         second.histograms = first.histograms.split_off(at);
         parts.extend([(first, false), (second, true)]);
     }
+
     let put = |parts: Vec<(SeriesInput, bool)>| {
         let options = WriteOptions::default();
         write_block(
@@ -231,22 +247,26 @@ fn a_series_that_comes_in_parts_is_one_series() {
             &mut InParts(parts.into_iter(), false),
         )
     };
+
     let meta = put(parts.clone()).unwrap().unwrap();
     let block = Block::open(&dir.path().join(meta.ulid.to_string())).unwrap();
     assert_eq!(block.verify(), []);
     assert_eq!(essence(&read_all(&block)), essence(&series));
+
     let chunks: usize = block
         .select(&[], i64::MIN, i64::MAX)
         .unwrap()
         .iter()
         .map(|one| one.chunks.len())
         .sum();
+
     assert_eq!(meta.stats.num_chunks, chunks as u64);
 
     let again = parts
         .iter()
         .position(|(part, continues)| *continues && part.sample_count() > 0)
         .unwrap();
+
     parts.insert(again, parts[again].clone());
     assert!(
         put(parts).is_err(),
@@ -265,19 +285,24 @@ fn refuses_series_out_of_order_and_samples_outside_the_window() {
             &mut IterSource(series.into_iter()),
         )
     };
+
     let good = series(4, 3);
     let mut swapped = good.clone();
     swapped.swap(0, 1);
+
     assert!(put(swapped).is_err());
     let mut twice = good.clone();
     twice[1] = twice[0].clone();
+
     assert!(put(twice).is_err());
     let mut late = good;
     let float = late.iter_mut().find(|s| !s.times.is_empty()).unwrap();
+
     float.times.push(END);
     float.values.push(1.0);
     assert!(put(late).is_err());
     assert!(put(Vec::new()).unwrap().is_none());
+
     assert_eq!(
         fs::read_dir(dir.path()).unwrap().count(),
         0,
@@ -292,16 +317,19 @@ fn a_histogram_wins_over_a_float_of_the_same_time() {
     let mixed = all.iter_mut().find(|s| !s.histograms.is_empty()).unwrap();
     let first = mixed.histograms[0].t;
     let second = mixed.histograms[1].t;
+
     mixed.times = vec![first, first + 1, second];
     mixed.values = vec![1.0, 2.0, 3.0];
     let (_, path) = write(dir.path(), &all, &WriteOptions::default());
     let block = Block::open(&path).unwrap();
+
     assert_eq!(block.verify(), []);
     let read = read_all(&block);
     let mixed = read
         .iter()
         .find(|s| !s.histograms.is_empty() && !s.times.is_empty())
         .unwrap();
+
     assert_eq!(
         (mixed.times.clone(), mixed.values.clone()),
         (vec![first + 1], vec![2.0])
@@ -319,6 +347,7 @@ fn select_agrees_with_trying_every_series() {
     let (_, path) = write(dir.path(), &series, &WriteOptions::default());
     let block = Block::open(&path).unwrap();
     use MatchOp::{Equal, NotEqual, NotRegex, Regex};
+
     let sets = [
         vec![matcher("__name__", Equal, "temperature")],
         vec![
@@ -349,6 +378,7 @@ fn select_agrees_with_trying_every_series() {
             matcher("__name__", Regex, "t.*|l.*"),
         ],
     ];
+
     for matchers in sets {
         let want: Vec<String> = series
             .iter()
@@ -359,12 +389,14 @@ fn select_agrees_with_trying_every_series() {
             })
             .map(|s| s.labels.to_string())
             .collect();
+
         let got: Vec<String> = block
             .select(&matchers, START, END)
             .unwrap()
             .iter()
             .map(|s| s.labels.to_string())
             .collect();
+
         assert_eq!(got, want, "{matchers:?}");
         let values: BTreeSet<&str> = series
             .iter()
@@ -375,6 +407,7 @@ fn select_agrees_with_trying_every_series() {
             })
             .filter_map(|s| s.labels.get("instance"))
             .collect();
+
         assert_eq!(
             block
                 .label_values("instance", &matchers, &|_| false)
@@ -382,15 +415,18 @@ fn select_agrees_with_trying_every_series() {
             values.into_iter().collect::<Vec<_>>()
         );
     }
+
     assert_eq!(
         block.label_names(&[]).unwrap(),
         ["__name__", "instance", "job", "zone"]
     );
+
     let api = [matcher("zone", Equal, "")];
     assert_eq!(
         block.label_names(&api).unwrap(),
         ["__name__", "instance", "job"]
     );
+
     assert!(block.select(&[], END, END + 1).unwrap().is_empty());
 }
 
@@ -406,6 +442,7 @@ fn a_read_keeps_to_its_time_range_and_to_tombstones() {
         .unwrap()
         .iter()
         .collect();
+
     let middle = START + 3_600_000;
     let mut tombstones = Tombstones::default();
     tombstones.add(
@@ -415,12 +452,15 @@ fn a_read_keeps_to_its_time_range_and_to_tombstones() {
             last: middle + 600_000,
         },
     );
+
     tombstones.write(&path).unwrap();
     meta.stats.num_tombstones = 1;
     meta.write(&path).unwrap();
+
     let block = Block::open(&path).unwrap();
     assert_eq!(block.verify(), []);
     let from = middle - 300_000;
+
     let to = middle + 900_000;
     for (i, found) in block.select(&[], from, to).unwrap().iter().enumerate() {
         let mut samples = Samples::default();
@@ -429,6 +469,7 @@ fn a_read_keeps_to_its_time_range_and_to_tombstones() {
             (from..=to).contains(t) && !(i == 0 && (middle..=middle + 600_000).contains(t))
         };
         let want: Vec<i64> = series[i].times.iter().copied().filter(kept).collect();
+
         assert_eq!(samples.times, want);
         let want: Vec<i64> = series[i]
             .histograms
@@ -436,6 +477,7 @@ fn a_read_keeps_to_its_time_range_and_to_tombstones() {
             .map(|h| h.t)
             .filter(kept)
             .collect();
+
         assert_eq!(
             samples.histograms.iter().map(|h| h.t).collect::<Vec<_>>(),
             want
@@ -448,6 +490,7 @@ fn a_read_goes_no_further_than_the_chunk_with_which_it_has_enough() {
     let dir = tempfile::tempdir().unwrap();
     let series = series(8, 6);
     let (_, path) = write(dir.path(), &series, &WriteOptions::default());
+
     let block = Block::open(&path).unwrap();
     for (found, whole) in block
         .select(&[], i64::MIN, i64::MAX)
@@ -462,12 +505,14 @@ fn a_read_goes_no_further_than_the_chunk_with_which_it_has_enough() {
                 .unwrap();
             samples.times.len() + samples.histograms.len()
         };
+
         let first = read(0);
         assert!(
             first > 0 && first < whole.sample_count(),
             "{}",
             found.labels
         );
+
         assert_eq!(read(first - 1), first);
         assert!(read(first) > first);
         assert_eq!(read(usize::MAX), whole.sample_count());
@@ -479,9 +524,11 @@ fn a_start_removes_temporaries_and_sets_bad_blocks_aside() {
     let dir = tempfile::tempdir().unwrap();
     let (good, _) = write(dir.path(), &series(4, 7), &WriteOptions::default());
     let (bad, path) = write(dir.path(), &series(4, 8), &WriteOptions::default());
+
     fs::write(path.join("index"), b"no index").unwrap();
     fs::create_dir(dir.path().join("tmp-block-1-0")).unwrap();
     let scan = scan_blocks(dir.path()).unwrap();
+
     assert_eq!(
         scan.blocks
             .iter()
@@ -489,9 +536,11 @@ fn a_start_removes_temporaries_and_sets_bad_blocks_aside() {
             .collect::<Vec<_>>(),
         [good.ulid]
     );
+
     assert_eq!(scan.removed, ["tmp-block-1-0"]);
     assert_eq!(scan.quarantined[0].ulid, bad.ulid);
     assert!(dir.path().join(format!("quarantine-{}", bad.ulid)).is_dir());
+
     let again = scan_blocks(dir.path()).unwrap();
     assert_eq!((again.blocks.len(), again.quarantined.len()), (1, 0));
 }
@@ -501,9 +550,11 @@ fn a_damaged_block_of_the_same_name_is_set_aside_and_written_again() {
     let dir = tempfile::tempdir().unwrap();
     let series = series(4, 12);
     let (meta, path) = write(dir.path(), &series, &WriteOptions::default());
+
     fs::remove_file(path.join("index")).unwrap();
     assert_eq!(write(dir.path(), &series, &WriteOptions::default()).0, meta);
     assert_eq!(verify_block(&path), []);
+
     assert!(
         dir.path()
             .join(format!("quarantine-{}", meta.ulid))

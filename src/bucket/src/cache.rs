@@ -100,11 +100,13 @@ impl PageCache {
 
     pub(crate) fn get(&self, key: Key) -> Option<Bytes> {
         let mut inner = self.inner.lock();
+
         let page = inner.touch(key);
         match &page {
             Some(_) => inner.stats.hits += 1,
             None => inner.stats.misses += 1,
         }
+
         inner.demote(self.bytes_max / 4 * 3);
         page
     }
@@ -113,12 +115,15 @@ impl PageCache {
         if page.len() > self.bytes_max {
             return;
         }
+
         let mut inner = self.inner.lock();
         inner.remove(&key);
         inner.clock += 1;
+
         let used = inner.clock;
         let pass = inner.pass;
         let is_often = inner.was_dropped(&key).is_some_and(|before| before != pass);
+
         inner.stats.bytes += page.len();
         if is_often {
             inner.often_bytes += page.len();
@@ -126,6 +131,7 @@ impl PageCache {
         } else {
             inner.once.insert(used, key);
         }
+
         inner.pages.insert(
             key,
             Entry {
@@ -135,6 +141,7 @@ impl PageCache {
                 is_often,
             },
         );
+
         inner.demote(self.bytes_max / 4 * 3);
         while inner.stats.bytes > self.bytes_max {
             let oldest = inner
@@ -159,22 +166,27 @@ impl Inner {
         let entry = self.pages.get_mut(&key)?;
         let before = std::mem::replace(&mut entry.used, self.clock);
         let was_often = entry.is_often;
+
         entry.is_often |= entry.pass != self.pass;
         let is_often = entry.is_often;
         let page = entry.page.clone();
+
         if was_often {
             self.often.remove(&before);
         } else {
             self.once.remove(&before);
         }
+
         if is_often {
             self.often.insert(self.clock, key);
         } else {
             self.once.insert(self.clock, key);
         }
+
         if is_often && !was_often {
             self.often_bytes += page.len();
         }
+
         Some(page)
     }
 
@@ -199,6 +211,7 @@ impl Inner {
         self.was_dropped(key);
         self.dropped.insert(*key, (self.clock, pass));
         self.dropped_at.insert(self.clock, *key);
+
         if self.dropped.len() > remembered_max
             && let Some((_, oldest)) = self.dropped_at.pop_first()
         {
@@ -217,12 +230,14 @@ impl Inner {
     fn remove(&mut self, key: &Key) -> Option<u64> {
         let entry = self.pages.remove(key)?;
         self.stats.bytes -= entry.page.len();
+
         if entry.is_often {
             self.often.remove(&entry.used);
             self.often_bytes -= entry.page.len();
         } else {
             self.once.remove(&entry.used);
         }
+
         Some(entry.pass)
     }
 }
@@ -244,16 +259,20 @@ mod tests {
     #[test]
     fn drops_the_longest_unused_and_keeps_to_its_bound() {
         let cache = PageCache::new(30);
+
         let page = |n: u8| Bytes::from(vec![n; 10]);
         for n in 0..3 {
             cache.put(key(1, u64::from(n)), page(n));
         }
+
         assert!(cache.get(key(1, 0)).is_some());
         cache.put(key(1, 3), page(3));
         assert!(cache.get(key(1, 1)).is_none());
+
         assert_eq!(cache.get(key(1, 0)), Some(page(0)));
         cache.put(key(1, 0), page(9));
         cache.put(key(2, 0), Bytes::from(vec![0; 31]));
+
         let stats = cache.stats();
         assert_eq!(
             (stats.bytes, stats.evicted, stats.hits, stats.misses),
@@ -275,6 +294,7 @@ mod tests {
             // Twice by the same query is once.
             assert!(cache.get(key(2, n)).is_some() && cache.get(key(2, n)).is_some());
         }
+
         (0..5).for_each(|n| assert!(cache.get(key(1, n)).is_some(), "{n}"));
         assert!(cache.stats().bytes <= 100);
 
@@ -287,6 +307,7 @@ mod tests {
                 }
             }
         }
+
         cache.begin_pass();
         (0..7).for_each(|n| assert!(cache.get(key(3, n)).is_some(), "{n}"));
         assert!(cache.stats().bytes <= 100);

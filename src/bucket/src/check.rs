@@ -27,10 +27,12 @@ pub(crate) async fn write_and_read(
         mode: PutMode::Create,
         ..PutOptions::default()
     };
+
     store
         .put_opts(path, PutPayload::from_static(BODY), create)
         .await
         .map_err(at(path))?;
+
     let read = store
         .get(path)
         .await
@@ -38,11 +40,13 @@ pub(crate) async fn write_and_read(
         .bytes()
         .await
         .map_err(at(path))?;
+
     let listed = store
         .list_with_delimiter(None)
         .await
         .map_err(at(&"list of blocks"))?;
     let found = listed.objects.iter().any(|object| object.location == *path);
+
     delete(store, path).await?;
     let differs = |what: &str| BucketError::Differs {
         place: path.to_string(),
@@ -51,9 +55,11 @@ pub(crate) async fn write_and_read(
     if read != BODY {
         return Err(differs("other bytes were read than were written"));
     }
+
     if !found {
         return Err(differs("it was written and is not in the list of objects"));
     }
+
     Ok(())
 }
 

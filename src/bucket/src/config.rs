@@ -113,6 +113,7 @@ impl BucketConfig {
             BucketKind::Gcs => Arc::new(self.gcs()?),
             BucketKind::Azure => Arc::new(self.azure()?),
         };
+
         // Parsed, not made from parts: that would write letters other than ASCII and some signs as %XX.
         let prefix = Path::parse(self.prefix.trim_matches('/'));
         let prefix = prefix.map_err(|e| BucketError::Config(format!("bucket.prefix: {e}")))?;
@@ -121,6 +122,7 @@ impl BucketConfig {
         } else {
             Arc::new(PrefixStore::new(store, prefix))
         };
+
         Ok(Some((store, s3)))
     }
 
@@ -138,6 +140,7 @@ impl BucketConfig {
         };
         let store = self.s3_client(retry())?;
         let once = self.s3_client(once)?;
+
         Ok(Conditional::new(
             store,
             once,
@@ -153,17 +156,21 @@ impl BucketConfig {
             .with_client_options(self.client()?)
             .with_allow_http(self.allow_http)
             .with_retry(retry);
+
         if !self.endpoint.is_empty() {
             builder = builder.with_endpoint(&self.endpoint);
         }
+
         if !self.region.is_empty() {
             builder = builder.with_region(&self.region);
         }
+
         if !self.access_key.is_empty() {
             builder = builder
                 .with_access_key_id(&self.access_key)
                 .with_secret_access_key(&self.secret_key);
         }
+
         builder.build().map_err(config)
     }
 
@@ -172,12 +179,15 @@ impl BucketConfig {
             .with_bucket_name(&self.name)
             .with_client_options(self.client()?)
             .with_retry(retry());
+
         if !self.endpoint.is_empty() {
             builder = builder.with_base_url(&self.endpoint);
         }
+
         if !self.access_key.is_empty() {
             builder = builder.with_service_account_path(&self.access_key);
         }
+
         builder.build().map_err(config)
     }
 
@@ -187,14 +197,17 @@ impl BucketConfig {
             .with_client_options(self.client()?)
             .with_allow_http(self.allow_http)
             .with_retry(retry());
+
         if !self.endpoint.is_empty() {
             builder = builder.with_endpoint(self.endpoint.clone());
         }
+
         if !self.access_key.is_empty() {
             builder = builder
                 .with_account(&self.access_key)
                 .with_access_key(&self.secret_key);
         }
+
         builder.build().map_err(config)
     }
 
@@ -203,6 +216,7 @@ impl BucketConfig {
             .with_timeout(REQUEST_TIMEOUT)
             .with_connect_timeout(CONNECT_TIMEOUT)
             .with_allow_http(self.allow_http);
+
         if let Some(path) = &self.ca_file {
             let bad =
                 |e: &dyn std::fmt::Display| BucketError::Config(format!("{}: {e}", path.display()));
@@ -211,6 +225,7 @@ impl BucketConfig {
                 options = options.with_root_certificate(certificate);
             }
         }
+
         Ok(options)
     }
 }
@@ -246,6 +261,7 @@ mod tests {
             prefix: "/a/b/".into(),
             ..BucketConfig::default()
         };
+
         for kind in [
             BucketKind::File,
             BucketKind::S3,
@@ -259,16 +275,19 @@ mod tests {
             .open(&log);
             assert!(store.is_ok_and(|s| s.is_some()), "{kind:?}");
         }
+
         assert!(
             BucketConfig::default()
                 .open(&log)
                 .is_ok_and(|s| s.is_none())
         );
+
         let no_file = BucketConfig {
             kind: BucketKind::Gcs,
             ..base.clone()
         };
         assert!(matches!(no_file.open(&log), Err(BucketError::Config(_))));
+
         for prefix in ["a//b", "..", "a/./b", "a\nb"] {
             let no_key = BucketConfig {
                 kind: BucketKind::File,

@@ -72,11 +72,13 @@ async fn put_mark(
     if store.head(&path).await.is_ok() {
         return Ok(());
     }
+
     let json = serde_json::to_vec_pretty(mark).expect("BUG: a mark has only strings and numbers");
     store
         .put(&path, PutPayload::from(json))
         .await
         .map_err(at(&path))?;
+
     Ok(())
 }
 
@@ -86,12 +88,14 @@ pub async fn delete_block(store: &dyn ObjectStore, ulid: Ulid) -> Result<(), Buc
     delete(store, &layout::meta(ulid)).await?;
     let mark = layout::object(ulid, DELETION_MARK);
     let dir = Path::from(ulid.to_string());
+
     let mut objects = store.list(Some(&dir));
     while let Some(object) = objects.try_next().await.map_err(at(&dir))? {
         if object.location != mark {
             delete(store, &object.location).await?;
         }
     }
+
     delete(store, &mark).await
 }
 

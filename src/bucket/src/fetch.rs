@@ -19,6 +19,7 @@ pub async fn block_files(
 ) -> Result<Option<Vec<(String, u64)>>, BucketError> {
     let folder = object_store::path::Path::from(ulid.to_string());
     let mut objects = store.list(Some(&folder));
+
     let mut files = Vec::new();
     while let Some(object) = objects.try_next().await.map_err(at(&folder))? {
         let inside = object
@@ -32,6 +33,7 @@ pub async fn block_files(
                 .map(|name| (name, object.size)),
         );
     }
+
     files.sort_unstable_by_key(|(name, _)| (name == META_FILE, name.clone()));
     Ok(files
         .last()
@@ -68,16 +70,19 @@ mod tests {
                 .await
                 .expect("put");
         };
+
         put("index", b"12345").await;
         put("chunks/000001", b"123").await;
         put("no-compact-mark.json", b"{}").await;
         assert_eq!(block_files(&store, ulid).await.expect("listed"), None);
         put("meta.json", b"{}").await;
+
         let files = [
             ("chunks/000001".to_owned(), 3),
             ("index".to_owned(), 5),
             ("meta.json".to_owned(), 2),
         ];
+
         assert_eq!(
             block_files(&store, ulid).await.expect("listed"),
             Some(files.to_vec())
@@ -88,6 +93,7 @@ mod tests {
                 .expect("listed"),
             None
         );
+
         assert_eq!(
             read_part(&store, ulid, "index", 1..3).await.expect("read"),
             "23"

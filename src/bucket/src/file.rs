@@ -39,6 +39,7 @@ impl BucketFile {
             .filter(|(_, page)| page.is_none())
             .map(|(n, _)| n)
             .collect();
+
         if !missing.is_empty() {
             if wishes::note(|wishes| {
                 missing
@@ -47,10 +48,12 @@ impl BucketFile {
             }) {
                 return Err(wishes::later());
             }
+
             let fetched =
                 self.remote
                     .runtime
                     .block_on(self.remote.pages(&self.object, &missing, None))?;
+
             for (number, page) in fetched {
                 if let Some(slot) = number
                     .checked_sub(first)
@@ -60,6 +63,7 @@ impl BucketFile {
                 }
             }
         }
+
         Ok(pages.into_iter().flatten().collect())
     }
 }
@@ -77,17 +81,20 @@ impl RangeRead for BucketFile {
         if len == 0 {
             return Ok(Bytes::new());
         }
+
         // What would fill the cache goes past it; only verifying reads so much at once.
         if len > self.remote.cache.bytes_max() / 4 {
             let range = self.remote.range(&self.object.path, offset, end, None);
             return Ok(self.remote.runtime.block_on(range)?);
         }
+
         let first = offset / PAGE_BYTES;
         let pages = self.pages(first, (end - 1) / PAGE_BYTES)?;
         let skip = (offset - first * PAGE_BYTES) as usize;
         if let [page] = pages.as_slice() {
             return Ok(page.slice(skip..skip + len));
         }
+
         let mut joined = BytesMut::with_capacity(pages.len() * PAGE_BYTES as usize);
         pages.iter().for_each(|page| joined.extend_from_slice(page));
         Ok(joined.freeze().slice(skip..skip + len))
@@ -102,6 +109,7 @@ impl RangeRead for BucketFile {
         if range.start >= end {
             return;
         }
+
         wishes::note(|wishes| {
             for page in range.start / PAGE_BYTES..=(end - 1) / PAGE_BYTES {
                 let id = self.object.id;

@@ -44,6 +44,7 @@ impl RangeRead for WithHeader {
             first_len,
             second_at,
         } = &self.parts;
+
         let front = FRONT_BYTES as u64;
         if end <= *first_len {
             return file.read_at(front + offset, len);
@@ -51,6 +52,7 @@ impl RangeRead for WithHeader {
         if offset >= *second_at && end <= self.rest.len() {
             return file.read_at(front + first_len + (offset - second_at), len);
         }
+
         self.rest.read_at(offset, len)
     }
 
@@ -116,11 +118,13 @@ pub(crate) async fn fetch(remote: &Remote, index: &Object, dir: &Path) -> Result
         }
         .into());
     }
+
     let mut known = Pieces {
         len: index.len,
         pieces: Vec::new(),
         lacking: Mutex::new(None),
     };
+
     if index.len <= WHOLE_BYTES_MAX {
         known.add(0, get(remote, index, 0..index.len).await?);
     } else {
@@ -132,6 +136,7 @@ pub(crate) async fn fetch(remote: &Remote, index: &Object, dir: &Path) -> Result
         known.add(0, both.0?);
         known.add(tail.start, both.1?);
     }
+
     let mut content = None;
     for _ in 0..ATTEMPTS_MAX {
         let built = known.build();
@@ -142,6 +147,7 @@ pub(crate) async fn fetch(remote: &Remote, index: &Object, dir: &Path) -> Result
         let bytes = get(remote, index, lacking.clone()).await?;
         known.add(lacking.start, bytes);
     }
+
     let content = content.ok_or_else(|| BlockError::Corrupt {
         place: index.path.to_string(),
         what: "has no end".into(),
@@ -150,10 +156,12 @@ pub(crate) async fn fetch(remote: &Remote, index: &Object, dir: &Path) -> Result
     let name = index.id.ulid.to_string();
     let len = content.len() as u64;
     let saved = tokio::task::spawn_blocking(move || save(&dir, &dir.join(name), &content));
+
     saved
         .await
         .unwrap_or_else(|e| Err(io::Error::other(e)))
         .map_err(CopyError::Disk)?;
+
     Ok(len)
 }
 
@@ -164,13 +172,16 @@ pub(crate) fn keep_within(dir: &Path, bytes_max: u64) -> io::Result<u64> {
         Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(0),
         entries => entries?,
     };
+
     for entry in entries {
         let entry = entry?;
         let meta = entry.metadata()?;
         copies.push((meta.modified()?, meta.len(), entry.path()));
     }
+
     let mut bytes: u64 = copies.iter().map(|(_, len, _)| len).sum();
     copies.sort_unstable();
+
     for (_, len, path) in copies {
         if bytes <= bytes_max {
             break;
@@ -178,6 +189,7 @@ pub(crate) fn keep_within(dir: &Path, bytes_max: u64) -> io::Result<u64> {
         std::fs::remove_file(path)?;
         bytes -= len;
     }
+
     Ok(bytes)
 }
 
@@ -240,6 +252,7 @@ impl RangeRead for Pieces {
             .filter(|end| *end <= self.len);
         let end = end.ok_or_else(|| past_end(offset, len, self.len))?;
         let mut at = offset;
+
         let mut out = Vec::new();
         for (start, bytes) in &self.pieces {
             let known = *start..*start + bytes.len() as u64;
@@ -254,6 +267,7 @@ impl RangeRead for Pieces {
             out.extend_from_slice(&bytes[part]);
             at = upto;
         }
+
         if at < end {
             // Up to the next piece that is there.
             let next = self
@@ -264,6 +278,7 @@ impl RangeRead for Pieces {
             *self.lacking.lock() = Some(at..next.unwrap_or(end).min(end));
             return Err(io::Error::new(io::ErrorKind::WouldBlock, "is not here yet"));
         }
+
         Ok(out.into())
     }
 }
@@ -281,6 +296,7 @@ pub(crate) fn retain(dir: &Path, keep: &dyn Fn(Ulid) -> bool) -> Result<(), Buck
         Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(()),
         Err(e) => return Err(io_at(dir, e)),
     };
+
     for entry in entries {
         let entry = entry.map_err(|e| io_at(dir, e))?;
         let ulid = entry
@@ -291,6 +307,7 @@ pub(crate) fn retain(dir: &Path, keep: &dyn Fn(Ulid) -> bool) -> Result<(), Buck
             std::fs::remove_file(entry.path()).map_err(|e| io_at(&entry.path(), e))?;
         }
     }
+
     Ok(())
 }
 
@@ -317,12 +334,14 @@ fn load(path: &Path, index_len: u64) -> Option<Parts> {
     }
 
     let mut crc = crc32c::crc32c(&front[..32]);
+
     let mut at = FRONT_BYTES as u64;
     while at < file.len() {
         let bytes = (file.len() - at).min(PIECE_BYTES);
         crc = crc32c::crc32c_append(crc, &file.read_at(at, bytes as usize).ok()?);
         at += bytes;
     }
+
     (front[32..] == crc.to_be_bytes()).then_some(Parts {
         file,
         first_len,
@@ -332,14 +351,17 @@ fn load(path: &Path, index_len: u64) -> Option<Parts> {
 
 fn build(index: &dyn RangeRead, ranges: &[Range<u64>; 2]) -> io::Result<Vec<u8>> {
     let [first, second] = ranges;
+
     let mut out = MAGIC.to_vec();
     for number in [index.len(), first.end, second.start] {
         out.extend_from_slice(&number.to_be_bytes());
     }
+
     out.extend_from_slice(&[0; 4]);
     for range in ranges {
         out.extend_from_slice(&index.read_at(range.start, (range.end - range.start) as usize)?);
     }
+
     let crc = crc32c::crc32c_append(crc32c::crc32c(&out[..32]), &out[FRONT_BYTES..]);
     out[32..FRONT_BYTES].copy_from_slice(&crc.to_be_bytes());
     Ok(out)

@@ -32,6 +32,7 @@ pub async fn list_blocks(store: &dyn ObjectStore) -> Result<Vec<Ulid>, BucketErr
         .iter()
         .filter_map(layout::ulid_of)
         .collect();
+
     ulids.sort_unstable();
     Ok(ulids)
 }
@@ -45,6 +46,7 @@ pub async fn fetch_meta(
     let Some(bytes) = get_small(store, &path).await? else {
         return Ok(None);
     };
+
     let meta = BlockMeta::parse(&bytes)?;
     if meta.ulid != ulid {
         let what = format!("names block {}", meta.ulid);
@@ -54,6 +56,7 @@ pub async fn fetch_meta(
         }
         .into());
     }
+
     Ok(Some(meta))
 }
 
@@ -67,6 +70,7 @@ pub(crate) async fn get_small(
         Err(object_store::Error::NotFound { .. }) => return Ok(None),
         Err(error) => return Err(at(path)(error)),
     };
+
     if found.meta.size > SMALL_OBJECT_BYTES_MAX {
         let what = format!("has {} bytes", found.meta.size);
         return Err(BlockError::Corrupt {
@@ -75,6 +79,7 @@ pub(crate) async fn get_small(
         }
         .into());
     }
+
     found.bytes().await.map(Some).map_err(at(path))
 }
 
@@ -87,6 +92,7 @@ async fn get_mark<T: DeserializeOwned>(
     let Some(bytes) = get_small(store, &path).await? else {
         return Ok(None);
     };
+
     Ok(Some(serde_json::from_slice(&bytes).map_err(
         |e: serde_json::Error| BlockError::Corrupt {
             place: path.to_string(),
@@ -199,6 +205,7 @@ impl MetaCache {
             async move { (ulid, load(store, ulid, seen, old).await) }
         });
         let mut blocks = BTreeMap::new();
+
         let mut loaded = futures::stream::iter(work).buffer_unordered(Self::REQUESTS_AT_ONCE);
         while let Some((ulid, result)) = loaded.next().await {
             match result {
@@ -221,21 +228,25 @@ impl MetaCache {
                 }
             }
         }
+
         refreshed.removed = known
             .keys()
             .filter(|ulid| !blocks.contains_key(ulid))
             .copied()
             .collect();
+
         refreshed.added.sort_unstable();
         refreshed.partial.sort_unstable();
         let reading = Reading::of(&blocks, &self.rules);
         let mut known = self.known.write();
         let generation = known.generation + 1;
+
         *known = Known {
             blocks,
             reading,
             generation,
         };
+
         drop(known);
         Ok(refreshed)
     }
@@ -254,6 +265,7 @@ impl MetaCache {
             .get(tenant)
             .into_iter()
             .flat_map(|of| &of.raw);
+
         raw.filter(|read| read.block.meta.overlaps(start, end))
             .cloned()
             .collect()
@@ -268,6 +280,7 @@ impl MetaCache {
             .get(tenant)
             .into_iter()
             .flat_map(|of| &of.downsampled);
+
         downsampled
             .filter(|read| read.block.meta.overlaps(start, end))
             .cloned()
@@ -295,6 +308,7 @@ impl MetaCache {
             .flat_map(|of| &of.raw)
             .cloned()
             .collect();
+
         drop(known);
         blocks.sort_by_key(|read| std::cmp::Reverse(read.block.meta.max_time));
         blocks
@@ -375,6 +389,7 @@ async fn list_names(
 
 async fn list_with_marks(store: &dyn ObjectStore) -> Result<BTreeMap<Ulid, Seen>, BucketError> {
     let mut blocks: BTreeMap<Ulid, Seen> = BTreeMap::new();
+
     let mut objects = store.list(None);
     while let Some(object) = objects.try_next().await.map_err(at(&"list of blocks"))? {
         let Some(ulid) = layout::ulid_of(&object.location) else {
@@ -389,6 +404,7 @@ async fn list_with_marks(store: &dyn ObjectStore) -> Result<BTreeMap<Ulid, Seen>
             _ => {}
         }
     }
+
     Ok(blocks)
 }
 
@@ -407,6 +423,7 @@ async fn load(
     if let Some(old) = old.as_ref().filter(|old| Seen::of(old) == seen) {
         return Ok(Some((old.clone(), Vec::new())));
     }
+
     let meta = match old {
         Some(old) => Some(old.meta.clone()),
         None => fetch_meta(store, ulid).await?,
@@ -423,6 +440,7 @@ async fn load(
         no_compact_time: 0,
         reason: "manual".into(),
     };
+
     let no_downsample = NoDownsampleMark {
         id: ulid,
         version: 1,
@@ -430,11 +448,13 @@ async fn load(
         no_downsample_time: 0,
         reason: "manual".into(),
     };
+
     let mark = (NO_COMPACT_MARK, seen.no_compact, Some(no_compact));
     let no_compact = seen_mark(store, ulid, mark, &mut bad).await;
     let mark = (NO_DOWNSAMPLE_MARK, seen.no_downsample, Some(no_downsample));
     let no_downsample = seen_mark(store, ulid, mark, &mut bad).await;
     let deletion = seen_mark(store, ulid, (DELETION_MARK, seen.deletion, None), &mut bad).await;
+
     Ok(Some((
         Arc::new(BucketBlock {
             meta,

@@ -66,9 +66,11 @@ pub async fn publish(
         CopyState::Different(what) => return Err(differs(block, what)),
         CopyState::Absent => {}
     }
+
     for file in block.files() {
         put_file(store, ulid, file).await?;
     }
+
     for file in block.files() {
         let path = layout::object(ulid, &file.rel_path);
         let (size, digest) = digest_of(store, &path).await?;
@@ -80,6 +82,7 @@ pub async fn publish(
             });
         }
     }
+
     put_meta(store, block).await
 }
 
@@ -95,6 +98,7 @@ pub async fn check_holder(store: &dyn ObjectStore, holder: &BlockMeta) -> Result
         None if there.is_empty() => "it is not whole".to_owned(),
         None => return Ok(()),
     };
+
     Err(BucketError::Differs {
         place: holder.ulid.to_string(),
         what,
@@ -111,12 +115,14 @@ pub async fn verify_copy(store: &dyn ObjectStore, meta: &BlockMeta) -> Result<()
         place: place.to_owned(),
         what,
     };
+
     if files.is_empty() {
         return Err(differs(
             &meta.ulid.to_string(),
             "its meta lists no files".to_owned(),
         ));
     }
+
     for file in files {
         let path = layout::object(meta.ulid, &file.rel_path);
         let (Some(size), Some(hash)) = (file.size_bytes, &file.hash) else {
@@ -125,6 +131,7 @@ pub async fn verify_copy(store: &dyn ObjectStore, meta: &BlockMeta) -> Result<()
                 "its meta does not say what the file should be".to_owned(),
             ));
         };
+
         let (there, digest) = digest_of(store, &path).await?;
         if (there, &digest) != (size, &hash.value) {
             return Err(differs(
@@ -133,6 +140,7 @@ pub async fn verify_copy(store: &dyn ObjectStore, meta: &BlockMeta) -> Result<()
             ));
         }
     }
+
     Ok(())
 }
 
@@ -143,6 +151,7 @@ async fn put_meta(store: &dyn ObjectStore, block: &LocalBlock) -> Result<Publish
         mode: PutMode::Create,
         ..PutOptions::default()
     };
+
     match store.put_opts(&path, payload, create).await {
         // A store that knows no conditions may have taken it over another one: what counts is what is there now.
         Ok(_) => match compare(store, block).await? {
@@ -177,13 +186,16 @@ fn difference(ours: &BlockMeta, theirs: &BlockMeta) -> Option<String> {
     if ours.range() != theirs.range() || ours.external_labels() != theirs.external_labels() {
         return Some("time range or external labels".into());
     }
+
     let files = |meta: &BlockMeta| {
         meta.thanos
             .as_ref()
             .map(|t| t.files.clone())
             .unwrap_or_default()
     };
+
     let ours = files(ours);
+
     let theirs = files(theirs);
     for file in ours.iter().filter(|f| f.rel_path != META_FILE) {
         match theirs.iter().find(|f| f.rel_path == file.rel_path) {
@@ -198,5 +210,6 @@ fn difference(ours: &BlockMeta, theirs: &BlockMeta) -> Option<String> {
             Some(_) => {}
         }
     }
+
     (theirs.len() > ours.len()).then(|| "more files".to_owned())
 }

@@ -92,6 +92,7 @@ impl BucketReader {
         let copied = dir.map_or(Ok(0), |dir| {
             header::keep_within(dir, options.header_bytes_max)
         });
+
         Self {
             copied_bytes: Arc::new(AtomicU64::new(*copied.as_ref().unwrap_or(&0))),
             cannot_copy: Arc::new(
@@ -121,6 +122,7 @@ impl BucketReader {
                 .ok_or_else(|| Layouts::gone(meta.ulid))?;
             return self.open_block(meta, &layout);
         };
+
         self.open_block(meta, &layout)
     }
 
@@ -144,6 +146,7 @@ impl BucketReader {
                 Arc::clone(fetched_bytes),
             )
         };
+
         let of_index = Pieces::default();
         let of_chunks = Pieces::default();
         let index: Arc<dyn RangeRead> = Arc::new(file(index_of(meta.ulid, &layout), &of_index));
@@ -156,6 +159,7 @@ impl BucketReader {
             .map(|object| Arc::new(file(object, &of_chunks)) as _)
             .collect();
         let chunks = ChunkReader::unchecked(segments);
+
         Ok(Block::from_parts(
             meta.clone(),
             index,
@@ -176,15 +180,18 @@ impl BucketReader {
                 known => known,
             },
         };
+
         let is_copy = copied.is_some();
         let index = IndexReader::open(copied.unwrap_or(index)).inspect_err(|error| {
             if is_copy && error.is_damage() {
                 self.forget(meta.ulid);
             }
         })?;
+
         let segments = segments_of(meta.ulid, layout)
             .map(|object| Arc::new(self.file(object)) as _)
             .collect();
+
         // Tombstones are not uploaded; deletions are rewritten into new blocks.
         let chunks = ChunkReader::unchecked(segments);
         let block = Arc::new(Block::from_parts(
@@ -193,6 +200,7 @@ impl BucketReader {
             chunks,
             Tombstones::default(),
         ));
+
         self.open.lock().put(meta.ulid, &block);
         Ok(block)
     }
@@ -232,9 +240,11 @@ impl BucketReader {
                     .await?
             }
         };
+
         let Some(dir) = self.header_dir() else {
             return Ok(());
         };
+
         let index = index_of(meta.ulid, &layout);
         let place = index.path.to_string();
         let copying = self
@@ -243,6 +253,7 @@ impl BucketReader {
             .entry(meta.ulid)
             .or_insert_with(|| self.copy(index, dir))
             .clone();
+
         let copied = copying.await;
         self.copying.lock().remove(&meta.ulid);
         copied.map_err(|e| {
@@ -269,6 +280,7 @@ impl BucketReader {
                 }
                 Err(header::CopyError::Index(error)) => return Err(FetchError::of(&error)),
             };
+
             if copied_bytes.fetch_add(bytes, Ordering::Relaxed) + bytes > bytes_max {
                 // Some room beyond the bound is made, so that not every copy has to look for it.
                 if let Ok(Ok(left)) = tokio::task::spawn_blocking(move || {
@@ -279,8 +291,10 @@ impl BucketReader {
                     copied_bytes.store(left, Ordering::Relaxed);
                 }
             }
+
             Ok(())
         };
+
         copy.boxed().shared()
     }
 
@@ -298,6 +312,7 @@ impl BucketReader {
         is_over: &dyn Fn() -> bool,
     ) -> Vec<Result<(), BucketError>> {
         let share = self.remote.share(tenant);
+
         let mut all =
             join_all(wishes.iter().map(|wishes| self.fetch_one(wishes, &share))).boxed_local();
         loop {
@@ -317,6 +332,7 @@ impl BucketReader {
         if let Some(meta) = &wishes.block {
             self.prepare(meta).await?;
         }
+
         let pages = wishes.pages.values().map(|(object, pages)| async move {
             let wanted: Vec<u64> = pages.iter().copied().collect();
             let fetched = self.remote.pages(object, &wanted, Some(share)).await;
@@ -326,10 +342,12 @@ impl BucketReader {
                 source: e.into(),
             })
         });
+
         join_all(pages)
             .await
             .into_iter()
             .collect::<Result<(), _>>()?;
+
         Ok(())
     }
 

@@ -56,11 +56,13 @@ impl ReadRules {
                 && !is_own
                 && !self.replica_labels.contains(*name)
         };
+
         let labels = meta
             .external_labels()
             .into_iter()
             .flatten()
             .filter(becomes_label);
+
         labels
             .map(|(name, value)| (name.clone(), value.clone()))
             .collect()
@@ -125,6 +127,7 @@ pub(crate) struct OfTenant {
 impl Reading {
     pub(crate) fn of(blocks: &BTreeMap<Ulid, Arc<BucketBlock>>, rules: &ReadRules) -> Self {
         let covered = covered(blocks);
+
         let mut reading = Self::default();
         for (ulid, block) in blocks {
             let Some(tenant) = rules.tenant(&block.meta) else {
@@ -135,11 +138,13 @@ impl Reading {
                 reading.left_out.insert(*ulid, LeftOut::Covered(*by));
                 continue;
             }
+
             let labels = rules.labels(&block.meta).into_iter().collect();
             let block = Arc::new(ReadBlock {
                 block: Arc::clone(block),
                 labels,
             });
+
             let of_tenant = reading.by_tenant.entry(tenant.to_owned()).or_default();
             if block.block.meta.resolution_ms() == 0 {
                 of_tenant.raw.push(block);
@@ -147,6 +152,7 @@ impl Reading {
                 of_tenant.downsampled.push(block);
             }
         }
+
         reading
     }
 }
@@ -162,6 +168,7 @@ pub fn covered(blocks: &BTreeMap<Ulid, Arc<BucketBlock>>) -> HashMap<Ulid, Ulid>
             holders.entry(*source).or_default().push(&block.meta);
         }
     }
+
     let mut covered = HashMap::new();
     for (ulid, block) in blocks {
         let Some(first) = block.meta.compaction.sources.first() else {
@@ -176,11 +183,13 @@ pub fn covered(blocks: &BTreeMap<Ulid, Arc<BucketBlock>>) -> HashMap<Ulid, Ulid>
             covered.insert(*ulid, by);
         }
     }
+
     let in_circle: Vec<Ulid> = covered
         .keys()
         .copied()
         .filter(|ulid| is_in_circle(*ulid, &covered))
         .collect();
+
     covered.retain(|ulid, _| !in_circle.contains(ulid));
     covered
 }
@@ -195,6 +204,7 @@ fn is_in_circle(ulid: Ulid, covered: &HashMap<Ulid, Ulid>) -> bool {
             None => return false,
         }
     }
+
     // The circle is further on; this block hangs on it.
     true
 }
@@ -208,11 +218,13 @@ pub(crate) fn covers(larger: &BlockMeta, smaller: &BlockMeta) -> bool {
     if larger.ulid == smaller.ulid || !same_stream {
         return false;
     }
+
     let held: HashSet<&Ulid> = larger.compaction.sources.iter().collect();
     let sources = &smaller.compaction.sources;
     if !sources.iter().all(|source| held.contains(source)) {
         return false;
     }
+
     // With the same sources it is the newer form of the same samples only if it says so.
     let own: HashSet<&Ulid> = sources.iter().collect();
     held.len() > own.len()
@@ -253,6 +265,7 @@ mod tests {
                 .map(|n| name(*n).to_string())
                 .collect::<Vec<_>>()
         };
+
         let parent = |ulid: String| json!({ "ulid": ulid, "minTime": from, "maxTime": to });
         let meta = json!({
             "ulid": name(*n).to_string(), "minTime": from, "maxTime": to, "version": 1,
@@ -265,6 +278,7 @@ mod tests {
                 "downsample": { "resolution": resolution }, "source": "test",
             },
         });
+
         let meta = BlockMeta::parse(meta.to_string().as_bytes()).expect("valid");
         BucketBlock::new(meta)
     }
@@ -301,6 +315,7 @@ mod tests {
                 .map(|(n, v)| format!("{n}={v}"))
                 .collect::<Vec<_>>()
         };
+
         let foreign = [
             ("cluster", "us"),
             ("empty", ""),
@@ -308,11 +323,13 @@ mod tests {
             ("tenant_id", "a"),
             ("zone", "z"),
         ];
+
         assert_eq!(labels(&foreign), ["cluster=us", "zone=z"]);
         assert_eq!(
             labels(&[("cluster", "eu"), ("group", "g1"), ("tenant_id", "a")]),
             [""; 0]
         );
+
         let plain = ReadRules::default();
         let meta = block(&Given(1, &[1], &[], [0, 2], &[("group", "g1")], 0)).meta;
         assert_eq!(
@@ -327,6 +344,7 @@ mod tests {
         let without = || vec![block(&Given(1, &[1], &[], [0, 2], &[("cluster", "us")], 0))];
         let found = reading(without(), &rules());
         assert_eq!(found.left_out.get(&name(1)), Some(&LeftOut::NoTenant));
+
         assert!(found.by_tenant.is_empty());
         let found = reading(
             without(),
@@ -335,6 +353,7 @@ mod tests {
                 ..rules()
             },
         );
+
         assert_eq!(
             (found.by_tenant["a"].raw.len(), found.left_out.len()),
             (1, 0)
@@ -356,15 +375,18 @@ mod tests {
             Given(8, &[3, 9], &[], [5, 8], a, 0),  // ends up later than what it is made from
             Given(9, &[3, 9], &[], [4, 8], other, 0), // a part of it
         ];
+
         let found = reading(blocks.iter().map(block).collect(), &rules());
         let read: Vec<u64> = found.by_tenant["a"]
             .raw
             .iter()
             .map(|b| b.block.meta.ulid.timestamp_ms())
             .collect();
+
         assert_eq!(read, [3, 5, 6, 8, 9]);
         assert_eq!(found.left_out[&name(1)], LeftOut::Covered(name(6)));
         assert_eq!(found.left_out[&name(4)], LeftOut::Covered(name(5)));
+
         assert!(!found.left_out.contains_key(&name(7)));
         assert_eq!(found.by_tenant["a"].downsampled.len(), 1);
     }
@@ -378,6 +400,7 @@ mod tests {
             Given(3, &[1, 2], &[2], [0, 2], a, 0),
             Given(4, &[1], &[], [0, 2], a, 0),
         ];
+
         let found = reading(blocks.iter().map(block).collect(), &rules());
         assert_eq!(found.by_tenant["a"].raw.len(), 4);
     }
@@ -388,12 +411,14 @@ mod tests {
         let small = block(&Given(1, &[1], &[], [0, 2], a, 0));
         let mut large = block(&Given(2, &[1, 3], &[], [0, 4], a, 0));
         let id = large.meta.ulid;
+
         large.deletion = Some(DeletionMark {
             id,
             version: 1,
             details: String::new(),
             deletion_time: 1,
         });
+
         let found = reading(vec![small, large], &rules());
         assert_eq!(
             (found.by_tenant["a"].raw.len(), found.left_out.len()),

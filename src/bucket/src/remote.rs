@@ -59,12 +59,14 @@ impl FetchError {
         if let BucketError::Block(BlockError::Io { source, .. }) = error {
             return Self::new(source);
         }
+
         let is_damage = error.kind() == ErrorKind::Corrupt;
         let kind = if is_damage {
             io::ErrorKind::InvalidData
         } else {
             io::ErrorKind::Other
         };
+
         Self {
             kind,
             text: error.to_string().into(),
@@ -119,9 +121,11 @@ impl Remote {
         if let Some(share) = shares.get(tenant).and_then(Weak::upgrade) {
             return share;
         }
+
         shares.retain(|_, share| share.strong_count() > 0);
         let share = Arc::new(Semaphore::new(SHARE_BYTES / PERMIT_BYTES));
         shares.insert(tenant.to_owned(), Arc::downgrade(&share));
+
         share
     }
 
@@ -148,6 +152,7 @@ impl Remote {
     ) -> Vec<Flight> {
         let mut known = self.flights.lock();
         let mut flights = Vec::new();
+
         let mut fresh = Vec::new();
         for page in wanted {
             match known.get(&(object.id, *page)) {
@@ -155,6 +160,7 @@ impl Remote {
                 None => fresh.push(*page),
             }
         }
+
         for run in runs(&fresh) {
             let request = Arc::clone(self).fly(Arc::clone(object), run.to_vec(), share.cloned());
             let flight = request.boxed().shared();
@@ -163,6 +169,7 @@ impl Remote {
             self.runtime.spawn(flight.clone());
             flights.push(flight);
         }
+
         flights
     }
 
@@ -178,10 +185,12 @@ impl Remote {
                 .iter()
                 .for_each(|(number, page)| self.cache.put((object.id, *number), page.clone()));
         }
+
         let mut known = self.flights.lock();
         pages
             .iter()
             .for_each(|page| drop(known.remove(&(object.id, *page))));
+
         fetched
     }
 
@@ -194,6 +203,7 @@ impl Remote {
         let (Some(first), Some(last)) = (pages.first(), pages.last()) else {
             return Ok(Pages::default());
         };
+
         let start = first * PAGE_BYTES;
         let bytes = self
             .range(
@@ -203,6 +213,7 @@ impl Remote {
                 share,
             )
             .await?;
+
         let page = |number: &u64| {
             let begin = (number * PAGE_BYTES - start) as usize;
             let end = (begin + PAGE_BYTES as usize).min(bytes.len());
@@ -215,6 +226,7 @@ impl Remote {
             };
             (*number, page)
         };
+
         Ok(Arc::new(pages.iter().map(page).collect()))
     }
 
@@ -241,6 +253,7 @@ impl Remote {
                 io::Error::new(io::ErrorKind::TimedOut, text)
             })
             .and_then(|answer| answer.map_err(io::Error::from));
+
         let answer = answer.map_err(|error| FetchError::new(&error))?;
         if answer.len() != bytes {
             let text = format!("{} bytes came for {start}..{end}", answer.len());
@@ -249,6 +262,7 @@ impl Remote {
                 text,
             )));
         }
+
         Ok(answer)
     }
 }
@@ -256,6 +270,7 @@ impl Remote {
 /// Divides ascending page numbers into runs that are fetched with one request each.
 fn runs(pages: &[u64]) -> Vec<&[u64]> {
     let mut runs = Vec::new();
+
     let mut begin = 0;
     for at in 1..=pages.len() {
         let goes_on = at < pages.len()
@@ -266,6 +281,7 @@ fn runs(pages: &[u64]) -> Vec<&[u64]> {
             begin = at;
         }
     }
+
     runs
 }
 
@@ -278,6 +294,7 @@ mod tests {
         assert_eq!(runs(&[]), Vec::<&[u64]>::new());
         assert_eq!(runs(&[3]), [&[3]]);
         assert_eq!(runs(&[1, 2, 7, 13, 14]), [&[1, 2, 7][..], &[13, 14]]);
+
         let many: Vec<u64> = (0..300).collect();
         assert_eq!(
             runs(&many).iter().map(|run| run.len()).collect::<Vec<_>>(),

@@ -51,11 +51,14 @@ impl ScanFile {
         if let Some((_, piece)) = pieces.iter().find(|(known, _)| *known == name) {
             return Ok(piece.clone());
         }
+
         let start = number * PIECE_BYTES;
         let piece = self.fetch(start, (start + PIECE_BYTES).min(self.object.len))?;
+
         if pieces.len() == PIECES_KEPT {
             pieces.remove(0);
         }
+
         pieces.push((name, piece.clone()));
         Ok(piece)
     }
@@ -83,10 +86,12 @@ impl RangeRead for ScanFile {
         if len == 0 {
             return Ok(Bytes::new());
         }
+
         // Lists of all series may be longer than what is kept.
         if len as u64 > PIECE_BYTES {
             return self.fetch(offset, end);
         }
+
         let first = offset / PIECE_BYTES;
         let last = (end - 1) / PIECE_BYTES;
         let skip = (offset - first * PIECE_BYTES) as usize;
@@ -94,9 +99,11 @@ impl RangeRead for ScanFile {
         if first == last {
             return Ok(piece.slice(skip..skip + len));
         }
+
         let mut joined = BytesMut::with_capacity(len);
         joined.extend_from_slice(&piece[skip..]);
         joined.extend_from_slice(&self.piece(last)?[..len - joined.len()]);
+
         Ok(joined.freeze())
     }
 }

@@ -22,6 +22,7 @@ pub fn ranking<'a>(
             node.as_str(),
         )
     });
+
     order.dedup();
     order
 }
@@ -52,6 +53,7 @@ mod tests {
         let shuffled = nodes(&["c", "a", "b"]);
         let two = nodes(&["a", "c"]);
         let tenant = Tenant::default();
+
         let mut first = [0; 3];
         for window in 0..3_000 {
             let order = ranking(&tenant, window * 7_200_000, &all);
@@ -61,6 +63,7 @@ mod tests {
             let without_b: Vec<_> = order.into_iter().filter(|n| **n != all[1]).collect();
             assert_eq!(without_b, ranking(&tenant, window * 7_200_000, &two));
         }
+
         assert!(first.iter().all(|n| (800..1_200).contains(n)), "{first:?}");
         assert_eq!(rank(&tenant, 0, &two, &all[1]), None);
     }

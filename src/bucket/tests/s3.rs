@@ -66,11 +66,13 @@ fn local(dir: &Path, value: f64) -> LocalBlock {
         values: (0..100).map(|t| value + f64::from(t)).collect(),
         ..SeriesInput::default()
     };
+
     let source = &mut IterSource(std::iter::once(series));
     let meta = write_block(dir, 0..END, &WriteOptions::default(), source)
         .unwrap()
         .unwrap();
     let labels = BTreeMap::from([("tenant_id".to_owned(), "a".to_owned())]);
+
     LocalBlock::open(&dir.join(meta.ulid.to_string()), &labels, "trireme").unwrap()
 }
 
@@ -90,6 +92,7 @@ fn open(config: &BucketConfig, log: &Messages) -> Arc<dyn ObjectStore> {
 fn blocks_reach_servers_that_know_no_condition_which_is_noticed_once() {
     let runtime = runtime();
     let dir = tempfile::tempdir().unwrap();
+
     let blocks = [local(dir.path(), 1.0), local(dir.path(), 2.0)];
     for (condition, lacking) in [
         (Condition::Kept, false),
@@ -99,23 +102,27 @@ fn blocks_reach_servers_that_know_no_condition_which_is_noticed_once() {
     ] {
         let server = Server::start(condition);
         let log = Messages::default();
+
         let store = open(&config(&server, "blocks"), &log);
         for block in &blocks {
             let publish = || runtime.block_on(publish(&*store, block)).unwrap();
             assert_eq!(publish(), Published::Uploaded, "{condition:?}");
             assert_eq!(publish(), Published::AlreadyThere, "{condition:?}");
         }
+
         assert_eq!(
             runtime.block_on(list_blocks(&*store)).unwrap().len(),
             2,
             "{condition:?}"
         );
+
         assert_eq!(
             log.count(),
             usize::from(lacking),
             "{condition:?}: {:?}",
             log.0
         );
+
         // Two files and a meta each; the condition is asked once too often at most, never again and again.
         let puts = server.count("PUT");
         assert!((6..=7).contains(&puts), "{condition:?}: {puts} PUTs");
@@ -123,6 +130,7 @@ fn blocks_reach_servers_that_know_no_condition_which_is_noticed_once() {
         let checked = runtime
             .block_on(config(&server, "").check(&log.logger(), "try"))
             .unwrap();
+
         assert_eq!(checked.creates_conditionally, !lacking, "{condition:?}");
         assert!(
             !server.keys().iter().any(|key| key == "try"),
@@ -142,12 +150,14 @@ fn a_server_that_is_known_to_lack_conditions_is_not_asked() {
         ..config(&server, "")
     };
     let store = open(&config, &log);
+
     assert_eq!(
         runtime
             .block_on(publish(&*store, &local(dir.path(), 1.0)))
             .unwrap(),
         Published::Uploaded
     );
+
     assert_eq!(
         (server.count("PUT"), server.refusals(), log.count()),
         (3, 0, 0)
@@ -157,6 +167,7 @@ fn a_server_that_is_known_to_lack_conditions_is_not_asked() {
 #[test]
 fn another_block_that_comes_in_between_does_not_go_unnoticed() {
     let runtime = runtime();
+
     let dir = tempfile::tempdir().unwrap();
     for condition in [Condition::Refused(501), Condition::Ignored] {
         let server = Server::start(condition);
@@ -164,9 +175,11 @@ fn another_block_that_comes_in_between_does_not_go_unnoticed() {
         let store = open(&config(&server, ""), &log);
         let ours = local(dir.path(), 1.0);
         let mut theirs = ours.meta().clone();
+
         theirs.thanos.as_mut().unwrap().files[0].size_bytes = Some(1);
         // As if another writer's request arrived right behind ours.
         server.overwrite_after_put("meta.json", theirs.to_json());
+
         let error = runtime.block_on(publish(&*store, &ours)).unwrap_err();
         assert!(
             matches!(error, BucketError::Differs { .. }),
@@ -182,6 +195,7 @@ fn a_server_in_trouble_is_not_taken_for_one_without_conditions() {
     let server = Server::start(Condition::Kept);
     let log = Messages::default();
     let store = open(&config(&server, ""), &log);
+
     server.fail_next(503);
     assert_eq!(
         runtime
@@ -189,12 +203,14 @@ fn a_server_in_trouble_is_not_taken_for_one_without_conditions() {
             .unwrap(),
         Published::Uploaded
     );
+
     assert_eq!(log.count(), 0, "{:?}", log.0);
 }
 
 #[test]
 fn refreshes_ask_for_names_and_for_what_is_new() {
     const BLOCKS: usize = 150;
+
     let runtime = runtime();
     let dir = tempfile::tempdir().unwrap();
     let server = Server::start(Condition::Kept);
@@ -209,6 +225,7 @@ fn refreshes_ask_for_names_and_for_what_is_new() {
         }
         server.insert(&format!("a/b/{}/meta.json", meta.ulid), meta.to_json());
     };
+
     (0..BLOCKS).for_each(put);
 
     let cache = MetaCache::default();
@@ -222,11 +239,13 @@ fn refreshes_ask_for_names_and_for_what_is_new() {
             server.count("GET") - before.1,
         )
     };
+
     assert_eq!(
         requests(Listing::Objects),
         (BLOCKS, 6, BLOCKS),
         "four objects a block, a hundred a page"
     );
+
     assert_eq!(requests(Listing::Names), (0, 2, 0));
     put(BLOCKS);
     put(BLOCKS + 1);
@@ -238,11 +257,13 @@ fn refreshes_ask_for_names_and_for_what_is_new() {
 fn a_prefix_is_the_key_that_was_named() {
     let runtime = runtime();
     let dir = tempfile::tempdir().unwrap();
+
     let block = local(dir.path(), 1.0);
     for prefix in ["team a/größe 指标", "100%25 ~sure", "plain"] {
         let server = Server::start(Condition::Kept);
         let log = Messages::default();
         let store = open(&config(&server, prefix), &log);
+
         runtime.block_on(publish(&*store, &block)).unwrap();
         let ulid = block.meta().ulid;
         assert!(
@@ -252,13 +273,16 @@ fn a_prefix_is_the_key_that_was_named() {
             "{:?}",
             server.keys()
         );
+
         runtime
             .block_on(mark_for_deletion(&*store, ulid, "", 7))
             .unwrap();
+
         let cache = MetaCache::default();
         let seen = runtime
             .block_on(cache.refresh(&*store, Listing::Objects))
             .unwrap();
+
         assert_eq!((seen.added, seen.failed.len()), (vec![ulid], 0), "{prefix}");
         assert!(cache.get(ulid).unwrap().deletion.is_some(), "{prefix}");
 
@@ -267,6 +291,7 @@ fn a_prefix_is_the_key_that_was_named() {
             path: dir.path().join("files"),
             ..config(&server, prefix)
         };
+
         let store = open(&files, &log);
         runtime.block_on(publish(&*store, &block)).unwrap();
         let meta = dir
@@ -275,6 +300,7 @@ fn a_prefix_is_the_key_that_was_named() {
             .join(prefix)
             .join(ulid.to_string())
             .join("meta.json");
+
         assert!(meta.is_file(), "{}", meta.display());
         assert_eq!(
             runtime.block_on(list_blocks(&*store)).unwrap(),

@@ -32,6 +32,7 @@ fn block(dir: &Path, series: usize, first_value: f64) -> (BlockMeta, PathBuf) {
             ..SeriesInput::default()
         })
         .collect();
+
     all.sort_by(|a, b| a.labels.cmp(&b.labels));
     let options = WriteOptions {
         segment_bytes_max: 100_000,
@@ -41,6 +42,7 @@ fn block(dir: &Path, series: usize, first_value: f64) -> (BlockMeta, PathBuf) {
         .unwrap()
         .unwrap();
     let path = dir.join(meta.ulid.to_string());
+
     (meta, path)
 }
 
@@ -81,11 +83,13 @@ fn stores(dir: &Path) -> Vec<(&'static str, Arc<dyn ObjectStore>)> {
         prefix,
         ..BucketConfig::default()
     });
+
     let mut all = vec![("memory", memory), ("file", file)];
     match std::env::var("TRIREME_TEST_S3") {
         Ok(endpoint) => all.push(("s3", s3(&endpoint, dir))),
         Err(_) => eprintln!("LEFT OUT: S3, since TRIREME_TEST_S3=http://host:port names no server"),
     }
+
     all
 }
 
@@ -95,6 +99,7 @@ fn s3(endpoint: &str, dir: &Path) -> Arc<dyn ObjectStore> {
     let host = endpoint.trim_start_matches("http://").trim_end_matches('/');
     let mut stream = std::net::TcpStream::connect(host).unwrap();
     let request = format!("PUT /{name} HTTP/1.0\r\nHost: {host}\r\nContent-Length: 0\r\n\r\n");
+
     std::io::Write::write_all(&mut stream, request.as_bytes()).unwrap();
     std::io::Read::read_to_end(&mut stream, &mut Vec::new()).unwrap();
     let config = BucketConfig {
@@ -108,6 +113,7 @@ fn s3(endpoint: &str, dir: &Path) -> Arc<dyn ObjectStore> {
         allow_http: true,
         ..BucketConfig::default()
     };
+
     config.open(&log()).unwrap().unwrap()
 }
 
@@ -131,33 +137,40 @@ fn a_published_block_is_listed_and_answers_like_the_local_one() {
             CopyState::Absent,
             "{name}"
         );
+
         assert_eq!(
             runtime.block_on(publish(&*store, &ours)).unwrap(),
             Published::Uploaded,
             "{name}"
         );
+
         assert_eq!(
             runtime.block_on(publish(&*store, &ours)).unwrap(),
             Published::AlreadyThere,
             "{name}"
         );
+
         assert_eq!(
             runtime.block_on(compare(&*store, &ours)).unwrap(),
             CopyState::Same,
             "{name}"
         );
+
         assert_eq!(
             runtime.block_on(list_blocks(&*store)).unwrap(),
             [meta.ulid],
             "{name}"
         );
+
         let theirs = runtime
             .block_on(fetch_meta(&*store, meta.ulid))
             .unwrap()
             .unwrap();
+
         assert_eq!(theirs.external_labels(), Some(&labels("a")));
         assert!(theirs.crc_matches());
         let thanos = theirs.thanos.as_ref().unwrap();
+
         assert_eq!(thanos.source, "receive");
         assert_eq!(thanos.files.last().unwrap().rel_path, "meta.json");
 
@@ -169,6 +182,7 @@ fn a_published_block_is_listed_and_answers_like_the_local_one() {
         let remote = reader.block(&theirs).unwrap();
         let at_home = Block::open(&path).unwrap();
         assert!(at_home.chunks().segment_count() > 2);
+
         for matchers in [
             vec![],
             vec![Matcher::new("i", MatchOp::Regex, "01.[37]").unwrap()],
@@ -179,6 +193,7 @@ fn a_published_block_is_listed_and_answers_like_the_local_one() {
                 at_home.select(&matchers, 1_000_000, 2_000_000).unwrap(),
                 "{name}"
             );
+
             for series in &found {
                 let mut a = Samples::default();
                 let mut b = Samples::default();
@@ -191,9 +206,11 @@ fn a_published_block_is_listed_and_answers_like_the_local_one() {
                 assert_eq!((a.times, a.values), (b.times, b.values), "{name}");
             }
         }
+
         assert_eq!(remote.verify(), [], "{name}");
         assert!(reader.cache().stats().bytes <= 300_000);
         assert!(Arc::ptr_eq(&remote, &reader.block(&theirs).unwrap()));
+
         check_header_copies(
             name,
             store,
@@ -221,15 +238,18 @@ fn check_header_copies(
         };
         BucketReader::new(store.clone(), runtime.handle().clone(), options)
     };
+
     let want = at_home.select(&[], 0, END).unwrap();
     let check = |reader: &BucketReader| {
         let block = reader.block(meta).unwrap();
         assert_eq!(block.select(&[], 0, END).unwrap(), want, "{name}");
         assert_eq!(block.verify(), [], "{name}");
     };
+
     check(&reader());
     let copy = headers.join(meta.ulid.to_string());
     let good = std::fs::read(&copy).unwrap();
+
     check(&reader());
     for damage in [
         good[..good.len() - 1].to_vec(),
@@ -245,9 +265,11 @@ fn check_header_copies(
             "{name}: a bad copy is made again"
         );
     }
+
     reader().retain(&|ulid| ulid == meta.ulid).unwrap();
     assert!(copy.exists());
     reader().retain(&|_| false).unwrap();
+
     assert!(!copy.exists());
 }
 
@@ -257,10 +279,13 @@ fn a_broken_off_upload_is_mended_and_only_then_visible() {
         let (meta, path) = block(dir, 200, 1.0);
         let ours = local(&path);
         let object = |rel: &str| Object::from(format!("{}/{rel}", meta.ulid));
+
         // One file whole, one with other bytes of the same length, one cut short; no meta.json.
         let whole = std::fs::read(path.join("chunks/000001")).unwrap();
         let mut wrong = std::fs::read(path.join("index")).unwrap();
+
         wrong[100] ^= 1;
+
         let short = whole[..50].to_vec();
         for (rel, bytes) in [
             ("chunks/000001", whole),
@@ -271,20 +296,24 @@ fn a_broken_off_upload_is_mended_and_only_then_visible() {
                 .block_on(store.put(&object(rel), PutPayload::from(bytes)))
                 .unwrap();
         }
+
         let cache = MetaCache::default();
         let seen = runtime
             .block_on(cache.refresh(&*store, Listing::Objects))
             .unwrap();
+
         assert_eq!(
             (seen.partial, cache.blocks().len()),
             (vec![meta.ulid], 0),
             "{name}"
         );
+
         assert_eq!(
             runtime.block_on(publish(&*store, &ours)).unwrap(),
             Published::Uploaded,
             "{name}"
         );
+
         for rel in ["chunks/000001", "chunks/000002", "index"] {
             let there = runtime.block_on(async {
                 store
@@ -301,9 +330,11 @@ fn a_broken_off_upload_is_mended_and_only_then_visible() {
                 "{name} {rel}"
             );
         }
+
         let seen = runtime
             .block_on(cache.refresh(&*store, Listing::Objects))
             .unwrap();
+
         assert_eq!(
             (seen.added, cache.blocks().len()),
             (vec![meta.ulid], 1),
@@ -323,11 +354,13 @@ fn two_nodes_that_publish_at_once_both_succeed() {
         let (first, second) = runtime.block_on(both);
         let results = [first.unwrap(), second.unwrap()];
         assert!(results.contains(&Published::Uploaded), "{name}");
+
         assert_eq!(
             runtime.block_on(compare(&*store, &a)).unwrap(),
             CopyState::Same,
             "{name}"
         );
+
         assert!(
             runtime
                 .block_on(fetch_meta(&*store, meta.ulid))
@@ -345,6 +378,7 @@ fn a_local_file_that_has_changed_since_it_was_hashed_gets_into_no_object() {
         let ours = local(&path);
         let mut bytes = std::fs::read(path.join("chunks/000001")).unwrap();
         let middle = bytes.len() / 2;
+
         bytes[middle] ^= 1;
         std::fs::write(path.join("chunks/000001"), bytes).unwrap();
         let error = runtime.block_on(publish(&*store, &ours)).unwrap_err();
@@ -352,6 +386,7 @@ fn a_local_file_that_has_changed_since_it_was_hashed_gets_into_no_object() {
             matches!(error, BucketError::Differs { .. }),
             "{name}: {error}"
         );
+
         let object = Object::from(format!("{}/chunks/000001", meta.ulid));
         assert!(runtime.block_on(store.head(&object)).is_err(), "{name}");
     });
@@ -364,20 +399,24 @@ fn another_block_under_the_same_name_is_reported_and_kept() {
         let ours = local(&path);
         let mut other = ours.meta().clone();
         let files = &mut other.thanos.as_mut().unwrap().files;
+
         files[0].size_bytes = Some(1);
         let object = Object::from(format!("{}/meta.json", meta.ulid));
         runtime
             .block_on(store.put(&object, PutPayload::from(other.to_json())))
             .unwrap();
+
         let error = runtime.block_on(publish(&*store, &ours)).unwrap_err();
         assert!(
             matches!(error, BucketError::Differs { .. }),
             "{name}: {error}"
         );
+
         let there = runtime
             .block_on(fetch_meta(&*store, meta.ulid))
             .unwrap()
             .unwrap();
+
         assert_eq!(there.thanos.unwrap().files[0].size_bytes, Some(1), "{name}");
     });
 }
@@ -389,16 +428,19 @@ fn marks_are_seen_and_a_deleted_block_is_gone() {
         for path in [path_a, path_b] {
             runtime.block_on(publish(&*store, &local(&path))).unwrap();
         }
+
         let cache = MetaCache::new(ReadRules {
             tenant_label: "tenant_id".into(),
             ..ReadRules::default()
         });
+
         runtime
             .block_on(cache.refresh(&*store, Listing::Objects))
             .unwrap();
         runtime
             .block_on(mark_for_deletion(&*store, a.ulid, "test", 77))
             .unwrap();
+
         // The first mark counts.
         runtime
             .block_on(mark_for_deletion(&*store, a.ulid, "test", 99))
@@ -409,6 +451,7 @@ fn marks_are_seen_and_a_deleted_block_is_gone() {
         runtime
             .block_on(mark_no_downsample(&*store, b.ulid, "empty", 6))
             .unwrap();
+
         let seen = runtime
             .block_on(cache.refresh(&*store, Listing::Objects))
             .unwrap();
@@ -416,6 +459,7 @@ fn marks_are_seen_and_a_deleted_block_is_gone() {
             seen.added.is_empty() && seen.removed.is_empty(),
             "{name}: {seen:?}"
         );
+
         assert_eq!(
             cache
                 .get(a.ulid)
@@ -427,6 +471,7 @@ fn marks_are_seen_and_a_deleted_block_is_gone() {
             77,
             "{name}"
         );
+
         assert_eq!(
             cache
                 .get(b.ulid)
@@ -438,20 +483,24 @@ fn marks_are_seen_and_a_deleted_block_is_gone() {
             "manual",
             "{name}"
         );
+
         let mark = cache.get(b.ulid).unwrap().no_downsample.clone().unwrap();
         assert_eq!(
             (mark.id, mark.no_downsample_time, &*mark.details),
             (b.ulid, 6, "empty"),
             "{name}"
         );
+
         assert_eq!(cache.select("a", 0, 1).len(), 2, "{name}");
         assert_eq!(cache.select("b", 0, 1).len(), 0, "{name}");
         assert_eq!(cache.select("a", END, END).len(), 0, "{name}");
         runtime.block_on(delete_block(&*store, a.ulid)).unwrap();
         runtime.block_on(delete_block(&*store, a.ulid)).unwrap();
+
         let seen = runtime
             .block_on(cache.refresh(&*store, Listing::Objects))
             .unwrap();
+
         assert_eq!(
             (seen.removed, seen.partial),
             (vec![a.ulid], vec![]),
@@ -469,6 +518,7 @@ fn names_alone_tell_what_is_new_and_what_is_gone() {
         let third = blocks[2].0.ulid;
         let cache = MetaCache::default();
         let refresh = |listing| runtime.block_on(cache.refresh(&*store, listing)).unwrap();
+
         runtime
             .block_on(publish(&*store, &local(&blocks[0].1)))
             .unwrap();
@@ -482,12 +532,14 @@ fn names_alone_tell_what_is_new_and_what_is_gone() {
         runtime
             .block_on(publish(&*store, &local(&blocks[1].1)))
             .unwrap();
+
         let seen = refresh(Listing::Names);
         assert_eq!(
             (seen.added, seen.partial),
             (vec![second], vec![third]),
             "{name}"
         );
+
         runtime
             .block_on(publish(&*store, &local(&blocks[2].1)))
             .unwrap();
@@ -497,10 +549,12 @@ fn names_alone_tell_what_is_new_and_what_is_gone() {
             .block_on(mark_for_deletion(&*store, second, "test", 77))
             .unwrap();
         refresh(Listing::Names);
+
         assert!(
             cache.get(second).unwrap().deletion.is_none(),
             "{name}: names have no marks"
         );
+
         refresh(Listing::Objects);
         refresh(Listing::Names);
         assert!(
@@ -511,6 +565,7 @@ fn names_alone_tell_what_is_new_and_what_is_gone() {
         runtime.block_on(delete_block(&*store, first)).unwrap();
         // A removal that was broken off leaves the mark.
         let meta = Object::from(format!("{second}/meta.json"));
+
         runtime.block_on(store.delete(&meta)).unwrap();
         assert_eq!(refresh(Listing::Names).removed, [first], "{name}");
         assert_eq!(refresh(Listing::Objects).removed, [second], "{name}");
@@ -524,18 +579,22 @@ fn a_meta_that_cannot_be_read_is_named_and_the_rest_goes_on() {
         let ((bad, _), (good, path)) = (block(dir, 2, 6.0), block(dir, 2, 7.0));
         runtime.block_on(publish(&*store, &local(&path))).unwrap();
         let object = Object::from(format!("{}/meta.json", bad.ulid));
+
         runtime
             .block_on(store.put(&object, PutPayload::from("{")))
             .unwrap();
+
         let cache = MetaCache::default();
         let seen = runtime
             .block_on(cache.refresh(&*store, Listing::Objects))
             .unwrap();
+
         assert_eq!(
             seen.failed.iter().map(|f| f.0).collect::<Vec<_>>(),
             [bad.ulid],
             "{name}"
         );
+
         assert_eq!(seen.added, [good.ulid], "{name}");
     });
 }
@@ -549,6 +608,7 @@ fn a_mark_that_cannot_be_read_does_not_hide_its_block() {
             "no-compact-mark.json",
             "no-downsample-mark.json",
         ];
+
         for (i, mark) in marks.into_iter().enumerate() {
             for (j, bytes) in ["", "{", "null", r#"{"id":"x"}"#].into_iter().enumerate() {
                 let (meta, path) = block(dir, 2, (10 * i + j) as f64);
@@ -560,6 +620,7 @@ fn a_mark_that_cannot_be_read_does_not_hide_its_block() {
                 blocks.push((meta.ulid, mark));
             }
         }
+
         let cache = MetaCache::new(ReadRules {
             tenant_label: "tenant_id".into(),
             ..ReadRules::default()
@@ -567,27 +628,32 @@ fn a_mark_that_cannot_be_read_does_not_hide_its_block() {
         let seen = runtime
             .block_on(cache.refresh(&*store, Listing::Objects))
             .unwrap();
+
         assert_eq!(
             (seen.added.len(), seen.bad_marks.len(), seen.failed.len()),
             (12, 12, 0),
             "{name}"
         );
+
         for (ulid, mark) in blocks {
             let block = cache.get(ulid).unwrap();
             assert!(
                 block.deletion.is_none(),
                 "{name}: nothing is deleted for a mark that nobody can read"
             );
+
             let keeps_away = (block.no_compact.is_some(), block.no_downsample.is_some());
             let wanted = (
                 mark == "no-compact-mark.json",
                 mark == "no-downsample-mark.json",
             );
+
             assert_eq!(
                 keeps_away, wanted,
                 "{name}: it keeps compaction or downsampling away"
             );
         }
+
         assert_eq!(cache.select("a", 0, 1).len(), 12, "{name}");
     });
 }
@@ -599,10 +665,12 @@ fn damage_in_the_bucket_is_an_error_of_the_query_not_a_wrong_answer() {
         runtime.block_on(publish(&*store, &local(&path))).unwrap();
         let object = Object::from(format!("{}/chunks/000001", meta.ulid));
         let mut bytes = std::fs::read(path.join("chunks/000001")).unwrap();
+
         bytes[500] ^= 4;
         runtime
             .block_on(store.put(&object, PutPayload::from(bytes)))
             .unwrap();
+
         let meta = runtime
             .block_on(fetch_meta(&*store, meta.ulid))
             .unwrap()
@@ -614,6 +682,7 @@ fn damage_in_the_bucket_is_an_error_of_the_query_not_a_wrong_answer() {
             .iter()
             .map(|s| remote.read_series(s, 0, END, &mut Samples::default()));
         let failed: Vec<_> = read.filter_map(Result::err).collect();
+
         assert_eq!(failed.len(), 1, "{name}");
         assert_eq!(failed[0].kind(), trireme_base::ErrorKind::Corrupt);
     });
@@ -630,6 +699,7 @@ fn files_over_a_part_are_sent_in_parts() {
                 .collect(),
             ..SeriesInput::default()
         });
+
         let meta = write_block(
             dir,
             0..END,
@@ -638,6 +708,7 @@ fn files_over_a_part_are_sent_in_parts() {
         )
         .unwrap()
         .unwrap();
+
         let path = dir.join(meta.ulid.to_string());
         assert!(std::fs::metadata(path.join("chunks/000001")).unwrap().len() > 18 << 20);
         assert_eq!(
@@ -645,6 +716,7 @@ fn files_over_a_part_are_sent_in_parts() {
             Published::Uploaded,
             "{name}"
         );
+
         let object = Object::from(format!("{}/chunks/000001", meta.ulid));
         let there =
             runtime.block_on(async { store.get(&object).await.unwrap().bytes().await.unwrap() });
@@ -656,9 +728,11 @@ fn files_over_a_part_are_sent_in_parts() {
             .block_on(store.delete(&Object::from(format!("{}/meta.json", meta.ulid))))
             .unwrap();
         runtime.block_on(store.delete(&object)).unwrap();
+
         let ours = local(&path);
         sent[17 << 20] ^= 1;
         std::fs::write(path.join("chunks/000001"), sent).unwrap();
+
         assert!(runtime.block_on(publish(&*store, &ours)).is_err(), "{name}");
         assert!(runtime.block_on(store.head(&object)).is_err(), "{name}");
     });

@@ -17,6 +17,7 @@ fn series() -> [(&'static str, Vec<(i64, f64)>); 3] {
             .wrapping_add(1);
         state >> 33
     };
+
     let mut shape = |value: &mut dyn FnMut(u64) -> f64| {
         let mut t = 1_700_000_000_000i64;
         let mut sample = |_| {
@@ -25,6 +26,7 @@ fn series() -> [(&'static str, Vec<(i64, f64)>); 3] {
         };
         (0..SAMPLES).map(&mut sample).collect::<Vec<_>>()
     };
+
     let mut total = 0.0;
     [
         (
@@ -44,6 +46,7 @@ fn xor(c: &mut Criterion) {
         let mut group = c.benchmark_group(name);
         group.throughput(Throughput::Elements(SAMPLES as u64));
         let mut buf = Vec::with_capacity(2_048);
+
         group.bench_function("append", |b| {
             b.iter(|| {
                 let mut appender = XorAppender::start(&mut buf);
@@ -53,6 +56,7 @@ fn xor(c: &mut Criterion) {
                 black_box(buf.len())
             });
         });
+
         let mut times = Vec::new();
         let mut values = Vec::new();
         group.bench_function("decode", |b| {
@@ -63,6 +67,7 @@ fn xor(c: &mut Criterion) {
                 black_box(values.len())
             });
         });
+
         group.finish();
     }
 }

@@ -41,6 +41,7 @@ impl<'a> BitReader<'a> {
         if let Some(word) = self.bytes.get(self.at..self.at + 8) {
             let word = u64::from_be_bytes(word.try_into().expect("BUG: slice of eight bytes"));
             let bytes = (64 - self.have) / 8;
+
             // A shift by 64 happens only with a full accumulator, when `bytes` is 0.
             if bytes > 0 {
                 let kept = if bytes == 8 {
@@ -65,18 +66,22 @@ impl<'a> BitReader<'a> {
     #[inline]
     pub(crate) fn short(&mut self, n: u32) -> Result<u64, ChunkError> {
         debug_assert!(n <= 56);
+
         if self.have < n {
             self.refill();
             if self.have < n {
                 return Err(ChunkError::Truncated(self.position()));
             }
         }
+
         if n == 0 {
             return Ok(0);
         }
+
         let value = self.acc >> (64 - n);
         self.acc <<= n;
         self.have -= n;
+
         Ok(value)
     }
 
@@ -148,6 +153,7 @@ impl<'a> BitReader<'a> {
                 return Ok(value);
             }
         }
+
         Err(self.malformed("varint over ten bytes"))
     }
 
@@ -202,12 +208,15 @@ pub(crate) fn push_bits(buf: &mut Vec<u8>, len: &mut u32, value: u128, n: u32) {
     if n == 0 {
         return;
     }
+
     let used = *len % 8;
+
     let mut word = value << (128 - n - used);
     if used > 0 {
         let last = buf.pop().expect("BUG: a partly used byte exists");
         word |= u128::from(last) << 120;
     }
+
     let bytes = (used + n).div_ceil(8) as usize;
     buf.extend_from_slice(&word.to_be_bytes()[..bytes]);
     *len += n;

@@ -51,6 +51,7 @@ impl StartState {
             put_int(w, distance);
             self.distance = distance;
         }
+
         self.st = st;
     }
 

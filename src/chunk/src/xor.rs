@@ -65,6 +65,7 @@ impl XorAppender {
         for sample in samples.by_ref() {
             sample?;
         }
+
         let appender = samples.into_appender()?;
         let at = |what| ChunkError::Malformed {
             bit: appender.bits as usize,
@@ -73,6 +74,7 @@ impl XorAppender {
         if appender.byte_len() != chunk.len() || !is_padding_zero(chunk, appender.bits) {
             return Err(at("something behind the last sample"));
         }
+
         Ok(appender)
     }
 
@@ -85,12 +87,15 @@ impl XorAppender {
             self.count < u16::MAX,
             "BUG: more samples than a chunk can count"
         );
+
         let v = v.to_bits();
         if self.count >= 2 {
             let t_delta = t.wrapping_sub(self.t) as u64;
             let dod = t_delta.wrapping_sub(self.t_delta) as i64;
             self.t_delta = t_delta;
+
             let (time, time_bits) = time_code(dod);
+
             let (value, value_bits) = self.value_code(v);
             if time_bits <= 24 {
                 push_bits(
@@ -106,6 +111,7 @@ impl XorAppender {
         } else {
             self.append_first(buf, t, v);
         }
+
         self.t = t;
         self.v = v;
         self.count += 1;
@@ -161,6 +167,7 @@ impl XorAppender {
         out[28..30].copy_from_slice(&self.count.to_le_bytes());
         out[30] = self.leading;
         out[31] = self.trailing;
+
         out
     }
 
@@ -174,6 +181,7 @@ impl XorAppender {
                 .try_into()
                 .expect("BUG: range of constant length")
         }
+
         let this = Self {
             t: i64::from_le_bytes(word(state, 0)),
             v: u64::from_le_bytes(word(state, 8)),
@@ -183,18 +191,21 @@ impl XorAppender {
             leading: state[30],
             trailing: state[31],
         };
+
         let window = this.leading == NO_WINDOW
             || (this.leading < 32 && this.leading + this.trailing.min(64) < 64);
         let header = chunk.get(..2) == Some(this.count.to_be_bytes().as_slice());
         let padding = chunk
             .last()
             .is_some_and(|last| this.bits.is_multiple_of(8) || last << (this.bits % 8) == 0);
+
         if !window || !header || !padding || this.byte_len() != chunk.len() {
             return Err(ChunkError::Malformed {
                 bit: 0,
                 what: "saved state does not belong to the chunk",
             });
         }
+
         Ok(this)
     }
 }
@@ -228,6 +239,7 @@ pub(crate) enum Window {
 #[inline]
 pub(crate) fn window(delta: u64, leading: &mut u8, trailing: &mut u8) -> Window {
     let new_leading = delta.leading_zeros().min(31) as u8;
+
     let new_trailing = delta.trailing_zeros() as u8;
     if *leading != NO_WINDOW && new_leading >= *leading && new_trailing >= *trailing {
         return Window::Reused(
@@ -235,6 +247,7 @@ pub(crate) fn window(delta: u64, leading: &mut u8, trailing: &mut u8) -> Window 
             64 - u32::from(*leading) - u32::from(*trailing),
         );
     }
+
     (*leading, *trailing) = (new_leading, new_trailing);
     let n = 64 - u32::from(new_leading) - u32::from(new_trailing);
     Window::New(

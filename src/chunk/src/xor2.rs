@@ -53,6 +53,7 @@ impl Xor2Appender {
         if self.count == u16::MAX {
             return Err(ChunkError::Full(self.count));
         }
+
         match self.count {
             0 => {
                 self.w.varint(t);
@@ -70,14 +71,18 @@ impl Xor2Appender {
                 self.put_joint(dod, v);
             }
         }
+
         self.start.put(&mut self.w, self.count, t, self.t, st);
         self.t = t;
+
         if !is_stale(v) {
             self.v = v.to_bits();
         }
+
         self.count += 1;
         let [high, low] = self.count.to_be_bytes();
         *self.w.header() = [high, low, self.start.header()];
+
         Ok(())
     }
 
@@ -85,6 +90,7 @@ impl Xor2Appender {
         let low = |n: u32| u128::from(dod as u64 & ((1 << n) - 1));
         // Plain two's complement here, unlike in encoding 1.
         let fits = |n: u32| (-(1i64 << (n - 1))..1i64 << (n - 1)).contains(&dod);
+
         if dod == 0 {
             return match v.to_bits() ^ self.v {
                 _ if is_stale(v) => self.w.push(0b11111, 5),
@@ -98,6 +104,7 @@ impl Xor2Appender {
                 }
             };
         }
+
         if fits(13) {
             self.w.push(0b110 << 13 | low(13), 16);
         } else if fits(20) {
@@ -105,6 +112,7 @@ impl Xor2Appender {
         } else {
             self.w.push(0b11110 << 64 | u128::from(dod as u64), 69);
         }
+
         self.put_value(v);
     }
 
@@ -112,10 +120,12 @@ impl Xor2Appender {
         if is_stale(v) {
             return self.w.push(0b111, 3);
         }
+
         let delta = v.to_bits() ^ self.v;
         if delta == 0 {
             return self.w.push(0, 1);
         }
+
         match window(delta, &mut self.leading, &mut self.trailing) {
             Window::Reused(bits, n) => self.w.push(0b10 << n | u128::from(bits), 2 + n),
             Window::New(header, bits, n) => self.put_window(0b110, 3, header, bits, n),
@@ -158,6 +168,7 @@ pub fn decode_xor2_into(
         values.len(),
         starts.as_ref().map_or(0, |s| s.len()),
     );
+
     let mut reader = Reader::new(chunk)?;
     for index in 0..reader.count {
         match reader.next(index) {
@@ -178,6 +189,7 @@ pub fn decode_xor2_into(
             }
         }
     }
+
     Ok(())
 }
 
@@ -197,6 +209,7 @@ impl<'a> Reader<'a> {
         let count = count_of(chunk)?;
         let mut bits = BitReader::new(chunk);
         bits.short(16)?;
+
         let start = StartState::of_header(bits.byte()?);
         Ok(Self {
             bits,
@@ -230,6 +243,7 @@ impl<'a> Reader<'a> {
             }
             _ => self.joint()?,
         };
+
         let st = self.start.read(&mut self.bits, index, self.t, before)?;
         Ok((st, f64::from_bits(v)))
     }
@@ -257,14 +271,17 @@ impl<'a> Reader<'a> {
                     }
                     _ => return Ok(STALE_NAN),
                 }
+
                 return Ok(self.v);
             }
         };
+
         let dod = self.bits.bits(dod_bits)? << (64 - dod_bits);
         self.t_delta = self
             .t_delta
             .wrapping_add((dod as i64 >> (64 - dod_bits)) as u64);
         self.step();
+
         self.value()
     }
 
@@ -299,6 +316,7 @@ mod tests {
         let mut times = Vec::new();
         let mut values = Vec::new();
         let mut starts = Vec::new();
+
         decode_xor2_into(chunk, &mut times, &mut values, Some(&mut starts))?;
         Ok(starts
             .into_iter()
@@ -316,6 +334,7 @@ mod tests {
             Just(f64::from_bits(STALE_NAN)),
             Just(1.5),
         ];
+
         let start =
             prop_oneof![8 => Just(None), 1 => (0i64..1 << 41).prop_map(Some), 1 => Just(Some(0))];
         (
@@ -368,6 +387,7 @@ mod tests {
             .iter()
             .map(|s| s.0)
             .collect();
+
         assert_eq!((starts[149], starts[150], starts[199]), (0, 77, 77));
     }
 }

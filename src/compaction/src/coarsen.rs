@@ -36,6 +36,7 @@ fn steps(limits: &Limits) -> Vec<Step> {
     let second =
         part_of(3, 5, 7).map(|length_min_ms| (RESOLUTION_5M_MS, RESOLUTION_1H_MS, length_min_ms));
     let all = [first, second].into_iter().flatten();
+
     all.map(|(from_ms, to_ms, length_min_ms)| Step {
         from_ms,
         to_ms,
@@ -66,6 +67,7 @@ impl Coarsen {
                     .push(Arc::clone(block));
             }
         }
+
         if !is_covered && block.deletion.is_none() && block.no_downsample.is_none() {
             self.candidates.push(Arc::clone(block));
         }
@@ -74,6 +76,7 @@ impl Coarsen {
     /// Jobs beside the `merges` of this stream. What these take is not touched: it would be for nothing.
     pub(crate) fn plan(&self, limits: &Limits, merges: &[Job]) -> Vec<Job> {
         let mut busy: HashSet<Ulid> = merges.iter().flat_map(Job::origins).collect();
+
         let mut jobs = Vec::new();
         for step in steps(limits) {
             let due: Vec<Job> = self
@@ -85,6 +88,7 @@ impl Coarsen {
             busy.extend(due.iter().flat_map(Job::origins));
             jobs.extend(due);
         }
+
         jobs
     }
 
@@ -97,6 +101,7 @@ impl Coarsen {
             && !origins.iter().any(|origin| busy.contains(origin))
             && !self.has_coarse(meta, &origins, step.to_ms);
         let labels = meta.external_labels().filter(|_| is_due)?.clone();
+
         Some(Job {
             resolution_ms: step.to_ms,
             labels,
@@ -110,11 +115,13 @@ impl Coarsen {
         let Some(first) = origins.first() else {
             return false;
         };
+
         let those = self
             .coarse
             .get(&(resolution_ms, *first))
             .into_iter()
             .flatten();
+
         those
             .filter(|coarse| {
                 coarse.meta.min_time <= meta.min_time && coarse.meta.max_time >= meta.max_time

@@ -71,6 +71,7 @@ impl<'a> Listed<'a> {
             .map(|block| (block.meta.ulid, Arc::clone(block)))
             .collect();
         let covered = covered(&blocks);
+
         Self {
             blocks,
             covered,
@@ -101,6 +102,7 @@ impl<'a> Listed<'a> {
             && large.resolution_ms() == small.resolution_ms()
             && large.min_time <= small.min_time
             && large.max_time >= small.max_time;
+
         holds.then_some(holder)
     }
 }
@@ -122,6 +124,7 @@ impl Compactor {
         self.mark(&listed, now_s, is_mine, &mut finished).await;
         self.delete(&listed, (now_s, delay), is_mine, &mut finished)
             .await;
+
         for ulid in partial {
             match self.delete_rest(*ulid, (now_s, delay)).await {
                 Ok(true) => finished.deleted.push(*ulid),
@@ -129,6 +132,7 @@ impl Compactor {
                 Err(error) => finished.failed.push((*ulid, error)),
             }
         }
+
         finished
     }
 
@@ -140,6 +144,7 @@ impl Compactor {
         finished: &mut Finished,
     ) {
         let store = self.parts.store.as_ref();
+
         let mut verified: HashMap<Ulid, bool> = HashMap::new();
         for block in listed.own().filter(|block| block.deletion.is_none()) {
             let holder = listed
@@ -149,18 +154,22 @@ impl Compactor {
             let Some(holder) = holder.filter(|holder| is_ours(&holder.meta)) else {
                 continue;
             };
+
             if !is_mine(&block.meta) {
                 continue;
             }
+
             let name = holder.meta.ulid;
             let is_verified = match verified.get(&name) {
                 Some(known) => *known,
                 None => finished.note(name, verify_copy(store, &holder.meta).await),
             };
+
             verified.insert(name, is_verified);
             if !is_verified {
                 continue;
             }
+
             match mark_for_deletion(store, block.meta.ulid, &details_of(name), now_s).await {
                 Ok(()) => finished.marked.push(block.meta.ulid),
                 Err(error) => finished.failed.push((block.meta.ulid, error)),
@@ -176,6 +185,7 @@ impl Compactor {
         finished: &mut Finished,
     ) {
         let store = self.parts.store.as_ref();
+
         let mut whole: HashMap<Ulid, bool> = HashMap::new();
         for block in listed.own() {
             let Some(mark) = block
@@ -185,6 +195,7 @@ impl Compactor {
             else {
                 continue;
             };
+
             let Some(named) = named_in(mark) else {
                 continue;
             };
@@ -196,15 +207,18 @@ impl Compactor {
                     "block_id" => %block.meta.ulid, "compacted_into" => %named);
                 continue;
             };
+
             let name = holder.meta.ulid;
             let is_whole = match whole.get(&name) {
                 Some(known) => *known,
                 None => finished.note(name, check_holder(store, &holder.meta).await),
             };
+
             whole.insert(name, is_whole);
             if !is_whole {
                 continue;
             }
+
             match delete_block(store, block.meta.ulid).await {
                 Ok(()) => finished.deleted.push(block.meta.ulid),
                 Err(error) => finished.failed.push((block.meta.ulid, error)),

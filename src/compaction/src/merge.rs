@@ -36,6 +36,7 @@ impl<'a> Cursor<'a> {
             series: None,
             samples: 0,
         };
+
         cursor.advance()?;
         Ok(cursor)
     }
@@ -45,7 +46,9 @@ impl<'a> Cursor<'a> {
         if self.at == self.ids.len() {
             return Ok(self.series.take());
         }
+
         let id = self.ids.get(self.at);
+
         let entry = self.reader.read(id)?;
         if self
             .series
@@ -58,6 +61,7 @@ impl<'a> Cursor<'a> {
                 what,
             });
         }
+
         self.at += 1;
         let deleted = self.block.tombstones().of(id).to_vec();
         Ok(self.series.replace(BlockSeries {
@@ -112,6 +116,7 @@ impl<'a> Merge<'a> {
         for (number, block) in blocks.enumerate() {
             cursors.push(Cursor::open(block).map_err(|error| (number, error))?);
         }
+
         Ok(Self {
             cursors,
             range,
@@ -143,6 +148,7 @@ impl<'a> Merge<'a> {
     fn open_series(&mut self) -> Result<bool, BlockError> {
         self.open.clear();
         self.parts.clear();
+
         let mut first: Option<Labels> = None;
         for labels in self.cursors.iter().filter_map(|cursor: &Cursor<'a>| {
             cursor.series.as_ref().map(|series| series.labels.clone())
@@ -151,7 +157,9 @@ impl<'a> Merge<'a> {
                 first = Some(labels);
             }
         }
+
         let Some(first) = first else { return Ok(false) };
+
         for number in 0..self.cursors.len() {
             let cursor = &mut self.cursors[number];
             if cursor
@@ -166,10 +174,12 @@ impl<'a> Merge<'a> {
                 self.parts.push(Part::default());
             }
         }
+
         self.labels = first;
         self.done_ms = self.range.start;
         self.last_histogram = None;
         self.is_begun = false;
+
         Ok(true)
     }
 
@@ -208,17 +218,21 @@ impl SeriesSource for Merge<'_> {
                 }
                 continue;
             };
+
             if self.given.is_multiple_of(PARTS_PER_LOOK) && self.stop.load(Ordering::Relaxed) {
                 self.fault = Some(Fault::Stopped);
                 return Err(BlockError::Input("the node stops".into()));
             }
+
             self.read_part(&part)?;
             self.done_ms = part.end;
             self.given += 1;
             unite(&mut self.parts, &mut self.last_histogram, series);
+
             if series.sample_count() == 0 {
                 continue;
             }
+
             series.labels.clone_from(&self.labels);
             self.continues = std::mem::replace(&mut self.is_begun, true);
             return Ok(true);

@@ -198,6 +198,7 @@ pub fn plan(blocks: &[Arc<BucketBlock>], now_ms: i64, limits: &Limits) -> Plan {
         .map(|block| (block.meta.ulid, Arc::clone(block)))
         .collect();
     let covered = covered(&by_name);
+
     let mut streams: BTreeMap<&BTreeMap<String, String>, Stream> = BTreeMap::new();
     for (ulid, block) in &by_name {
         let meta = &block.meta;
@@ -207,21 +208,25 @@ pub fn plan(blocks: &[Arc<BucketBlock>], now_ms: i64, limits: &Limits) -> Plan {
         if !limits.streams.have(meta) {
             continue;
         }
+
         let stream = streams.entry(labels).or_default();
         stream.coarsen.add(block, covered.contains_key(ulid));
         if meta.resolution_ms() != 0 {
             continue;
         }
+
         stream.newest_start_ms = stream.newest_start_ms.max(meta.range().start);
         let is_left_out = block.deletion.is_some() || block.no_compact.is_some();
         if !is_left_out && !covered.contains_key(ulid) {
             stream.blocks.push(Arc::clone(block));
         }
     }
+
     let mut plan = Plan::default();
     for stream in streams.values() {
         stream.plan(now_ms, limits, &mut plan);
     }
+
     plan
 }
 
@@ -266,27 +271,32 @@ impl Stream {
                 if !is_over || !is_settled || is_busy || !is_worth(&inside, &range) {
                     continue;
                 }
+
                 let sources: Vec<_> = inside
                     .into_iter()
                     .take(limits.sources_max.max(2))
                     .cloned()
                     .collect();
+
                 let Some(labels) = sources
                     .first()
                     .and_then(|block| block.meta.external_labels())
                 else {
                     continue;
                 };
+
                 let job = Job {
                     resolution_ms: 0,
                     labels: labels.clone(),
                     range,
                     sources,
                 };
+
                 if job.bytes() > limits.block_bytes_max {
                     plan.too_large += 1;
                     continue;
                 }
+
                 taken.extend(job.sources.iter().map(|block| block.meta.ulid));
                 plan.jobs.push(job);
             }
@@ -303,9 +313,11 @@ impl Stream {
                 slots.entry(start).or_default().push(block);
             }
         }
+
         for inside in slots.values_mut() {
             inside.sort_by_key(|block| (block.meta.range().start, block.meta.ulid));
         }
+
         slots
     }
 }
@@ -315,6 +327,7 @@ fn is_worth(inside: &[&Arc<BucketBlock>], range: &Range<i64>) -> bool {
     let (whole, parts): (Vec<_>, Vec<_>) = inside
         .iter()
         .partition(|block| block.meta.range() == *range);
+
     let bytes =
         |blocks: &[&&Arc<BucketBlock>]| -> u64 { blocks.iter().map(|b| bytes_of(&b.meta)).sum() };
     match (whole.len(), parts.len()) {

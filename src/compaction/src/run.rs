@@ -148,6 +148,7 @@ impl Compactor {
                 return Err(error);
             }
         };
+
         let Some(block) = block else {
             for source in &job.sources {
                 mark_no_downsample(self.parts.store.as_ref(), source.meta.ulid, EMPTY, now_s)
@@ -165,6 +166,7 @@ impl Compactor {
         let meta = block.meta().clone();
         let published = publish(self.parts.store.as_ref(), &block).await;
         let bytes = block.size_bytes();
+
         drop(block);
         self.remove_local(meta.ulid);
         let is_new = published? == Published::Uploaded;
@@ -172,6 +174,7 @@ impl Compactor {
             true => Vec::new(),
             false => self.mark_sources(job, &meta, now_s).await?,
         };
+
         Ok(Done {
             meta: Some(meta),
             is_new,
@@ -213,6 +216,7 @@ impl Compactor {
             .await?;
             marked.push(source);
         }
+
         Ok(marked)
     }
 
@@ -221,14 +225,17 @@ impl Compactor {
         let Some(ulid) = error.bad_source(job) else {
             return;
         };
+
         let store = self.parts.store.as_ref();
         let text = format!("cannot be read: {error}");
         warn!(self.parts.log, "a block cannot be compacted, it is left alone from now on"; "block_id" => %ulid,
             "downsampling" => job.is_downsampling(), "err" => %error);
+
         let marked = match job.is_downsampling() {
             true => mark_no_downsample(store, ulid, &text, now_s).await,
             false => mark_no_compact(store, ulid, "manual", &text, now_s).await,
         };
+
         if let Err(err) = marked {
             warn!(self.parts.log, "a block that cannot be compacted cannot be marked"; "block_id" => %ulid,
                 "err" => %err);
@@ -245,13 +252,16 @@ impl Compactor {
             header_bytes_max: HEADER_BYTES,
             ..ReaderOptions::default()
         };
+
         let reader = BucketReader::new(
             Arc::clone(&self.parts.store),
             self.parts.runtime.clone(),
             options,
         );
+
         let fetched = Arc::new(AtomicU64::new(0));
         let mut read = ReadBytes::default();
+
         let mut sources = Vec::new();
         for source in &job.sources {
             let local = (self.parts.local)(&source.meta);
@@ -259,9 +269,11 @@ impl Compactor {
             let local = local.filter(|local| {
                 !job.is_downsampling() || is_told_alike(local.meta(), &source.meta)
             });
+
             if local.is_some() {
                 read.local += bytes_of(&source.meta);
             }
+
             let is_local = local.is_some();
             let block = match local {
                 Some(block) => block,
@@ -276,6 +288,7 @@ impl Compactor {
                     },
                 )?),
             };
+
             sources.push(Source { block, is_local });
         }
 
@@ -283,14 +296,18 @@ impl Compactor {
             true => self.downsample(job, &sources),
             false => self.merge(job, &sources).map(Some),
         };
+
         read.bucket = fetched.load(Ordering::Relaxed);
+
         let names: Vec<Ulid> = job.sources.iter().map(|source| source.meta.ulid).collect();
         if let Err(err) = reader.retain(&|ulid| !names.contains(&ulid)) {
             warn!(self.parts.log, "copies of indexes cannot be removed"; "err" => %err);
         }
+
         let Some(meta) = written? else {
             return Ok(Made { block: None, read });
         };
+
         let dir = self.parts.dir.join(meta.ulid.to_string());
         Ok(Made {
             block: Some(LocalBlock::open(&dir, &job.labels, SOURCE)?),
@@ -308,6 +325,7 @@ impl Compactor {
             let what = format!("one block is downsampled at a time, not {}", sources.len());
             return Err(BlockError::Input(what).into());
         };
+
         let mut samples = 0;
         let made = downsample_block(
             &source.block,
@@ -321,12 +339,15 @@ impl Compactor {
                 }
             },
         );
+
         let made = made.map_err(|error| match error {
             DownsampleError::Source(error) => source.failed(error),
             DownsampleError::Write(error) => CompactionError::Write(error),
             DownsampleError::Stopped => CompactionError::Stopped,
         })?;
+
         let meta = source.block.meta();
+
         // Other programs count in coarse blocks what they like.
         let is_counted = meta.resolution_ms() == 0 || meta.trireme.is_some();
         if let Err(error) = source.check_count(if is_counted {
@@ -339,6 +360,7 @@ impl Compactor {
             }
             return Err(error);
         }
+
         Ok(made)
     }
 
@@ -351,6 +373,7 @@ impl Compactor {
             self.parts.part_ms,
             &self.parts.stop,
         );
+
         let mut merge = merge.map_err(|(number, error)| failed(number, error))?;
         let options = WriteOptions {
             external_labels: job.labels.clone(),
@@ -362,12 +385,14 @@ impl Compactor {
             encodings: ChunkEncodings::Starts,
             ..WriteOptions::default()
         };
+
         let written = write_block(&self.parts.dir, job.range.clone(), &options, &mut merge);
         let written = match (written, merge.fault()) {
             (Err(_), Some(Fault::Stopped)) => return Err(CompactionError::Stopped),
             (Err(error), Some(Fault::Source(number))) => return Err(failed(number, error)),
             (written, _) => written?,
         };
+
         let meta = written.ok_or_else(|| {
             BlockError::Input(format!("the sources of {:?} have no samples", job.range))
         })?;
@@ -376,6 +401,7 @@ impl Compactor {
             self.remove_local(meta.ulid);
             return Err(error);
         }
+
         Ok(meta)
     }
 }
@@ -412,6 +438,7 @@ impl Source {
         if said == found || said == 0 || tombstones.iter().next().is_some() {
             return Ok(());
         }
+
         Err(CompactionError::SampleCount {
             block: meta.ulid,
             is_local: self.is_local,

@@ -27,12 +27,14 @@ pub(crate) fn unite(parts: &mut [Part], last_histogram: &mut Option<i64>, out: &
     out.clear();
     unite_floats(parts, out);
     unite_histograms(parts, *last_histogram, out);
+
     for part in parts {
         if let Some(last) = part.samples.histograms.last() {
             part.last_histogram = Some(last.t);
         }
         part.samples.clear();
     }
+
     if let Some(last) = out.histograms.last() {
         *last_histogram = Some(last.t);
     }
@@ -44,17 +46,20 @@ fn unite_floats(parts: &mut [Part], out: &mut SeriesInput) {
         .map(|part| &mut part.samples)
         .filter(|samples| !samples.times.is_empty())
         .collect();
+
     if let [only] = with.as_mut_slice() {
         std::mem::swap(&mut out.times, &mut only.times);
         std::mem::swap(&mut out.values, &mut only.values);
         std::mem::swap(&mut out.starts, &mut only.starts);
         return;
     }
+
     let floats = with.iter().flat_map(|samples| {
         let start = |at: usize| samples.starts.get(at).copied().unwrap_or(0);
         (0..samples.times.len()).map(move |at| (samples.times[at], samples.values[at], start(at)))
     });
     let mut all: Vec<Float> = floats.collect();
+
     // Blocks of different windows follow each other, which a stable sort finds.
     all.sort_by_key(|(t, _, _)| *t);
     all.dedup_by(|later, kept| {
@@ -64,6 +69,7 @@ fn unite_floats(parts: &mut [Part], out: &mut SeriesInput) {
         }
         is_same
     });
+
     out.times.extend(all.iter().map(|(t, _, _)| *t));
     out.values.extend(all.iter().map(|(_, v, _)| *v));
     if all.iter().any(|(_, _, start)| *start != 0) {
@@ -88,6 +94,7 @@ fn unite_histograms(parts: &[Part], last_histogram: Option<i64>, out: &mut Serie
     let (Some(first), second) = (with.next(), with.next()) else {
         return;
     };
+
     let all = &mut out.histograms;
     if second.is_none() {
         all.extend_from_slice(&first.samples.histograms);
@@ -100,21 +107,25 @@ fn unite_histograms(parts: &[Part], last_histogram: Option<i64>, out: &mut Serie
         all.sort_by(|a, b| a.t.cmp(&b.t).then_with(|| order(b, a)));
         all.dedup_by_key(|sample| sample.t);
     }
+
     let before = |list: &[HistogramSample], t: i64, earlier: Option<i64>| {
         list.partition_point(|sample| sample.t < t)
             .checked_sub(1)
             .map_or(earlier, |at| Some(list[at].t))
     };
+
     // A block says of a sample that it follows a reset of the one before it there. That says nothing where the union has
     // another one before it.
     for at in 0..all.len() {
         if hint_of(&all[at].h) != ResetHint::Reset {
             continue;
         }
+
         let t = all[at].t;
         let previous = at
             .checked_sub(1)
             .map_or(last_histogram, |at| Some(all[at].t));
+
         if !parts.iter().any(|part: &Part| {
             let list = &part.samples.histograms;
             let found = list.binary_search_by_key(&t, |sample| sample.t);
@@ -152,6 +163,7 @@ fn order(a: &HistogramSample, b: &HistogramSample) -> Ordering {
         ra.0.cmp(&rb.0)
             .then(ra.1.total_cmp(&rb.1))
             .then(ra.2.total_cmp(&rb.2));
+
     by_rank
         .then(a.st.cmp(&b.st))
         .then_with(|| encoded(a).cmp(&encoded(b)))

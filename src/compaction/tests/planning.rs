@@ -65,6 +65,7 @@ fn block(given: &Given<'_>) -> Arc<BucketBlock> {
             "source": "test", "files": [{ "rel_path": "index", "size_bytes": given.bytes }],
         },
     });
+
     let meta = BlockMeta::parse(meta.to_string().as_bytes()).unwrap();
     Arc::new(BucketBlock::new(meta))
 }
@@ -96,9 +97,11 @@ fn result(job: &Job, number: u64) -> Arc<BucketBlock> {
     meta.compaction.level = job.level();
     meta.compaction.sources = job.origins();
     meta.compaction.parents = job.parents();
+
     let thanos = meta.thanos.as_mut().unwrap();
     thanos.files[0].size_bytes = Some(job.bytes());
     thanos.downsample.resolution = job.resolution_ms;
+
     Arc::new(BucketBlock::new(meta))
 }
 
@@ -109,12 +112,14 @@ fn a_range_is_merged_when_it_is_over_and_settled() {
         at(&blocks(&four), 9).jobs.is_empty(),
         "no later block, and the grace has not passed"
     );
+
     assert_eq!(at(&blocks(&four), 20).jobs.len(), 1, "the grace has passed");
     let later = [0..2, 2..4, 4..6, 6..8, 8..10];
     assert!(
         at(&blocks(&later), 7).jobs.is_empty(),
         "a block from the future ends no range"
     );
+
     let plan = at(&blocks(&later), 10);
     assert_eq!(
         plan.jobs.iter().map(numbers).collect::<Vec<_>>(),
@@ -128,11 +133,13 @@ fn longer_ranges_wait_for_shorter_ones() {
     let plan = at(&blocks(&[0..2, 2..4, 8..16, 16..18, 48..50]), 60);
     assert_eq!(plan.jobs.iter().map(numbers).collect::<Vec<_>>(), [[1, 2]]);
     let plan = at(&blocks(&[0..8, 8..16, 16..18, 48..50]), 60);
+
     assert_eq!(
         plan.jobs.iter().map(numbers).collect::<Vec<_>>(),
         [[1, 2, 3]]
     );
     assert_eq!(plan.jobs[0].range, 0..48 * HOUR);
+
     assert!(
         at(&blocks(&[0..2, 8..10]), 20).jobs.is_empty(),
         "alone in their ranges"
@@ -151,6 +158,7 @@ fn a_trickle_of_late_blocks_does_not_rewrite_a_large_one() {
             ..given(number, 0..2)
         })
     };
+
     let with = |lates: Vec<Arc<BucketBlock>>| at(&[vec![block(&large)], lates].concat(), 30).jobs;
     assert!(with(vec![late(2, 10), late(3, 10)]).is_empty());
     assert_eq!(with(vec![late(2, 1_250)]).len(), 1, "an eighth of it");
@@ -170,6 +178,7 @@ fn what_is_marked_covered_downsampled_or_of_others_is_left_alone() {
         details: String::new(),
         deletion_time: 1,
     };
+
     Arc::make_mut(&mut all[0]).deletion = Some(marked);
     Arc::make_mut(&mut all[1]).no_compact = Some(NoCompactMark {
         id: name(2),
@@ -178,6 +187,7 @@ fn what_is_marked_covered_downsampled_or_of_others_is_left_alone() {
         no_compact_time: 1,
         reason: "manual".into(),
     });
+
     all.push(block(&Given {
         resolution: 300_000,
         ..given(11, 0..2)
@@ -190,11 +200,13 @@ fn what_is_marked_covered_downsampled_or_of_others_is_left_alone() {
         at(&all, 10).jobs.iter().map(numbers).collect::<Vec<_>>(),
         [[3, 4]]
     );
+
     // They are all in this one.
     all.push(block(&Given {
         sources: (1..5).map(name).collect(),
         ..given(13, 0..8)
     }));
+
     assert!(at(&all, 10).jobs.is_empty());
 
     let others = Limits {
@@ -204,15 +216,18 @@ fn what_is_marked_covered_downsampled_or_of_others_is_left_alone() {
         },
         ..limits()
     };
+
     assert!(
         plan(&blocks(&[0..2, 2..4, 8..10]), 10 * HOUR, &others)
             .jobs
             .is_empty()
     );
+
     let everybody = Limits {
         streams: Streams::All,
         ..others
     };
+
     assert_eq!(
         plan(&blocks(&[0..2, 2..4, 8..10]), 10 * HOUR, &everybody)
             .jobs
@@ -229,11 +244,13 @@ fn jobs_keep_to_their_bounds() {
         ..limits()
     };
     let planned = plan(&all, 10 * HOUR, &small);
+
     assert_eq!((planned.jobs.len(), planned.too_large), (0, 1));
     let few = Limits {
         sources_max: 2,
         ..limits()
     };
+
     assert_eq!(numbers(&plan(&all, 10 * HOUR, &few).jobs[0]), [1, 2]);
 }
 
@@ -274,6 +291,7 @@ fn long_blocks_are_downsampled_where_no_coarser_one_has_all_of_them() {
         [(1, RESOLUTION_5M_MS)],
         "with a part that is missing"
     );
+
     assert!(at(&[raw(1, 0..39)], 50).jobs.is_empty(), "too short");
 
     let with = |coarse: Arc<BucketBlock>| {
@@ -282,32 +300,38 @@ fn long_blocks_are_downsampled_where_no_coarser_one_has_all_of_them() {
             .filter(|job| **job == (1, RESOLUTION_5M_MS))
             .count()
     };
+
     assert_eq!(with(of(2, 0..48, RESOLUTION_5M_MS, 100..130)), 0);
     assert_eq!(
         with(of(2, 0..336, RESOLUTION_5M_MS, 90..140)),
         0,
         "a larger one"
     );
+
     assert_eq!(
         with(of(2, 0..48, RESOLUTION_5M_MS, 100..129)),
         1,
         "it lacks one"
     );
+
     assert_eq!(
         with(of(2, 0..47, RESOLUTION_5M_MS, 100..130)),
         1,
         "it lacks an hour"
     );
+
     assert_eq!(
         with(of(2, 0..48, RESOLUTION_1H_MS, 100..130)),
         1,
         "it is another resolution"
     );
+
     let other = Given {
         tenant: "b",
         resolution: RESOLUTION_5M_MS,
         ..given(2, 0..48)
     };
+
     assert_eq!(
         with(block(&Given {
             sources: (100..130).map(name).collect(),
@@ -316,6 +340,7 @@ fn long_blocks_are_downsampled_where_no_coarser_one_has_all_of_them() {
         1,
         "another tenant's"
     );
+
     let mut marked = of(2, 0..48, RESOLUTION_5M_MS, 100..130);
     let mark = DeletionMark {
         id: name(2),
@@ -323,6 +348,7 @@ fn long_blocks_are_downsampled_where_no_coarser_one_has_all_of_them() {
         details: String::new(),
         deletion_time: 1,
     };
+
     Arc::make_mut(&mut marked).deletion = Some(mark);
     assert_eq!(
         with(marked),
@@ -333,6 +359,7 @@ fn long_blocks_are_downsampled_where_no_coarser_one_has_all_of_them() {
     let fine = |hours| of(2, hours, RESOLUTION_5M_MS, 100..130);
     assert_eq!(coarser(&at(&[fine(0..336)], 400)), [(2, RESOLUTION_1H_MS)]);
     assert_eq!(coarser(&at(&[fine(0..240)], 400)), [(2, RESOLUTION_1H_MS)]);
+
     assert!(at(&[fine(0..239)], 400).jobs.is_empty());
     let done = [fine(0..336), of(3, 0..336, RESOLUTION_1H_MS, 100..130)];
     assert!(at(&done, 400).jobs.is_empty());
@@ -350,6 +377,7 @@ fn nothing_is_downsampled_that_is_marked_or_changes_soon_or_if_it_is_switched_of
     // A late block is merged into it now; what was made of it before waits, too, for what is made after.
     let late = block(&given(2, 0..100));
     let planned = at(&[Arc::clone(&raw), Arc::clone(&late)], 400);
+
     assert_eq!(
         (
             planned.jobs.iter().map(numbers).collect::<Vec<_>>(),
@@ -357,6 +385,7 @@ fn nothing_is_downsampled_that_is_marked_or_changes_soon_or_if_it_is_switched_of
         ),
         (vec![vec![1, 2]], vec![])
     );
+
     let fine = of(11, 0..336, RESOLUTION_5M_MS, 100..130);
     let planned = at(&[Arc::clone(&raw), late, fine], 400);
     assert_eq!((planned.jobs.len(), coarser(&planned)), (1, vec![]));
@@ -366,17 +395,20 @@ fn nothing_is_downsampled_that_is_marked_or_changes_soon_or_if_it_is_switched_of
         of(1, 0..336, 0, 100..131),
         of(11, 0..336, RESOLUTION_5M_MS, 100..130),
     ];
+
     assert_eq!(coarser(&at(&since, 400)), [(1, RESOLUTION_5M_MS)]);
 
     Arc::make_mut(&mut raw).no_downsample = Some(no_downsample(1));
     assert!(at(&[Arc::clone(&raw)], 400).jobs.is_empty());
     Arc::make_mut(&mut raw).no_downsample = None;
+
     let mark = DeletionMark {
         id: name(1),
         version: 1,
         details: String::new(),
         deletion_time: 1,
     };
+
     Arc::make_mut(&mut raw).deletion = Some(mark);
     assert!(at(&[raw], 400).jobs.is_empty());
 }
@@ -388,6 +420,7 @@ fn ranges_that_follow_from_short_windows_shorten_what_is_downsampled() {
         ..limits()
     };
     let planned = |hours| coarser(&plan(&[of(1, hours, 0, 100..130)], 400 * HOUR, &limits)).len();
+
     assert_eq!([planned(0..9), planned(0..10)], [0, 1]);
     let none = Limits {
         ranges: vec![HOUR, 2 * HOUR],

@@ -190,9 +190,11 @@ fn series(hours: Range<i64>, numbers: Range<usize>, step_ms: i64, salt: f64) -> 
             labels: series_name(i),
             ..SeriesInput::default()
         };
+
         let mut t = hours.start * HOUR + (i as i64 % 3) * 1_000;
         while t < hours.end * HOUR {
             let is_histogram = i % 4 == 3 || (i % 4 == 2 && t / HOUR % 2 == 1);
+
             let start = if i % 3 == 1 { t / HOUR * HOUR } else { 0 };
             if is_histogram {
                 // It is reset now and then.
@@ -207,13 +209,17 @@ fn series(hours: Range<i64>, numbers: Range<usize>, step_ms: i64, salt: f64) -> 
                 one.values.push((t as f64 / 1e7).sin() + i as f64 + salt);
                 one.starts.push(start);
             }
+
             t += step_ms;
         }
+
         if one.starts.iter().all(|start| *start == 0) {
             one.starts.clear();
         }
+
         all.push(one);
     }
+
     all
 }
 
@@ -225,6 +231,7 @@ fn write(dir: &Path, hours: Range<i64>, all: Vec<SeriesInput>) -> Ulid {
         segment_bytes_max: 40_000,
         ..WriteOptions::default()
     };
+
     let window = hours.start * HOUR..hours.end * HOUR;
     write_block(dir, window, &options, &mut IterSource(all.into_iter()))
         .unwrap()
@@ -242,6 +249,7 @@ fn add_samples(into: &mut Samplesets, labels: &Labels, samples: &Samples) {
         // In these tests what is there twice is the same.
         assert_eq!(*into.entry(key).or_insert(found), found);
     }
+
     for sample in &samples.histograms {
         let AnyHistogram::Int(h) = &sample.h else {
             panic!("no float histogram was written")
@@ -280,6 +288,7 @@ impl World {
             .enable_all()
             .build()
             .unwrap();
+
         let mut world = Self {
             dir: tempfile::tempdir().unwrap(),
             runtime,
@@ -287,9 +296,11 @@ impl World {
             reference: Samplesets::new(),
             limits: limits(),
         };
+
         for (hours, all) in given {
             world.upload(hours, all);
         }
+
         world
     }
 
@@ -297,10 +308,12 @@ impl World {
         let ulid = write(&self.shelf(), hours, all);
         let dir = self.shelf().join(ulid.to_string());
         let local = LocalBlock::open(&dir, &labels(), "trireme").unwrap();
+
         self.runtime
             .block_on(publish(self.bucket.as_ref(), &local))
             .unwrap();
         samples_of(&Block::open(&dir).unwrap(), &mut self.reference);
+
         ulid
     }
 
@@ -330,6 +343,7 @@ impl World {
             .block_on(metas.refresh(self.bucket.as_ref(), Listing::Objects))
             .unwrap();
         assert!(refreshed.failed.is_empty() && refreshed.bad_marks.is_empty());
+
         (metas, refreshed.partial)
     }
 
@@ -346,6 +360,7 @@ impl World {
         let compactor = self.compactor(store);
         let (metas, partial) = self.list();
         let blocks = metas.blocks();
+
         self.runtime.block_on(async {
             let finished = compactor
                 .finish(&blocks, &partial, &streams(), (now_s, DELAY), &|_| true)
@@ -383,10 +398,12 @@ impl World {
             self.runtime.handle().clone(),
             ReaderOptions::default(),
         );
+
         let mut found = Samplesets::new();
         for read in self.list().0.select("a", i64::MIN, i64::MAX) {
             samples_of(&reader.block(&read.block.meta).unwrap(), &mut found);
         }
+
         found
     }
 
@@ -425,11 +442,13 @@ fn every_sample_is_kept_once_with_histograms_and_start_timestamps() {
             .collect::<Vec<_>>(),
         [5]
     );
+
     let (_, done) = world.round(world.bucket.clone(), NOW_S).unwrap();
     let [done] = done.as_slice() else {
         panic!("one job")
     };
     assert!(done.is_new && done.read.bucket > 0 && done.read.local == 0);
+
     let meta = made(done);
     assert_eq!(
         (meta.compaction.level, meta.compaction.sources.len()),
@@ -443,6 +462,7 @@ fn every_sample_is_kept_once_with_histograms_and_start_timestamps() {
         world.runtime.handle().clone(),
         ReaderOptions::default(),
     );
+
     let block = reader.block(meta).unwrap();
     assert_eq!(block.verify(), []);
     let inside = world
@@ -450,25 +470,30 @@ fn every_sample_is_kept_once_with_histograms_and_start_timestamps() {
         .keys()
         .filter(|(_, t)| *t < 8 * HOUR)
         .count();
+
     assert_eq!(meta.stats.num_samples, inside as u64);
     assert!(meta.stats.num_histogram_samples > 100);
 
     world.settle();
     assert_eq!(world.names().len(), 2);
     assert_eq!(world.readable(), world.reference);
+
     assert!(world.plan().jobs.is_empty());
 }
 
 #[test]
 fn a_death_at_any_change_loses_nothing_and_leaves_nothing_undone() {
     let mut changes = 0;
+
     let mut names = None;
     loop {
         let world = World::new(windows());
         let store = Dying::new(&world.bucket, changes);
+
         // The first round publishes and marks, the second deletes.
         let ended = world.round(store.clone(), NOW_S).map(drop);
         let ended = ended.and_then(|()| world.round(store.clone(), NOW_S + 3_600).map(drop));
+
         assert_eq!(world.readable(), world.reference, "after {changes} changes");
         world.settle();
         assert_eq!(
@@ -476,11 +501,13 @@ fn a_death_at_any_change_loses_nothing_and_leaves_nothing_undone() {
             world.reference,
             "after {changes} changes and what followed"
         );
+
         assert_eq!(
             *names.get_or_insert(world.names()),
             world.names(),
             "after {changes} changes"
         );
+
         let left: Vec<_> = world.runtime.block_on(world.bucket.list(None).collect());
         let partial = world.list().1;
         assert!(
@@ -488,11 +515,14 @@ fn a_death_at_any_change_loses_nothing_and_leaves_nothing_undone() {
             "after {changes} changes: {partial:?} of {} objects",
             left.len()
         );
+
         if ended.is_ok() && !store.is_dead.load(Ordering::SeqCst) {
             break;
         }
+
         changes += 1;
     }
+
     // Files and meta, five marks, and the objects of five blocks.
     assert!(changes > 20, "{changes} changes");
 }
@@ -508,6 +538,7 @@ fn the_same_samples_give_the_same_block_from_whatever_they_are_merged() {
             .map(|(hours, all)| world.upload(hours, all))
             .collect();
         let compactor = world.compactor(world.bucket.clone());
+
         let mut made = Vec::new();
         for group in by {
             let listed = world.list().0;
@@ -521,6 +552,7 @@ fn the_same_samples_give_the_same_block_from_whatever_they_are_merged() {
                 range: 0..8 * HOUR,
                 sources,
             };
+
             made.push(
                 world
                     .runtime
@@ -531,8 +563,10 @@ fn the_same_samples_give_the_same_block_from_whatever_they_are_merged() {
                     .ulid,
             );
         }
+
         *made.last().unwrap()
     };
+
     let four = || (0..4).map(|n| window(n * 2)).collect::<Vec<_>>();
     let name = merged(four(), &[&[0, 1, 2, 3]]);
     assert_eq!(name, merged(four(), &[&[3, 1, 0, 2]]));
@@ -548,6 +582,7 @@ fn a_source_that_cannot_be_read_is_set_apart_and_the_others_go_on() {
     let mut world = World::new(windows());
     let bad = world.plan().jobs[0].sources[1].meta.ulid;
     let path = Object::from(format!("{bad}/chunks/000001"));
+
     world.runtime.block_on(async {
         let mut bytes = world
             .bucket
@@ -562,9 +597,11 @@ fn a_source_that_cannot_be_read_is_set_apart_and_the_others_go_on() {
         bytes[middle] ^= 1;
         world.bucket.put(&path, bytes.into()).await.unwrap();
     });
+
     let job = world.plan().jobs.remove(0);
     let error = world.round(world.bucket.clone(), NOW_S).unwrap_err();
     assert_eq!(error.bad_source(&job), Some(bad));
+
     assert!(world.list().0.get(bad).unwrap().no_compact.is_some());
     assert!(
         world
@@ -574,6 +611,7 @@ fn a_source_that_cannot_be_read_is_set_apart_and_the_others_go_on() {
             .iter()
             .all(|block| block.deletion.is_none())
     );
+
     let planned = world.plan();
     assert!(
         planned.jobs[0]
@@ -581,6 +619,7 @@ fn a_source_that_cannot_be_read_is_set_apart_and_the_others_go_on() {
             .iter()
             .all(|source| source.meta.ulid != bad)
     );
+
     world.settle();
     assert!(
         world.names().contains(&bad),
@@ -590,13 +629,16 @@ fn a_source_that_cannot_be_read_is_set_apart_and_the_others_go_on() {
     // One that lacks samples that its meta counts is none to be deleted either.
     let name = world.upload(10..12, series(10..12, 0..3, 60_000, 0.0));
     world.upload(12..14, series(12..14, 0..3, 60_000, 0.0));
+
     let mut listed = world.list().0.get(name).unwrap().as_ref().clone();
     listed.meta.stats.num_samples += 1;
     let meta = Object::from(format!("{name}/meta.json"));
+
     world
         .runtime
         .block_on(world.bucket.put(&meta, listed.meta.to_json().into()))
         .unwrap();
+
     let error = world
         .round(world.bucket.clone(), NOW_S + 10 * 3_600)
         .unwrap_err();
@@ -617,16 +659,19 @@ fn a_source_stays_where_its_successor_is_gone_or_not_what_it_was() {
         .runtime
         .block_on(async { world.bucket.get(&path).await.unwrap().bytes().await })
         .unwrap();
+
     world
         .runtime
         .block_on(world.bucket.put(&path, index.slice(1..).into()))
         .unwrap();
+
     let (finished, _) = world.round(world.bucket.clone(), NOW_S + 3_600).unwrap();
     assert_eq!((finished.deleted.len(), finished.failed.len()), (0, 1));
     world
         .runtime
         .block_on(delete_block(world.bucket.as_ref(), result))
         .unwrap();
+
     let (finished, _) = world.round(world.bucket.clone(), NOW_S + 3_600).unwrap();
     assert!(finished.deleted.is_empty());
     assert_eq!(world.names().len(), before - 1);
@@ -644,15 +689,18 @@ fn local_copies_are_read_instead_of_the_bucket() {
     let mut compactor = world.compactor(world.bucket.clone());
     let local =
         move |meta: &trireme_block::BlockMeta| Block::open(&shelf.join(meta.ulid.to_string())).ok();
+
     compactor = Compactor::new(CompactorParts {
         local: Arc::new(move |meta| local(meta).map(Arc::new)),
         ..compactor.into_parts()
     });
+
     let job = world.plan().jobs.remove(0);
     let done = world
         .runtime
         .block_on(compactor.compact(&job, NOW_S))
         .unwrap();
+
     assert_eq!(
         done.read,
         ReadBytes {
@@ -660,6 +708,7 @@ fn local_copies_are_read_instead_of_the_bucket() {
             bucket: 0
         }
     );
+
     assert_eq!(world.readable(), world.reference);
     let left = std::fs::read_dir(world.dir.path().join("compaction")).unwrap();
     assert_eq!(left.count(), 0, "nothing stays on the local disk");
@@ -673,6 +722,7 @@ fn a_query_that_reads_a_block_which_is_deleted_meanwhile_is_told() {
         world.runtime.handle().clone(),
         ReaderOptions::default(),
     );
+
     let opened: Vec<_> = world
         .list()
         .0
@@ -680,10 +730,12 @@ fn a_query_that_reads_a_block_which_is_deleted_meanwhile_is_told() {
         .iter()
         .map(|b| reader.block(&b.meta).unwrap())
         .collect();
+
     world.settle();
     let gone = opened
         .iter()
         .filter(|block| !world.names().contains(&block.meta().ulid));
+
     let mut count = 0;
     for block in gone {
         count += 1;
@@ -695,6 +747,7 @@ fn a_query_that_reads_a_block_which_is_deleted_meanwhile_is_told() {
         let error = read.expect_err("nothing of it was read before");
         assert_eq!(error.kind(), trireme_base::ErrorKind::NotFound, "{error}");
     }
+
     assert_eq!(count, 5);
     assert_eq!(
         world.readable(),
@@ -738,6 +791,7 @@ fn check_counts(world: &World) {
         let meta = &read.block.meta;
         let mut counted = BTreeMap::new();
         let block = reader.block(meta).unwrap();
+
         assert_eq!(block.verify(), []);
         for series in block.select(&[], i64::MIN, i64::MAX).unwrap() {
             let mut found = AggregateSamples::default();
@@ -748,6 +802,7 @@ fn check_counts(world: &World) {
             let count: f64 = found.counts.iter().map(|counted| counted.n).sum();
             counted.insert(series.labels.to_string(), count as usize);
         }
+
         let mut wanted: BTreeMap<String, usize> = BTreeMap::new();
         for (labels, _) in world
             .reference
@@ -756,6 +811,7 @@ fn check_counts(world: &World) {
         {
             *wanted.entry(labels.clone()).or_default() += 1;
         }
+
         assert_eq!(
             counted,
             wanted,
@@ -802,6 +858,7 @@ fn long_blocks_are_downsampled_and_anew_when_they_have_become_one() {
                 .collect()
         })
         .collect();
+
     let first = vec![
         (RESOLUTION_5M_MS, 0..8, true, 0),
         (RESOLUTION_5M_MS, 8..16, true, 0),
@@ -813,6 +870,7 @@ fn long_blocks_are_downsampled_and_anew_when_they_have_become_one() {
         vec![(RESOLUTION_1H_MS, 0..16, true, 0)],
         vec![],
     ];
+
     assert_eq!(done, wanted);
     assert_eq!(
         coarse(&world),
@@ -825,19 +883,23 @@ fn long_blocks_are_downsampled_and_anew_when_they_have_become_one() {
         4,
         "raw, 5 minutes, 1 hour, and what is not over"
     );
+
     assert!(world.plan().jobs.is_empty());
 }
 
 #[test]
 fn a_death_at_any_change_leaves_nothing_downsampled_twice_and_raw_samples_whole() {
     let mut changes = 0;
+
     let mut names = None;
     loop {
         let world = long_blocks(2..4);
         let store = Dying::new(&world.bucket, changes);
         let ended = looks(&world, &store);
+
         assert_eq!(world.readable(), world.reference, "after {changes} changes");
         check_counts(&world);
+
         // What was begun is gone on with; an upload of what nobody wants any more would stay.
         world.round(world.bucket.clone(), 15 * 3_600).unwrap();
         world.settle();
@@ -846,6 +908,7 @@ fn a_death_at_any_change_leaves_nothing_downsampled_twice_and_raw_samples_whole(
             world.reference,
             "after {changes} changes and what followed"
         );
+
         assert_eq!(
             coarse(&world),
             [(RESOLUTION_5M_MS, 0..16), (RESOLUTION_1H_MS, 0..16)]
@@ -856,12 +919,15 @@ fn a_death_at_any_change_leaves_nothing_downsampled_twice_and_raw_samples_whole(
             world.names(),
             "after {changes} changes"
         );
+
         assert!(world.list().1.is_empty(), "after {changes} changes");
         if ended.is_ok() && !store.is_dead.load(Ordering::SeqCst) {
             break;
         }
+
         changes += 1;
     }
+
     assert_eq!(names.unwrap().len(), 4);
     // Five blocks that are new, four marks, and the objects of four blocks.
     assert!(changes > 30, "{changes} changes");
@@ -878,9 +944,11 @@ fn a_block_without_samples_that_count_is_tried_once() {
         values: vec![stale],
         ..SeriesInput::default()
     };
+
     let name = world.upload(0..8, vec![one]);
     let (_, done) = world.round(world.bucket.clone(), NOW_S).unwrap();
     assert_eq!(done.len(), 1);
+
     assert!(done[0].meta.is_none() && done[0].marked.is_empty());
     let mark = world
         .list()
@@ -890,6 +958,7 @@ fn a_block_without_samples_that_count_is_tried_once() {
         .no_downsample
         .clone()
         .unwrap();
+
     assert!(mark.details.contains("no samples"), "{}", mark.details);
     assert!(world.plan().jobs.is_empty());
     world.settle();
@@ -922,11 +991,13 @@ fn spoil(world: &World, path: &str, at: impl Fn(usize) -> usize) {
 fn a_block_that_cannot_be_read_is_downsampled_no_more_and_the_others_are() {
     // In the middle of its samples, and in the table of contents of its index.
     type Place = (&'static str, fn(usize) -> usize);
+
     let places: [Place; 2] = [("chunks/000001", |len| len / 2), ("index", |len| len - 6)];
     for (file, at) in places {
         let world = long_blocks(0..4);
         let planned = plan(&world.list().0.blocks(), 15 * HOUR, &world.limits);
         let bad = planned.jobs[0].sources[0].meta.ulid;
+
         spoil(&world, &format!("{bad}/{file}"), at);
         let error = world.round(world.bucket.clone(), 15 * 3_600).unwrap_err();
         assert_eq!(
@@ -934,21 +1005,25 @@ fn a_block_that_cannot_be_read_is_downsampled_no_more_and_the_others_are() {
             Some(bad),
             "{file}: {error}"
         );
+
         let listed = world.list().0.get(bad).unwrap();
         assert!(
             listed.no_downsample.is_some()
                 && listed.no_compact.is_none()
                 && listed.deletion.is_none()
         );
+
         world.round(world.bucket.clone(), 15 * 3_600).unwrap();
         assert_eq!(coarse(&world), [(RESOLUTION_5M_MS, 8..16)]);
 
         // Merging it finds out for itself.
         let job = world.plan().jobs.remove(0);
         let error = world.round(world.bucket.clone(), NOW_S).unwrap_err();
+
         assert_eq!(error.bad_source(&job), Some(bad), "{file}: {error}");
         assert!(world.list().0.get(bad).unwrap().no_compact.is_some());
         world.settle();
+
         assert!(world.names().contains(&bad));
     }
 }
@@ -980,6 +1055,7 @@ fn a_local_copy_is_downsampled_if_it_says_the_same_as_the_one_in_the_bucket() {
         let shelf = world.shelf();
         let local = shelf.join(name.to_string());
         let mut meta = BlockMeta::read(&local).unwrap();
+
         changes(&mut meta);
         std::fs::write(local.join("meta.json"), meta.sealed().to_json()).unwrap();
         let find: trireme_compaction::FindLocal = Arc::new(move |meta| {
@@ -987,15 +1063,18 @@ fn a_local_copy_is_downsampled_if_it_says_the_same_as_the_one_in_the_bucket() {
                 .ok()
                 .map(Arc::new)
         });
+
         let parts = CompactorParts {
             local: find,
             ..world.compactor(world.bucket.clone()).into_parts()
         };
+
         world
             .runtime
             .block_on(Compactor::new(parts).compact(&job, NOW_S))
             .unwrap()
     };
+
     let of_local = done(&|_| {});
     assert_eq!(
         of_local.read,
@@ -1004,8 +1083,10 @@ fn a_local_copy_is_downsampled_if_it_says_the_same_as_the_one_in_the_bucket() {
             bucket: 0
         }
     );
+
     let of_bucket = done(&|meta| meta.compaction.sources = vec![name, Ulid::from_parts(7, 7)]);
     assert!(of_bucket.read.bucket > 0 && of_bucket.read.local == 0);
     assert_eq!(of_local.meta, of_bucket.meta);
+
     assert!(of_local.is_new && !of_bucket.is_new);
 }

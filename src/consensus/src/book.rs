@@ -32,6 +32,7 @@ impl RingBook {
             path: path.to_owned(),
             source,
         };
+
         std::fs::create_dir_all(dir).map_err(|e| io(dir, e))?;
         let path = dir.join("ring.json");
         let ring = match file::read::<Ring>(&path) {
@@ -47,6 +48,7 @@ impl RingBook {
             }
             Err(error) => return Err(error),
         };
+
         Ok(Self {
             path,
             current: watch::Sender::new(Arc::new(ring)),
@@ -71,11 +73,13 @@ impl RingBook {
         if ring.epoch <= self.current().epoch {
             return Ok(false);
         }
+
         file::write(&self.path, ring).map_err(|e: io::Error| {
             io::Error::new(e.kind(), format!("{}: {e}", self.path.display()))
         })?;
         info!(self.log, "ring changed"; "epoch" => ring.epoch);
         self.current.send_replace(Arc::new(ring.clone()));
+
         Ok(true)
     }
 }
@@ -101,12 +105,14 @@ mod tests {
         let dir = tempfile::tempdir().expect("temporary directory");
         let book = open(dir.path());
         assert_eq!(book.current().epoch, 1);
+
         assert!(book.adopt(&ring(3)).expect("writable"));
         assert!(!book.adopt(&ring(2)).expect("writable"), "older");
         drop(book);
         assert_eq!(open(dir.path()).current().epoch, 3);
         std::fs::write(dir.path().join("ring.json"), "trireme-ring 1 nonsense").expect("writable");
         assert_eq!(open(dir.path()).current().epoch, 1, "damage is put aside");
+
         assert!(dir.path().join("ring.damaged").exists());
     }
 
@@ -116,10 +122,12 @@ mod tests {
         let book = open(dir.path());
         std::fs::create_dir(dir.path().join("ring.tmp")).expect("writable");
         std::fs::create_dir(dir.path().join("ring.json")).expect("writable");
+
         let error = book
             .adopt(&ring(3))
             .expect_err("there is a directory in its place");
         assert!(error.to_string().contains("ring.json"), "{error}");
+
         assert_eq!(book.current().epoch, 1);
     }
 }

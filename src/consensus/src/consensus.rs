@@ -141,12 +141,14 @@ impl Consensus {
             timing,
             log,
         } = parts;
+
         let disk = Disk::open(&dir, log.clone())?;
         if let Some(ring) = disk.look(|state| state.machine.ring.clone()).await {
             // Decided before a crash, and not yet in the book.
             book.adopt(&ring)
                 .map_err(|source| FileError::Io { path: dir, source })?;
         }
+
         let election_ms = timing.election.as_millis() as u64;
         let config = Config {
             cluster_name: "ring".to_owned(),
@@ -158,6 +160,7 @@ impl Consensus {
             max_in_snapshot_log_to_keep: LOG_KEPT,
             ..Config::default()
         };
+
         let config = config
             .validate()
             .map_err(|e| ConsensusStartError::Raft(e.to_string()))?;
@@ -169,6 +172,7 @@ impl Consensus {
         let store = LogStore(disk.clone());
         let raft = Raft::new(voter_id(&me), Arc::new(config), network, store, machine).await;
         let raft = raft.map_err(|e| ConsensusStartError::Raft(e.to_string()))?;
+
         raft.runtime_config()
             .elect(!disk.look(|state| state.forgetful).await);
         Ok(Arc::new(Self {
@@ -209,6 +213,7 @@ impl Consensus {
         let names = membership
             .voter_ids()
             .filter_map(|id| membership.get_node(&id).map(|n| n.addr.clone()));
+
         let mut names: Vec<String> = names.collect();
         if names.is_empty() {
             names = trireme_ring::voters(&self.book.current())
@@ -216,6 +221,7 @@ impl Consensus {
                 .map(NodeName::to_string)
                 .collect();
         }
+
         names.sort();
         names
     }
@@ -240,6 +246,7 @@ impl Consensus {
 
     async fn write(&self, command: Command) -> Result<Answer, ConsensusError> {
         use openraft::error::{ClientWriteError, RaftError};
+
         let written = tokio::time::timeout(DECISION_TIMEOUT, self.raft.client_write(command)).await;
         match written {
             Err(_) => Err(ConsensusError::Undecided),
@@ -302,6 +309,7 @@ impl Consensus {
                     _ => None,
                 }
             });
+
         futures::future::join_all(asked)
             .await
             .into_iter()
@@ -366,6 +374,7 @@ impl Consensus {
             },
             Request::Ask(ask) => Reply::Asked(asked.answer(ask).await),
         };
+
         serde_json::to_vec(&reply)
             .map(Bytes::from)
             .map_err(|e| e.to_string())
@@ -383,15 +392,18 @@ impl Consensus {
         if is_forgetful {
             return false;
         }
+
         if !is_blank || self.has_asked.load(Ordering::Relaxed) {
             return true;
         }
+
         let statuses = self.statuses().await;
         if statuses.values().any(|status| status.founded) {
             // Where that cannot be written down, it is asked again next time.
             let _ = self.came_late().await;
             return false;
         }
+
         self.has_asked.store(true, Ordering::Relaxed);
         true
     }
@@ -405,6 +417,7 @@ impl Consensus {
             self.log,
             "the ring was founded before this node came, it will be told"
         );
+
         Ok(())
     }
 
@@ -414,6 +427,7 @@ impl Consensus {
             let metrics = metrics.borrow();
             metrics.vote.is_committed() || metrics.last_applied.is_some()
         };
+
         Status {
             founded,
             leader: self.leader().map(|node| node.to_string()),

@@ -80,6 +80,7 @@ impl Disk {
             }
             Err(error) => return Err(error),
         };
+
         Ok(Self {
             path: Arc::new(path),
             state: Arc::new(Mutex::new(state)),
@@ -94,10 +95,12 @@ impl Disk {
             forgetful: true,
             ..State::default()
         };
+
         let kept = file::keep_copy(path).and_then(|()| file::write(path, &state));
         if let Err(err) = kept {
             error!(log, "the damaged log of ring changes stays where it is"; "path" => %path.display(), "err" => %err);
         }
+
         state
     }
 
@@ -111,6 +114,7 @@ impl Disk {
     /// A full disk is waited for: nothing else would bring Raft back before the next start of the process.
     pub(crate) async fn change<T>(&self, change: impl FnOnce(&mut State) -> T) -> io::Result<T> {
         let mut state = self.state.lock().await;
+
         let result = change(&mut state);
         loop {
             let path = Arc::clone(&self.path);

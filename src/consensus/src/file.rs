@@ -80,16 +80,19 @@ fn parse<T: DeserializeOwned>(path: &Path, bytes: &[u8]) -> Result<T, FileError>
     if words.next() != Some(MAGIC) {
         return Err(damaged("not a ring file"));
     }
+
     let version: u32 = words
         .next()
         .and_then(|w| w.parse().ok())
         .ok_or_else(|| damaged("no version"))?;
+
     if version != VERSION {
         return Err(FileError::Version {
             path: path.to_owned(),
             version,
         });
     }
+
     let field =
         |word: Option<&str>, key: &str| word.and_then(|w| w.strip_prefix(key)).map(str::to_owned);
     let crc = field(words.next(), "crc32c=").ok_or_else(|| damaged("no checksum"))?;
@@ -97,9 +100,11 @@ fn parse<T: DeserializeOwned>(path: &Path, bytes: &[u8]) -> Result<T, FileError>
     if length != body.len().to_string() {
         return Err(damaged("its length is not what its header says"));
     }
+
     if crc != format!("{:08x}", crc32c::crc32c(body)) {
         return Err(damaged("its checksum does not match"));
     }
+
     serde_json::from_slice(body).map_err(|e| damaged(&e.to_string()))
 }
 
@@ -133,12 +138,14 @@ mod tests {
         let dir = tempfile::tempdir().expect("temporary directory");
         let path = dir.path().join("ring");
         assert!(read::<Vec<u64>>(&path).expect("readable").is_none());
+
         let value = vec![7_u64; 20];
         write(&path, &value).expect("writable");
         assert_eq!(
             read::<Vec<u64>>(&path).expect("readable"),
             Some(value.clone())
         );
+
         let bytes = fs::read(&path).expect("readable");
         for i in 0..bytes.len() {
             let mut torn = bytes.clone();
@@ -156,6 +163,7 @@ mod tests {
         let dir = tempfile::tempdir().expect("temporary directory");
         let path = dir.path().join("ring");
         write(&path, &1_u64).expect("writable");
+
         // What a crash leaves behind: a half-written second file.
         fs::write(path.with_extension("tmp"), "trireme-ring 1 crc").expect("writable");
         assert_eq!(read::<u64>(&path).expect("readable"), Some(1));

@@ -77,11 +77,13 @@ impl RaftSnapshotBuilder<RingRaft> for Machine {
             state.snapshot = Some(stored.clone());
             stored
         };
+
         let stored = self
             .disk
             .change(taken)
             .await
             .map_err(|e| StorageIOError::write_snapshot(None, &e))?;
+
         given_out(stored)
     }
 }
@@ -122,6 +124,7 @@ impl RaftStateMachine<RingRaft> for Machine {
             })
             .await
             .map_err(|e| StorageIOError::write_state_machine(&e))?;
+
         self.publish(ring).await?;
         Ok(answers)
     }
@@ -145,6 +148,7 @@ impl RaftStateMachine<RingRaft> for Machine {
                 openraft::AnyError::error(e.to_string()),
             )
         };
+
         let ring: Option<Ring> =
             serde_json::from_slice(snapshot.get_ref()).map_err(|e| failed(&e))?;
         let installed = |state: &mut crate::disk::State| {
@@ -158,6 +162,7 @@ impl RaftStateMachine<RingRaft> for Machine {
                 ring: ring.clone(),
             });
         };
+
         self.disk.change(installed).await.map_err(|e| failed(&e))?;
         self.publish(ring).await
     }
@@ -189,9 +194,11 @@ mod tests {
                 1,
                 vec![Group::new("g0", vec![Member::active("n0", "n0:1")])],
             );
+
             let book =
                 RingBook::open(dir.path(), ring.expect("valid"), log.clone()).expect("opens");
             let disk = Disk::open(dir.path(), log).expect("opens");
+
             Ok((
                 dir,
                 LogStore(disk.clone()),

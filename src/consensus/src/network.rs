@@ -83,6 +83,7 @@ pub(crate) async fn exchange(
     timeout: Duration,
 ) -> Result<Reply, String> {
     let body = serde_json::to_vec(request).map_err(|e| e.to_string())?;
+
     let answer = voice.call(to, body.into(), timeout).await?;
     match serde_json::from_slice(&answer)
         .map_err(|e| format!("answer of {to} cannot be read: {e}"))?

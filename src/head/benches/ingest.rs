@@ -23,6 +23,7 @@ fn known_series(c: &mut Criterion) {
         let idx: Vec<u32> = (0..support::REQUEST_SERIES as u32).collect();
         let limits = support::limits();
         let mut out = IngestOutput::default();
+
         let mut floor = HashMap::new();
         for (n, request) in requests.iter_mut().enumerate() {
             support::fill(request, n, 0);
@@ -30,10 +31,12 @@ fn known_series(c: &mut Criterion) {
             shards[0].ingest(&tenant, request, &idx, &limits, support::NOW_MS, &mut out);
             out.clear();
         }
+
         let mut group = c.benchmark_group(format!("known/{series}"));
         group.throughput(Throughput::Elements(support::REQUEST_SERIES as u64));
         let mut scrape = 1;
         let mut at = 0;
+
         group.bench_function("ingest", |b| {
             b.iter(|| {
                 support::fill(&mut requests[at], at, scrape);
@@ -45,12 +48,14 @@ fn known_series(c: &mut Criterion) {
                     support::NOW_MS,
                     &mut out,
                 );
+
                 black_box(&out.drafts);
                 out.clear();
                 at = (at + 1) % requests.len();
                 scrape += i64::from(at == 0);
             });
         });
+
         group.bench_function("floor: std HashMap by key", |b| {
             b.iter(|| {
                 support::fill(&mut requests[at], at, scrape);
@@ -63,6 +68,7 @@ fn known_series(c: &mut Criterion) {
                 scrape += i64::from(at == 0);
             });
         });
+
         group.finish();
     }
 }

@@ -42,6 +42,7 @@ fn write(dir: &std::path::Path) -> Vec<Record> {
     let idx: Vec<u32> = (0..support::REQUEST_SERIES as u32).collect();
     let mut out = IngestOutput::default();
     let mut seq = 0;
+
     let mut behind = Vec::new();
     for scrape in 0..SCRAPES + LOGGED {
         if scrape == SCRAPES {
@@ -63,6 +64,7 @@ fn write(dir: &std::path::Path) -> Vec<Record> {
             out.clear();
         }
     }
+
     behind
 }
 
@@ -75,6 +77,7 @@ fn restart(c: &mut Criterion) {
             .expect("loads")
             .0
     };
+
     group.throughput(Throughput::Elements(SERIES as u64));
     group.bench_function("load a series", |b| {
         b.iter_with_large_drop(|| black_box(load()));
@@ -92,6 +95,7 @@ fn restart(c: &mut Criterion) {
             BatchSize::PerIteration,
         );
     });
+
     group.finish();
 }
 

@@ -54,17 +54,20 @@ fn main() {
         }
         spent
     };
+
     let first = scrape(0, &mut logged);
     println!(
         "series {series}: {:.2} us CPU per new series, {:.0} log bytes each",
         us(first) / series as f64,
         logged as f64 / series as f64
     );
+
     println!(
         "memory after one scrape: {:.0} B per series",
         (rss() - base) as f64 / series as f64
     );
     logged = 0;
+
     let mut known = Duration::ZERO;
     for n in 1..scrapes {
         known += scrape(n, &mut logged);
@@ -75,37 +78,44 @@ fn main() {
             );
         }
     }
+
     let samples = (series as i64 * (scrapes - 1)) as f64;
     println!(
         "known series: {:.0} ns CPU per sample, {:.2} log bytes per sample",
         us(known) * 1e3 / samples,
         logged as f64 / samples
     );
+
     let floor = floor(&requests);
     println!("floor (std HashMap by key): {floor:.0} ns per sample");
     follow(&requests, &routes, scrapes);
     paced(&shards, &mut requests, &routes, scrapes);
+
     let stats = shards
         .iter()
         .map(|s| s.stats())
         .fold((0, 0), |a, s| (a.0 + s.memory_bytes, a.1 + s.samples));
+
     println!(
         "counted memory: {:.0} B per series, {} samples",
         stats.0 as f64 / series as f64,
         stats.1
     );
+
     let wall = Instant::now();
     let before = cpu();
     let bytes: u64 = shards
         .iter()
         .map(|s| s.checkpoint::<HeadError>(|| Ok(())).expect("written").bytes)
         .sum();
+
     println!(
         "checkpoint: {:.0} B per series, {:.2} s wall, {:.2} s CPU",
         bytes as f64 / series as f64,
         wall.elapsed().as_secs_f64(),
         (cpu() - before).as_secs_f64()
     );
+
     let options: Vec<_> = shards.iter().map(|s| s.options().clone()).collect();
     drop(shards);
     let wall = Instant::now();
@@ -122,6 +132,7 @@ fn main() {
         let threads: Vec<_> = options.into_iter().map(|o| scope.spawn(load(o))).collect();
         threads.into_iter().map(|t| t.join().expect("thread")).sum()
     });
+
     println!(
         "recover: {loaded} series in {:.2} s wall, {:.2} s CPU",
         wall.elapsed().as_secs_f64(),
@@ -141,6 +152,7 @@ fn paced(
     let mut written = 0;
     let mut made = 0;
     let mut behind = 0;
+
     let mut pace = CheckpointPace::default();
     for n in 0..240 {
         if n % 4 == 0 && pace.is_due(logged, u64::MAX) {
@@ -168,10 +180,12 @@ fn paced(
                     &mut out,
                 );
             }
+
             logged += out.drafts.iter().map(|d| d.len() as u64).sum::<u64>();
             out.clear();
         }
     }
+
     println!(
         "an hour of scrapes: {made} checkpoints, {:.1} bytes of them per byte of log; {:.0} MiB of log behind the last",
         written as f64 / logged as f64,
@@ -194,6 +208,7 @@ fn follow(requests: &[trireme_wire::batch::Batch], routes: &[Vec<Vec<u32>>], scr
     let mut out = IngestOutput::default();
     let mut seq = 0;
     let mut samples = 0;
+
     let mut spent = Duration::ZERO;
     for scrape in scrapes..scrapes + 6 {
         for (n, request) in requests.iter().enumerate() {
@@ -201,9 +216,11 @@ fn follow(requests: &[trireme_wire::batch::Batch], routes: &[Vec<Vec<u32>>], scr
                 label_bytes: request.label_bytes.clone(),
                 ..Default::default()
             };
+
             batch.series.clone_from(&request.series);
             batch.samples.clone_from(&request.samples);
             support::fill(&mut batch, n, scrape);
+
             for (shard, idx) in origin.iter().zip(&routes[n]) {
                 shard.ingest(
                     &Tenant::default(),
@@ -214,6 +231,7 @@ fn follow(requests: &[trireme_wire::batch::Batch], routes: &[Vec<Vec<u32>>], scr
                     &mut out,
                 );
             }
+
             for draft in out.drafts.drain(..) {
                 seq += 1;
                 let record = draft.seal(own, seq);
@@ -226,9 +244,11 @@ fn follow(requests: &[trireme_wire::batch::Batch], routes: &[Vec<Vec<u32>>], scr
                     samples += applied.samples;
                 }
             }
+
             out.clear();
         }
     }
+
     println!(
         "follower: {:.0} ns CPU per sample of known series",
         us(spent) * 1e3 / samples as f64
@@ -240,6 +260,7 @@ fn floor(requests: &[trireme_wire::batch::Batch]) -> f64 {
     for request in requests {
         map.extend(request.series.iter().map(|s| (s.key.0, 0.0)));
     }
+
     let before = cpu();
     for request in requests.iter().chain(requests) {
         for (series, sample) in request.series.iter().zip(&request.samples) {
@@ -248,6 +269,7 @@ fn floor(requests: &[trireme_wire::batch::Batch]) -> f64 {
             }
         }
     }
+
     black_box(&map);
     us(cpu() - before) * 1e3 / (2 * map.len()) as f64
 }

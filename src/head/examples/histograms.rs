@@ -44,6 +44,7 @@ fn main() {
         own,
     ))
     .expect("opens");
+
     let limits = IngestLimits {
         max_future_ms: 86_400_000,
         ..IngestLimits::default()
@@ -52,6 +53,7 @@ fn main() {
     let mut spent = Duration::ZERO;
     let mut out = IngestOutput::default();
     let base = rss();
+
     let mut logged = 0;
     for scrape in 0..scrapes {
         for first in (0..series).step_by(100) {
@@ -65,6 +67,7 @@ fn main() {
             out.clear();
         }
     }
+
     let samples = series as f64 * scrapes as f64;
     println!(
         "{series} series, {scrapes} scrapes, {buckets} buckets: {:.0} B resident a series, {:.2} us CPU a sample, {:.0} log bytes a sample",
@@ -72,6 +75,7 @@ fn main() {
         spent.as_secs_f64() * 1e6 / samples,
         logged as f64 / samples
     );
+
     drop(shard);
 }
 
@@ -87,9 +91,11 @@ fn request(ids: std::ops::Range<usize>, scrape: i64, buckets: u32) -> Batch {
             ("handler", &handler),
             ("instance", &instance),
         ];
+
         labels
             .iter()
             .for_each(|(n, v)| push_label(&mut batch.label_bytes, n.as_bytes(), v.as_bytes()));
+
         let n = batch.histograms.len() as u32;
         batch.histograms.push(sample(id as u64, scrape, buckets));
         batch.series.push(BatchSeries {
@@ -100,6 +106,7 @@ fn request(ids: std::ops::Range<usize>, scrape: i64, buckets: u32) -> Batch {
             exemplars: 0..0,
         });
     }
+
     batch
 }
 
@@ -117,12 +124,14 @@ fn sample(id: u64, scrape: i64, buckets: u32) -> HistogramSample {
             weight * 100 + scrape as u64 * u64::from(weight > 5) * (weight + noise)
         })
         .collect();
+
     let mut before = 0;
     let deltas = counts.iter().map(|count| {
         let delta = *count as i64 - before;
         before = *count as i64;
         delta
     });
+
     let h = Histogram {
         schema: 3,
         zero_threshold: 1e-128,
@@ -135,6 +144,7 @@ fn sample(id: u64, scrape: i64, buckets: u32) -> HistogramSample {
         positive_buckets: deltas.collect(),
         ..Histogram::default()
     };
+
     HistogramSample {
         t: START_MS + scrape * STEP_MS,
         st: 0,

@@ -42,6 +42,7 @@ impl Shard {
     /// order; a repeated one does nothing. Any age of sample is taken: the origin has checked it.
     pub fn apply(&self, record: &Record) -> Result<Applied, HeadError> {
         let stream = record.stream();
+
         let seq = record.seq();
         if record.shard() != self.options.number && record.shard() != ALL_SHARDS {
             return Err(HeadError::WrongShard {
@@ -51,15 +52,19 @@ impl Shard {
                 shard: self.options.number,
             });
         }
+
         let entry_error = |source| HeadError::Entry {
             stream,
             seq,
             source,
         };
+
         let mut guard = self.state.write();
         let _change = self.change_by(stream, seq);
         let state = &mut *guard;
+
         state.recent.begin(self.moments.oldest());
+
         let mut known = state.streams.remove(&stream).unwrap_or_default();
         if seq <= known.applied {
             state.streams.insert(stream, known);
@@ -68,6 +73,7 @@ impl Shard {
                 ..Applied::default()
             });
         }
+
         let result = match record.kind() {
             _ if self.is_set_aside(stream, seq) => Err(HeadError::SetAside { stream, seq }),
             RecordKind::Samples => {
@@ -95,9 +101,11 @@ impl Shard {
                 release(state, &mut known, record.payload()).map_err(entry_error)
             }
         };
+
         // Also after an error: the record is in the log of every replica as it is, and trying again cannot help.
         known.applied = seq;
         state.streams.insert(stream, known);
+
         result
     }
 
@@ -141,14 +149,17 @@ impl Run<'_> {
             seq: self.seq,
             source,
         };
+
         let tenant = Tenant::new(entry.tenant()).map_err(|_| bad(EntryError::Utf8))?;
         let number = state.intern_tenant(&tenant);
+
         let mut definitions = entry.definitions();
         while let Some(definition) = definitions.next() {
             let (reference, bytes) = definition.map_err(bad)?;
             self.define(state, known, number, reference, bytes)
                 .map_err(bad)?;
         }
+
         let mut pass = Pass {
             run: self,
             place: Place::new(self, state, known, &tenant),
@@ -158,6 +169,7 @@ impl Run<'_> {
             unknown: 0,
             applied: Applied::default(),
         };
+
         let stored = pass.store(state, known, entry);
         self.shard.may_panic(PanicPoint::Apply, &tenant);
         let Pass {
@@ -167,12 +179,14 @@ impl Run<'_> {
             applied,
             ..
         } = pass;
+
         // Also after an error: what was stored until then must be cut.
         state.tenants[number as usize].note_newest(newest);
         state.note_cuts(place.buckets.into_cuts());
         state.conflicts += applied.conflicts;
         stored.map_err(bad)?;
         unknown += self.extras(state, known, number, entry).map_err(bad)?;
+
         if unknown > 0 {
             return Err(HeadError::UnknownReference {
                 stream: self.stream,
@@ -180,6 +194,7 @@ impl Run<'_> {
                 count: unknown,
             });
         }
+
         Ok(applied)
     }
 
@@ -193,9 +208,11 @@ impl Run<'_> {
     ) -> Result<u64, EntryError> {
         let options = &self.shard.options;
         let mut unknown = 0;
+
         let mut has_extras = false;
         for exemplar in entry.exemplars() {
             let exemplar = exemplar?;
+
             let slot = known.refs.slot(exemplar.reference);
             match slot
                 .and_then(|slot| state.series.get(slot))
@@ -209,16 +226,20 @@ impl Run<'_> {
                 None => unknown += 1,
             }
         }
+
         // Each origin keeps to the bound; what several let in together fits.
         let max = options.metadata_max.saturating_mul(2);
+
         for metadata in entry.metadata() {
             let metadata = metadata?;
             state.tenants[tenant as usize].add_metadata(metadata.metric, &metadata.metadata, max);
             has_extras = true;
         }
+
         if has_extras {
             state.relieve(options);
         }
+
         Ok(unknown)
     }
 
@@ -241,10 +262,12 @@ impl Run<'_> {
                     .ok_or(EntryError::Range(0))?
             }
         };
+
         let before = known
             .refs
             .define(reference, slot)
             .ok_or(EntryError::Range(reference as usize))?;
+
         if before != slot {
             if let Some(series) = state.series.get_mut(slot) {
                 series.foreign_refs += 1;
@@ -255,6 +278,7 @@ impl Run<'_> {
                 series.foreign_refs = series.foreign_refs.saturating_sub(1);
             }
         }
+
         Ok(())
     }
 
@@ -303,9 +327,11 @@ impl Pass<'_> {
         let options = &self.run.shard.options;
         let mut floats = std::mem::take(&mut state.floats);
         floats.clear();
+
         for float in entry.floats() {
             floats.push(float?);
         }
+
         for (at, float) in floats.iter().enumerate() {
             self.run.fetch_ahead(
                 state,
@@ -313,24 +339,29 @@ impl Pass<'_> {
                 floats.get(at + AHEAD),
                 floats.get(at + 2 * AHEAD),
             );
+
             let slot = known.refs.slot(float.reference);
             let found = slot.and_then(|slot| Some((slot, state.series.get_mut(slot)?)));
             let Some((slot, series)) = found else {
                 self.unknown += 1;
                 continue;
             };
+
             let FloatEntry { t, v, start, .. } = *float;
             let Some(id) = self.bucket(&mut state.tenants, t) else {
                 continue;
             };
+
             let bucket = series.bucket(id);
             let placed = bucket.insert(&mut state.files, options, t, v, start);
             state.recent.note(placed, id, slot, t, &mut bucket.noted);
             self.applied.count(placed);
         }
+
         if floats.capacity() <= FLOATS_KEPT_MAX {
             state.floats = floats;
         }
+
         for histogram in entry.histograms() {
             let histogram = histogram?;
             let slot = known.refs.slot(histogram.reference);
@@ -339,10 +370,12 @@ impl Pass<'_> {
                 self.unknown += 1;
                 continue;
             };
+
             let t = histogram.sample.t;
             let Some(id) = self.bucket(&mut state.tenants, t) else {
                 continue;
             };
+
             let histograms = series.histograms.get_or_insert_default();
             let placed = histograms.insert(&mut state.files, options, id, histogram.sample);
             state
@@ -350,6 +383,7 @@ impl Pass<'_> {
                 .note(placed, id, slot, t, &mut histograms.bucket(id).noted);
             self.applied.count(placed);
         }
+
         Ok(())
     }
 
@@ -361,10 +395,12 @@ impl Pass<'_> {
             self.applied.skipped += 1;
             return None;
         };
+
         if self.last_window != Some(id.window) {
             self.last_window = Some(id.window);
             tenants[self.tenant as usize].windows.insert(id.window);
         }
+
         Some(id)
     }
 }
@@ -386,6 +422,7 @@ impl Place {
             .get(&run.stream)
             .is_some_and(|position| run.seq <= *position);
         let in_blocks = cut.number.filter(|_| before_cut);
+
         // Before the cut's position nothing was moved to a later cut because of it.
         let window_ms = run.shard.options.window_ms;
         let marker = sane_marker(window_ms, known.marker, state.cut_floor());
@@ -394,6 +431,7 @@ impl Place {
         } else {
             state.cut_floor()
         };
+
         let in_blocks = in_blocks.map(|cut| Taken::by(cut, window_ms));
         let of_tenant = cut
             .left
@@ -402,6 +440,7 @@ impl Place {
         let left = of_tenant
             .map(|left| (left.window, Taken::by(left.cut, window_ms)))
             .collect();
+
         Self {
             buckets: Buckets::new(window_ms, marker, floor),
             in_blocks,

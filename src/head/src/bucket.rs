@@ -201,10 +201,12 @@ impl Bucket {
             // Small steps: the buffers of a million series are most of the head's memory.
             self.bytes.reserve_exact((self.bytes.len() / 4).max(32));
         }
+
         self.open.append(&mut self.bytes, t, v);
         self.max = t;
         let full = self.open.count() >= u16::from(self.samples_max)
             || self.bytes.len() >= options.chunk_bytes_max;
+
         if full {
             self.close(files, options);
         }
@@ -217,6 +219,7 @@ impl Bucket {
         let Some(place) = files.append(&self.bytes) else {
             return;
         };
+
         let chunk = ClosedChunk::new(
             place,
             self.base(options),
@@ -224,6 +227,7 @@ impl Bucket {
             self.max,
             self.open.count(),
         );
+
         self.push_closed(chunk);
         self.bytes = Vec::new();
         self.samples_max = options.chunk_samples_max.min(255) as u8;
@@ -261,12 +265,14 @@ impl Bucket {
             }
             Some(_) => Placed::Conflict,
         };
+
         if known.is_none_or(|(v, start): (f64, i64)| {
             let better = prefer_sample((v, start), (new.v, new.start));
             (better.0.to_bits(), better.1) != (v.to_bits(), start)
         }) {
             self.keep_late(files, options, new);
         }
+
         placed
     }
 
@@ -290,11 +296,13 @@ impl Bucket {
         } else {
             None
         };
+
         Ok([late, open.map(|v| (v, self.start_at(t)))])
     }
 
     fn keep_late(&mut self, files: &mut ChunkFiles, options: &ShardOptions, new: LateSample) {
         self.max = self.max.max(new.t);
+
         let late = self.late.get_or_insert_default();
         match late.binary_search_by_key(&new.t, |sample| sample.t) {
             Ok(at) => {
@@ -303,12 +311,15 @@ impl Bucket {
             }
             Err(at) => late.insert(at, new),
         }
+
         if late.len() < usize::from(options.chunk_samples_max) {
             return;
         }
+
         let min = late[0].t;
         let max = late[late.len() - 1].t;
         let count = late.len() as u16;
+
         if let Some(place) = files.append(&encode_late(late)) {
             self.late = None;
             self.push_closed(ClosedChunk::new(place, self.base(options), min, max, count).marked());
@@ -323,6 +334,7 @@ impl Bucket {
         let late = self.late.as_ref().and_then(|late| late.last());
         let is_newest =
             self.open.count() > 0 && self.max == t && late.is_none_or(|late| late.t < t);
+
         // A chunk of late samples may reach as far.
         let base = self.base(options);
         let is_alone = || {
@@ -330,6 +342,7 @@ impl Bucket {
                 .iter()
                 .all(|chunk| !chunk.overlaps(base, t, i64::MAX))
         };
+
         (is_newest && is_alone()).then(|| (t, v, self.start_at(t)))
     }
 
@@ -346,7 +359,9 @@ impl Bucket {
         if self.max < start {
             return;
         }
+
         let base = self.base(options);
+
         let starts = || self.starts.clone();
         for chunk in &self.closed {
             if chunk.overlaps(base, start, end) {
@@ -359,6 +374,7 @@ impl Bucket {
                 });
             }
         }
+
         if !self.bytes.is_empty() && self.open_min <= end {
             out.push(Part::chunk(
                 self.open_min,
@@ -366,6 +382,7 @@ impl Bucket {
                 starts(),
             ));
         }
+
         if let Some(late) = &self.late {
             out.push(Part::samples(late.to_vec()));
         }
@@ -416,11 +433,13 @@ fn encode_late(samples: &[LateSample]) -> Vec<u8> {
     out.put_u16_le(0);
     let mut bytes = Vec::with_capacity(samples.len() * 8);
     let mut chunk = XorAppender::start(&mut bytes);
+
     samples
         .iter()
         .for_each(|sample| chunk.append(&mut bytes, sample.t, sample.v));
     out[..2].copy_from_slice(&(bytes.len() as u16).to_le_bytes());
     out.extend_from_slice(&bytes);
+
     let mut start = 0;
     for sample in samples {
         if sample.start != start {
@@ -429,6 +448,7 @@ fn encode_late(samples: &[LateSample]) -> Vec<u8> {
             out.put_i64_le(start);
         }
     }
+
     out
 }
 

@@ -57,6 +57,7 @@ pub fn covered_by_all(
 ) -> Vec<(StreamId, u64)> {
     let mut shards = shards.into_iter();
     let first = shards.next().unwrap_or_default();
+
     let mut all: BTreeMap<_, _> = first.into_iter().collect();
     for positions in shards {
         let positions: BTreeMap<_, _> = positions.into_iter().collect();
@@ -66,6 +67,7 @@ pub fn covered_by_all(
             here.is_some()
         });
     }
+
     all.into_iter().collect()
 }
 

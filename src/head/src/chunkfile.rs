@@ -79,18 +79,22 @@ impl ChunkData {
                 len,
             } => (file, path, *offset, *len),
         };
+
         buffer.resize(CRC_BYTES as usize + usize::from(len), 0);
         file.read_exact_at(buffer, u64::from(offset))
             .map_err(|e| HeadError::io(READ, path, e))?;
+
         let (want, bytes) = buffer
             .split_first_chunk()
             .expect("BUG: the buffer begins with the checksum");
+
         if crc32c::crc32c(bytes) != u32::from_le_bytes(*want) {
             return Err(HeadError::corrupt(
                 path,
                 format!("chunk at {offset}: checksum does not fit"),
             ));
         }
+
         Ok(bytes)
     }
 }
@@ -169,6 +173,7 @@ impl ChunkFiles {
     /// Opens the files of a directory; those that no chunk is claimed in are deleted by [`ChunkFiles::published`].
     pub fn open(dir: &Path) -> Result<Self, HeadError> {
         files::make_dir(dir)?;
+
         let mut files = BTreeMap::new();
         for entry in std::fs::read_dir(dir).map_err(|e| HeadError::io("list", dir, e))? {
             let path = entry.map_err(|e| HeadError::io("list", dir, e))?.path();
@@ -184,6 +189,7 @@ impl ChunkFiles {
             let open = OpenFile::new(Some(file), path);
             files.insert(number, open);
         }
+
         let next = files.keys().next_back().map_or(1, |n| n + 1);
         Ok(Self {
             dir: dir.to_owned(),
@@ -209,6 +215,7 @@ impl ChunkFiles {
             self.failed = Some(HeadError::Settings(what));
             return None;
         };
+
         if self
             .active
             .is_none_or(|active| active.end >= FILE_BYTES_MAX)
@@ -216,11 +223,13 @@ impl ChunkFiles {
         {
             self.failed = Some(error);
         }
+
         let Active {
             number,
             end: offset,
         } = self.active?;
         let end = offset.checked_add(CRC_BYTES + u32::from(len))?;
+
         self.buffer
             .extend_from_slice(&crc32c::crc32c(chunk).to_le_bytes());
         self.buffer.extend_from_slice(chunk);
@@ -229,11 +238,13 @@ impl ChunkFiles {
             .get_mut(&number)
             .expect("BUG: the active file is open")
             .live += 1;
+
         if self.buffer.len() >= self.flush_at
             && let Err(error) = self.flush()
         {
             self.failed = Some(error);
         }
+
         Some(ChunkPlace {
             file: number,
             offset,
@@ -246,6 +257,7 @@ impl ChunkFiles {
         self.flush()?;
         let number = self.next;
         let path = self.dir.join(format!("{number:08}.chunks"));
+
         self.next += 1;
         self.files.insert(number, OpenFile::new(None, path));
         self.buffer.extend_from_slice(MAGIC);
@@ -255,6 +267,7 @@ impl ChunkFiles {
             number,
             end: HEADER_BYTES,
         });
+
         Ok(())
     }
 
@@ -274,6 +287,7 @@ impl ChunkFiles {
         let Some(Active { number, end }) = self.active else {
             return Ok(());
         };
+
         let open = self
             .files
             .get_mut(&number)
@@ -290,10 +304,12 @@ impl ChunkFiles {
                 open.file.insert(Arc::new(made))
             }
         };
+
         let at = u64::from(end) - self.buffer.len() as u64;
         file.write_all_at(&self.buffer, at)
             .map_err(|e| HeadError::io("write", &open.path, e))?;
         self.buffer.clear();
+
         Ok(())
     }
 
@@ -327,6 +343,7 @@ impl ChunkFiles {
                 .get(&number)
                 .is_some_and(|open: &OpenFile| open.is_suspect)
         };
+
         if self
             .active
             .is_some_and(|active| is_suspect(&self.files, active.number))
@@ -334,6 +351,7 @@ impl ChunkFiles {
             self.flush()?;
             self.active = None;
         }
+
         Ok(self
             .files
             .values()
@@ -349,6 +367,7 @@ impl ChunkFiles {
         {
             return None;
         }
+
         let moved = self.get(place).load(&mut Vec::new()).map(<[u8]>::to_vec);
         match moved {
             Ok(bytes) => {
@@ -391,7 +410,9 @@ impl ChunkFiles {
                 return ChunkData::Bytes(self.buffer[from..from + usize::from(place.len)].to_vec());
             }
         }
+
         let open = self.files.get(&place.file);
+
         let found = open.and_then(|open| Some((open.file.clone()?, open.path.clone())));
         match found {
             Some((file, path)) => ChunkData::OnDisk {
@@ -416,6 +437,7 @@ impl ChunkFiles {
                 HeadError::corrupt(dir, format!("chunk file {} is missing", place.file))
             })?
             .live += 1;
+
         Ok(())
     }
 
@@ -424,6 +446,7 @@ impl ChunkFiles {
         let Some(open) = self.files.get_mut(&place.file) else {
             return;
         };
+
         open.live = open.live.saturating_sub(1);
         let is_active = self
             .active
@@ -431,6 +454,7 @@ impl ChunkFiles {
         if open.live > 0 || is_active {
             return;
         }
+
         // What a chunk that was moved had in it is in no block: the checkpoints on disk still name its old place.
         if !open.is_suspect {
             self.delete(place.file);
@@ -440,6 +464,7 @@ impl ChunkFiles {
     /// A checkpoint has its name now. Deletes files without a chunk that neither it nor the one before it can name.
     pub fn published(&mut self) {
         let active = self.active.map(|active| active.number);
+
         let mut unneeded = Vec::new();
         for (number, open) in &mut self.files {
             if open.live > 0 || active == Some(*number) {
@@ -450,6 +475,7 @@ impl ChunkFiles {
                 unneeded.push(*number);
             }
         }
+
         unneeded.into_iter().for_each(|number| self.delete(number));
     }
 
@@ -478,14 +504,17 @@ mod tests {
         let dir = tempfile::tempdir().expect("temp dir");
         let home = dir.path().join("chunks");
         let mut files = ChunkFiles::open(&home).expect("opens");
+
         std::fs::remove_dir(&home).expect("empty");
         let chunk = |n: u32| vec![n as u8; 500];
         let places: Vec<_> = (0..1_000)
             .map(|n| files.append(&chunk(n)).expect("kept"))
             .collect();
         assert!(files.failed.is_some() && files.flush_for_sync().is_err());
+
         std::fs::create_dir(&home).expect("made");
         files.flush().expect("taken now");
+
         for (n, place) in places.iter().enumerate() {
             let data = files.get(*place);
             assert_eq!(
@@ -493,6 +522,7 @@ mod tests {
                 chunk(n as u32)
             );
         }
+
         assert_eq!(files.lengths().expect("there").len(), 1);
         assert!(files.append(&vec![0; CHUNK_BYTES_MAX + 1]).is_none());
     }
@@ -504,10 +534,13 @@ mod tests {
         let places: Vec<_> = (0..10)
             .map(|n| files.append(&[n; 100]).expect("appended"))
             .collect();
+
         files.flush().expect("written");
         assert!(!files.leave_suspects().expect("none") && files.move_chunk(places[0]).is_none());
         files.distrust(places[0].file);
+
         assert!(files.leave_suspects().expect("one"));
+
         for (n, place) in places.iter().enumerate() {
             let moved = files.move_chunk(*place).expect("moved");
             assert_ne!(moved.file, place.file);
@@ -517,6 +550,7 @@ mod tests {
                 [n as u8; 100]
             );
         }
+
         let to_sync = files.flush_for_sync().expect("flushed");
         assert_eq!(
             to_sync.iter().map(|file| file.number).collect::<Vec<_>>(),
@@ -537,14 +571,18 @@ mod tests {
             let data = files.get(place);
             data.load(&mut Vec::new()).expect("readable").to_vec()
         };
+
         for (n, place) in places.iter().enumerate() {
             assert_eq!(read(&files, *place), chunk(n as u32));
         }
+
         files.flush().expect("written");
+
         let mut again = ChunkFiles::open(dir.path()).expect("opens");
         for place in &places {
             again.claim(*place).expect("file is there");
         }
+
         again.published();
         again.published();
         assert_eq!(read(&again, places[7]), chunk(7));

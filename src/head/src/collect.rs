@@ -28,8 +28,10 @@ impl Shard {
         let Some(_walk) = self.maintenance.try_lock() else {
             return (0, Vec::new());
         };
+
         let released = self.release_idle(over);
         let mut dead = Vec::new();
+
         let pages = self.state.read().series.pages();
         for page in 0..pages {
             let state = self.state.read();
@@ -43,6 +45,7 @@ impl Shard {
                     .map(|(slot, _)| slot),
             );
         }
+
         let dropped = {
             let mut state = self.state.write();
             let dropped = if dead.is_empty() {
@@ -56,10 +59,12 @@ impl Shard {
             }
             dropped
         };
+
         let drafts = released
             .chunks(RELEASE_REFS)
             .map(|refs| write_release(self.options.number, refs))
             .collect();
+
         (dropped, drafts)
     }
 
@@ -73,6 +78,7 @@ impl Shard {
         let Some(marker) = marker else {
             return released;
         };
+
         let last = clamp(marker.max(over));
         for page in 0..pages {
             let mut state = self.state.write();
@@ -82,6 +88,7 @@ impl Shard {
                 }
             }
         }
+
         released.sort_unstable();
         released
     }
@@ -90,6 +97,7 @@ impl Shard {
 /// Drops the series among `slots` (ascending) that are still unused.
 fn drop_series(state: &mut State, slots: &[u32]) -> usize {
     let mut by_tenant: Vec<(Vec<u32>, Vec<u32>)> = vec![Default::default(); state.tenants.len()];
+
     let mut dropped = 0;
     for slot in slots {
         // Written to since it was looked at.
@@ -102,9 +110,11 @@ fn drop_series(state: &mut State, slots: &[u32]) -> usize {
         {
             continue;
         }
+
         let Some(series) = state.series.remove(*slot) else {
             continue;
         };
+
         let (dead, pairs) = &mut by_tenant[series.tenant as usize];
         dead.push(*slot);
         pairs.extend_from_slice(state.lists.get(series.labels));
@@ -113,11 +123,13 @@ fn drop_series(state: &mut State, slots: &[u32]) -> usize {
         state.tenants[series.tenant as usize].series -= 1;
         dropped += 1;
     }
+
     state.dropped_series += dropped as u64;
     for (tenant, (dead, pairs)) in state.tenants.iter_mut().zip(by_tenant) {
         if !dead.is_empty() {
             tenant.index.remove_series(&dead, pairs);
         }
     }
+
     dropped
 }

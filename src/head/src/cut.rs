@@ -70,6 +70,7 @@ impl CutWindow {
             tenant,
             window,
         } = part;
+
         let start_ms = window.saturating_mul(window_ms);
         Self {
             tenant,
@@ -146,6 +147,7 @@ impl Shard {
         if state.last_cut.number.is_some_and(|last| k <= last) {
             return Err(HeadError::Settings(format!("cut {k} was made before")));
         }
+
         if state.cutting.as_ref().is_none_or(|(begun, _)| *begun != k) {
             let mut positions: Positions = state
                 .streams
@@ -155,10 +157,12 @@ impl Shard {
             positions.insert(self.options.own, own.seq);
             state.cutting = Some((k, positions));
         }
+
         let positions = state
             .cutting
             .as_ref()
             .map(|(_, p)| p.iter().map(|(s, q)| (*s, *q)).collect());
+
         Ok(positions.unwrap_or_default())
     }
 
@@ -187,11 +191,13 @@ impl Shard {
             state.cuts.close(k, taken);
             state.last_cut.left.clone()
         };
+
         self.retire_streams(k);
         let window_ms = self.options.window_ms;
         self.drop_buckets(k, |tenant, id| {
             taken.takes(id) && !is_left(&left, window_ms, tenant, id)
         });
+
         // What is damaged in a later window is met again.
         self.damaged.store(false, Ordering::Release);
     }
@@ -205,6 +211,7 @@ impl Shard {
             state.last_cut.left.retain(|left| left != part);
             portion
         };
+
         self.drop_buckets(part.cut.max(part.window), |tenant, id| {
             *tenant == part.tenant && portion.takes(id)
         });
@@ -213,6 +220,7 @@ impl Shard {
     /// Drops the buckets that are taken, which are of windows up to `k`.
     fn drop_buckets(&self, k: i64, takes: impl Fn(&Tenant, BucketId) -> bool) {
         let pages = self.state.read().series.pages();
+
         let mut left = BTreeSet::new();
         for page in 0..pages {
             let mut guard = self.state.write();
@@ -223,10 +231,12 @@ impl Shard {
                 tenants,
                 ..
             } = &mut *guard;
+
             for (_, series) in series.page_mut(page) {
                 let tenant = &tenants[series.tenant as usize].tenant;
                 let takes = |id| takes(tenant, id);
                 series.drop_buckets(takes, |bucket| bucket.release(files));
+
                 if series
                     .histograms
                     .as_mut()
@@ -234,13 +244,16 @@ impl Shard {
                 {
                     series.histograms = None;
                 }
+
                 let windows = series
                     .ids()
                     .map(|id| id.window)
                     .filter(|window| *window <= k);
+
                 left.extend(windows.map(|window| (series.tenant, window)));
             }
         }
+
         let mut state = self.state.write();
         for (number, tenant) in (0..).zip(&mut state.tenants) {
             tenant
@@ -264,6 +277,7 @@ impl Shard {
                 .chain([&self.options.own])
                 .any(|other| other.incarnation == s.incarnation && other.boot > s.boot)
         };
+
         let ended: Vec<StreamId> = streams
             .iter()
             .filter(|(id, known)| {
@@ -271,6 +285,7 @@ impl Shard {
             })
             .map(|(id, _)| *id)
             .collect();
+
         for id in ended {
             let refs = streams
                 .get_mut(&id)
@@ -287,6 +302,7 @@ impl Shard {
     /// (tenant number, window, cut) of all buckets with samples.
     fn buckets_seen(&self) -> BTreeSet<(u32, i64, i64)> {
         let mut seen = BTreeSet::new();
+
         let pages = self.state.read().series.pages();
         for page in 0..pages {
             let state = self.state.read();
@@ -295,6 +311,7 @@ impl Shard {
                 seen.extend(series.ids().map(|id| (series.tenant, id.window, id.cut)));
             }
         }
+
         seen
     }
 }
@@ -308,8 +325,10 @@ pub fn cut_windows(shards: &[Arc<Shard>], k: i64) -> Vec<CutWindow> {
         let taken = Taken::by(k, window_ms);
         let left = shard.left();
         let seen = shard.buckets_seen();
+
         // After the walk, so that those who came meanwhile have names; who has samples keeps its number.
         let tenants = shard.tenants();
+
         for (tenant, window, cut) in seen {
             let tenant = &tenants[tenant as usize];
             let id = BucketId { window, cut };
@@ -323,6 +342,7 @@ pub fn cut_windows(shards: &[Arc<Shard>], k: i64) -> Vec<CutWindow> {
             }
         }
     }
+
     windows.into_iter().collect()
 }
 

@@ -26,6 +26,7 @@ impl Shard {
     pub fn check_chunks(&self, errors_max: usize) -> Vec<HeadError> {
         let mut errors = Vec::new();
         let mut buffer = Vec::new();
+
         let pages = self.state.read().series.pages();
         for page in 0..pages {
             let chunks: Vec<ChunkData> = {
@@ -45,6 +46,7 @@ impl Shard {
                 }
             }
         }
+
         errors
     }
 }

@@ -61,6 +61,7 @@ impl Shard {
             (state.tenant_number(tenant.as_str()), state.series.pages())
         };
         let Some(number) = number else { return Ok(out) };
+
         for page in 0..pages {
             let slots: Vec<u32> = {
                 let state = self.state.read();
@@ -75,6 +76,7 @@ impl Shard {
                 self.digest_series(slot, &mut out)?;
             }
         }
+
         Ok(out)
     }
 
@@ -99,6 +101,7 @@ impl Shard {
             }
             series.key
         };
+
         merge_histograms(runs, i64::MIN, i64::MAX, &mut histograms)?;
         let mut times = Vec::new();
         let mut values = Vec::new();
@@ -107,24 +110,29 @@ impl Shard {
             values: &mut values,
             starts: &mut Vec::new(),
         };
+
         merge(parts, i64::MIN, i64::MAX, &mut floats)?;
         let mut windows = Vec::new();
+
         let window = |t: i64| t.div_euclid(self.options.window_ms);
         for (t, v) in times.iter().zip(&values) {
             out.entry(window(*t)).or_default().add_float(key, *t, *v);
             windows.push(window(*t));
         }
+
         for sample in &histograms {
             out.entry(window(sample.t))
                 .or_default()
                 .add_histogram(key, sample);
             windows.push(window(sample.t));
         }
+
         windows.sort_unstable();
         windows.dedup();
         windows
             .iter()
             .for_each(|w| out.entry(*w).or_default().series += 1);
+
         Ok(())
     }
 }

@@ -115,6 +115,7 @@ impl HeadError {
         if reads && is_unreadable(&source) {
             return Self::corrupt(path, format!("the disk cannot read it: {source}"));
         }
+
         Self::Io {
             action,
             path: path.to_owned(),

@@ -16,6 +16,7 @@ pub(crate) fn replace(path: &Path, bytes: &[u8]) -> Result<(), HeadError> {
     file.sync_all()
         .map_err(|e| HeadError::io("sync", &tmp, e))?;
     drop(file);
+
     publish(&tmp, path)
 }
 
@@ -29,8 +30,10 @@ pub(crate) fn publish(tmp: &Path, path: &Path) -> Result<(), HeadError> {
 pub(crate) fn publish_checkpoint(tmp: &Path, path: &Path) -> Result<(), HeadError> {
     let previous = path.with_file_name(PREVIOUS_FILE);
     let link = previous.with_extension("link");
+
     // Left by a crash.
     let _ = std::fs::remove_file(&link);
+
     match std::fs::hard_link(path, &link) {
         Ok(()) => {
             std::fs::rename(&link, &previous).map_err(|e| HeadError::io("rename", &link, e))?;
@@ -40,6 +43,7 @@ pub(crate) fn publish_checkpoint(tmp: &Path, path: &Path) -> Result<(), HeadErro
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
         Err(error) => return Err(HeadError::io("link", path, error)),
     }
+
     publish(tmp, path)
 }
 
@@ -65,6 +69,7 @@ pub(crate) fn make_dir(dir: &Path) -> Result<(), HeadError> {
     if dir.is_dir() {
         return Ok(());
     }
+
     std::fs::create_dir_all(dir).map_err(|e| HeadError::io("create", dir, e))?;
     for above in dir
         .ancestors()
@@ -74,5 +79,6 @@ pub(crate) fn make_dir(dir: &Path) -> Result<(), HeadError> {
     {
         sync_dir(above)?;
     }
+
     Ok(())
 }

@@ -71,6 +71,7 @@ impl HistogramBuckets {
             let last = self.buckets.len() - 1;
             return &mut self.buckets[last].1;
         }
+
         let at = self
             .buckets
             .binary_search_by_key(&id, |(id, _)| *id)
@@ -79,6 +80,7 @@ impl HistogramBuckets {
                 self.buckets.insert(at, (id, HistogramBucket::default()));
                 at
             });
+
         &mut self.buckets[at].1
     }
 
@@ -104,11 +106,13 @@ impl HistogramBuckets {
                     is_whole: !chunk.is_marked(),
                 });
             }
+
             out.push(HistogramPart {
                 data: ChunkData::Bytes(bucket.open.clone()),
                 is_whole: false,
             });
         }
+
         out
     }
 
@@ -164,11 +168,13 @@ impl HistogramBucket {
             files.failed = Some(unreadable(&error));
             Placed::New
         });
+
         if self.is_full()
             && let Err(error) = self.spill(files, base)
         {
             files.failed = Some(unreadable(&error));
         }
+
         placed
     }
 
@@ -179,6 +185,7 @@ impl HistogramBucket {
                 known = Some(at);
             }
         }
+
         let Some(at) = known else {
             push_to_run(&mut self.open, &sample)?;
             let has_closed = self
@@ -191,13 +198,16 @@ impl HistogramBucket {
                 Placed::New
             });
         };
+
         let mut samples = read_run(&self.open).collect::<Result<Vec<_>, _>>()?;
         let old = &mut samples[at];
         let placed = compare(old, &sample);
+
         if order(old, &sample) == Ordering::Less {
             *old = sample;
             self.open = run_of(&samples)?;
         }
+
         Ok(placed)
     }
 
@@ -217,9 +227,11 @@ impl HistogramBucket {
         let Some((_, end)) = before.last().filter(|(_, end)| *end <= RUN_BYTES_MAX) else {
             return self.spill_in_pieces(files, base);
         };
+
         if !times.is_sorted() {
             return self.spill_in_pieces(files, base);
         }
+
         // As a rule it can go as it is.
         let first = before[0].0;
         let last = before[before.len() - 1].0;
@@ -227,6 +239,7 @@ impl HistogramBucket {
         let left = run_of(newest.as_slice())?;
         let open = std::mem::take(&mut self.open);
         let is_closed = self.close(files, base, &open[..*end], (first, last), before.len());
+
         self.open = if is_closed { left } else { open };
         Ok(())
     }
@@ -236,9 +249,11 @@ impl HistogramBucket {
         let mut samples = read_run(&self.open).collect::<Result<Vec<_>, _>>()?;
         samples.sort_by_key(|sample| sample.t);
         let end = samples.len().saturating_sub(1);
+
         let mut from = 0;
         while from < end {
             let mut run = Vec::new();
+
             let mut to = from;
             while to < end {
                 let before = run.len();
@@ -249,6 +264,7 @@ impl HistogramBucket {
                 }
                 to += 1;
             }
+
             if !self.close(
                 files,
                 base,
@@ -258,8 +274,10 @@ impl HistogramBucket {
             ) {
                 break;
             }
+
             from = to;
         }
+
         self.open = run_of(&samples[from..])?;
         Ok(())
     }
@@ -313,14 +331,17 @@ pub(crate) fn merge_histograms(
     out: &mut Vec<HistogramSample>,
 ) -> Result<(), HeadError> {
     let mut found = Vec::new();
+
     let mut buffer = Vec::new();
     for part in parts {
         part.read(&mut buffer, &mut found)?;
     }
+
     found.retain(|s| (start..=end).contains(&s.t));
     found.sort_by(|a, b| a.t.cmp(&b.t).then_with(|| order(b, a)));
     found.dedup_by_key(|s| s.t);
     out.append(&mut found);
+
     Ok(())
 }
 
@@ -376,6 +397,7 @@ fn order(a: &HistogramSample, b: &HistogramSample) -> Ordering {
         };
         (!trireme_model::is_stale(sum), count)
     };
+
     let ra = rank(a);
     let rb = rank(b);
     ra.0.cmp(&rb.0)

@@ -103,6 +103,7 @@ impl Index {
         if let Some(id) = self.pair_id(name, value) {
             return id;
         }
+
         let pair = Pair::new(name, value);
         let free = if reuse { self.free.pop() } else { None };
         let id = match free {
@@ -115,6 +116,7 @@ impl Index {
                 (self.pairs.len() - 1) as u32
             }
         };
+
         self.link(id, name);
         id
     }
@@ -140,9 +142,11 @@ impl Index {
             self.free_names.push(id);
             return true;
         }
+
         if self.name_ids.contains_key(name) {
             return false;
         }
+
         self.put_name(id, name);
         true
     }
@@ -154,10 +158,12 @@ impl Index {
             text: text.clone(),
             pairs: Vec::new(),
         };
+
         match self.names.get_mut(id as usize) {
             Some(free) => *free = new,
             None => self.names.push(new),
         }
+
         self.name_ids.insert(text, id);
     }
 
@@ -180,6 +186,7 @@ impl Index {
             }
             self.pairs.push(None);
         }
+
         let postings = Postings::with_capacity(series);
         self.pairs[id as usize] = Some(Pair {
             postings,
@@ -205,13 +212,16 @@ impl Index {
     fn link(&mut self, id: u32, name: u32) {
         let of_name = &mut self.names[name as usize].pairs;
         of_name.push(id);
+
         let at = (of_name.len() - 1) as u32;
         if let Some(pair) = &mut self.pairs[id as usize] {
             pair.at = at;
         }
+
         let pairs = &self.pairs;
         let hasher = &self.hasher;
         let hash_of = |id: &u32| pair_hash(pairs, hasher, *id);
+
         self.pair_ids.insert_unique(hash_of(&id), id, hash_of);
     }
 
@@ -230,6 +240,7 @@ impl Index {
         pairs.sort_unstable();
         pairs.dedup();
         self.all.remove_all(dead);
+
         for id in pairs {
             let Some(pair) = &mut self.pairs[id as usize] else {
                 continue;
@@ -245,19 +256,24 @@ impl Index {
         let Some(pair) = self.pairs[id as usize].take() else {
             return;
         };
+
         let hash = Self::hash(&self.hasher, pair.name, &pair.value);
         if let Ok(entry) = self.pair_ids.find_entry(hash, |other| *other == id) {
             entry.remove();
         }
+
         let of_name = &mut self.names[pair.name as usize].pairs;
         of_name.swap_remove(pair.at as usize);
+
         if let Some(moved) = of_name.get(pair.at as usize)
             && let Some(moved) = &mut self.pairs[*moved as usize]
         {
             moved.at = pair.at;
         }
+
         let is_unused = of_name.is_empty();
         self.free.push(id);
+
         if is_unused {
             let name = &mut self.names[pair.name as usize];
             self.name_ids.remove(&name.text);
@@ -274,11 +290,13 @@ impl Index {
             .iter()
             .rposition(Option::is_some)
             .map_or(0, |last| last + 1);
+
         self.pairs.truncate(used);
         give_back(&mut self.pairs);
         self.free.retain(|id| (*id as usize) < used);
         self.free.sort_by(|a, b| b.cmp(a));
         give_back(&mut self.free);
+
         if self.pair_ids.capacity() > 4 * self.pair_ids.len() + 64 {
             let pairs = &self.pairs;
             let hasher = &self.hasher;
@@ -291,6 +309,7 @@ impl Index {
             .iter()
             .rposition(|name| !name.text.is_empty())
             .map_or(0, |last| last + 1);
+
         self.names.truncate(used);
         give_back(&mut self.names);
         self.names
@@ -298,6 +317,7 @@ impl Index {
             .for_each(|name| give_back(&mut name.pairs));
         self.free_names.retain(|id| (*id as usize) < used);
         give_back(&mut self.free_names);
+
         if self.name_ids.capacity() > 4 * self.name_ids.len() + 64 {
             self.name_ids.shrink_to(2 * self.name_ids.len());
         }

@@ -61,10 +61,13 @@ impl Shard {
         if self.refuses(share, &mut out.outcome.rejections) {
             return;
         }
+
         let mut guard = self.state.write();
         let _change = self.change_for(share);
         let state = &mut *guard;
+
         state.recent.begin(self.moments.oldest());
+
         let max = self.options.tenants_max;
         if state.tenant_number(tenant.as_str()).is_none() && !state.has_place_for_tenant(max) {
             out.outcome
@@ -74,6 +77,7 @@ impl Shard {
                 });
             return;
         }
+
         let number = state.intern_tenant(tenant);
         let newest = state.tenants[number as usize].newest_of_all.get();
         let times = TimeBounds::new(limits, newest, now_ms);
@@ -84,24 +88,29 @@ impl Shard {
             times,
             now_ms,
         };
+
         let mut drafts = std::mem::take(&mut out.drafts);
         let mut writer = DraftWriter::new(self.options.number, tenant.as_str(), &mut drafts);
         let mut items = std::mem::take(&mut state.scratch);
+
         look_up(state, batch, idx, &mut items);
         if !batch.exemplars.is_empty() {
             // Exemplars without samples come last, so that those of this request have made their series.
             items.sort_by_key(|item| is_without_samples(&batch.series[*item as u32 as usize]));
         }
+
         self.resolve_all(state, &request, &mut items, &mut writer, out);
         // Senders repeat their order, so this is mostly sorted already.
         if !items.is_sorted() {
             items.sort_unstable();
         }
+
         self.store_all(state, &request, &items, &mut writer, out);
         self.may_panic(PanicPoint::Ingest, tenant);
         writer.finish();
         out.drafts = drafts;
         state.scratch = items;
+
         if !batch.exemplars.is_empty() {
             state.relieve(&self.options);
         }
@@ -121,8 +130,10 @@ impl Shard {
         if self.refuses(share, &mut out.outcome.rejections) {
             return;
         }
+
         let mut guard = self.state.write();
         let _change = self.change_for(share);
+
         let max = self.options.tenants_max;
         if guard.tenant_number(tenant.as_str()).is_none() && !guard.has_place_for_tenant(max) {
             out.outcome
@@ -132,21 +143,25 @@ impl Shard {
                 });
             return;
         }
+
         let number = guard.intern_tenant(tenant) as usize;
         let state = &mut guard.tenants[number];
         let mut writer = DraftWriter::new(self.options.number, tenant.as_str(), &mut out.drafts);
+
         let mut repeated = None;
         for (metric, metadata) in metadata {
             if state.has_metadata(metric, metadata) {
                 repeated = Some((metric, metadata));
                 continue;
             }
+
             let max = self.options.metadata_max;
             let dropped = &mut out.outcome.dropped;
             if metric.len() + metadata.help.len() + metadata.unit.len() > METADATA_BYTES_MAX {
                 dropped.add("metadata_too_long", 1, || metric.clone());
                 continue;
             }
+
             match state.add_metadata(metric, metadata, max) {
                 AddedMetadata::Kept => writer.entry().metadata(metric, metadata),
                 AddedMetadata::Lesser => dropped.add("metadata_entries_limit", 1, || {
@@ -157,12 +172,14 @@ impl Shard {
                 }),
             }
         }
+
         // The answer to a repetition must wait until a quorum has what it repeats: one record stands behind that.
         if let Some((metric, metadata)) = repeated
             && writer.is_empty()
         {
             writer.entry().metadata(metric, metadata);
         }
+
         writer.finish();
         guard.relieve(&self.options);
     }
@@ -190,6 +207,7 @@ impl Shard {
             } else {
                 state.find(request.tenant, series.key)
             };
+
             let slot = match slot {
                 Some(slot) => slot,
                 None => match self.resolve(state, request, series, out) {
@@ -201,10 +219,12 @@ impl Shard {
                     Resolved::Refused => continue,
                 },
             };
+
             let series = state
                 .series
                 .get_mut(slot)
                 .expect("BUG: found slots are used");
+
             if series.own_ref == 0 {
                 // Four billion definitions since the start: a reference is never used twice, so no more can be made.
                 let Some(next) = state.next_ref.checked_add(1) else {
@@ -213,6 +233,7 @@ impl Shard {
                         .add("references_used_up", 1, || "restart the node".to_owned());
                     continue;
                 };
+
                 series.own_ref = std::mem::replace(&mut state.next_ref, next);
                 let list = state.lists.get(series.labels);
                 state.label_scratch.clear();
@@ -221,9 +242,11 @@ impl Shard {
                     .label_bytes(list, &mut state.label_scratch);
                 writer.entry().define(series.own_ref, &state.label_scratch);
             }
+
             items[kept] = u64::from(slot) << 32 | u64::from(index);
             kept += 1;
         }
+
         items.truncate(kept);
     }
 
@@ -253,6 +276,7 @@ impl Shard {
             conflicts: 0,
             recent: std::mem::take(&mut state.recent),
         };
+
         for (at, item) in items.iter().enumerate() {
             if let Some(ahead) = items.get(at + AHEAD)
                 && let Some(series) = state.series.get((ahead >> 32) as u32)
@@ -260,20 +284,24 @@ impl Shard {
             {
                 prefetch::read(last);
             }
+
             let slot = (item >> 32) as u32;
             let index = *item as u32;
             let asked = &request.batch.series[index as usize];
             let Some(series) = state.series.get_mut(slot) else {
                 continue;
             };
+
             pass.floats(slot, series, asked, &mut state.files, writer, out);
             if !asked.histograms.is_empty() {
                 pass.histograms(slot, series, asked, &mut state.files, writer, out);
             }
+
             if !asked.exemplars.is_empty() {
                 pass.exemplars(series, asked, &mut state.tenants[tenant], writer, out);
             }
         }
+
         let of_tenant = &mut state.tenants[tenant];
         of_tenant.note_newest(pass.newest);
         of_tenant.windows = pass.windows;
@@ -326,12 +354,14 @@ impl Pass<'_> {
         out: &mut IngestOutput,
     ) {
         let batch = self.request.batch;
+
         let from = asked.samples.start as usize;
         for (n, sample) in batch.samples_of(asked).iter().enumerate() {
             if !self.request.times.contain(sample.t) {
                 refuse_time(self.request, asked, sample.t, out);
                 continue;
             }
+
             let id = self.buckets.of(sample.t);
             if !self.may_open(id) {
                 refuse_window(
@@ -343,9 +373,11 @@ impl Pass<'_> {
                 );
                 continue;
             }
+
             let start = batch.start_timestamps.get(from + n).copied().unwrap_or(0);
             let bucket = series.bucket(id);
             let placed = bucket.insert(files, &self.shard.options, sample.t, sample.v, start);
+
             self.recent
                 .note(placed, id, slot, sample.t, &mut bucket.noted);
             writer
@@ -371,6 +403,7 @@ impl Pass<'_> {
                 refuse_time(self.request, asked, sample.t, out);
                 continue;
             }
+
             if validate::histogram_entries(sample) > validate::HISTOGRAM_ENTRIES_MAX {
                 refuse(
                     self.request,
@@ -381,6 +414,7 @@ impl Pass<'_> {
                 );
                 continue;
             }
+
             let id = self.buckets.of(sample.t);
             if !self.may_open(id) {
                 refuse_window(
@@ -392,6 +426,7 @@ impl Pass<'_> {
                 );
                 continue;
             }
+
             let histograms = series.histograms.get_or_insert_default();
             let placed = histograms.insert(files, &self.shard.options, id, sample.clone());
             self.recent
@@ -423,11 +458,13 @@ impl Pass<'_> {
                 );
                 continue;
             }
+
             if !validate::exemplar_fits(&exemplar.labels) {
                 let detail = "labels of an exemplar have over 128 characters";
                 drop_exemplar(self.request, asked, EXEMPLAR_LABELS_TOO_LONG, detail, out);
                 continue;
             }
+
             let new = tenant.add_exemplar(series.key, exemplar, self.shard.options.exemplars_max);
             writer.entry().exemplar(series.own_ref, exemplar);
             out.outcome.exemplars += 1;
@@ -465,6 +502,7 @@ fn look_up(state: &State, batch: &Batch, idx: &[u32], items: &mut Vec<u64>) {
     for index in idx {
         state.keys.prefetch(batch.series[*index as usize].key);
     }
+
     for index in idx {
         let candidate = state.keys.candidate(batch.series[*index as usize].key);
         if let Some(slot) = candidate {

@@ -58,6 +58,7 @@ impl KeyTable {
     pub fn candidate(&self, key: SeriesKey) -> Option<u32> {
         let tag = self.tag(key);
         let mask = self.entries.len() - 1;
+
         let mut at = self.home(tag);
         loop {
             let entry = self.entries[at];
@@ -76,6 +77,7 @@ impl KeyTable {
     pub fn find(&self, key: SeriesKey, mut is: impl FnMut(u32) -> bool) -> Option<u32> {
         let tag = self.tag(key);
         let mask = self.entries.len() - 1;
+
         let mut at = self.home(tag);
         loop {
             let entry = self.entries[at];
@@ -139,6 +141,7 @@ impl KeyTable {
     pub fn remove(&mut self, key: SeriesKey, slot: u32) {
         let mask = self.entries.len() - 1;
         let wanted = u64::from(self.tag(key)) << 32 | (u64::from(slot) + 1);
+
         let mut hole = self.home(self.tag(key));
         while self.entries[hole] != wanted {
             if self.entries[hole] == 0 {
@@ -146,7 +149,9 @@ impl KeyTable {
             }
             hole = (hole + 1) & mask;
         }
+
         self.len -= 1;
+
         // Pull later entries of the run into the hole where their home allows it, so that no run has a gap.
         let mut at = hole;
         loop {
@@ -184,6 +189,7 @@ mod tests {
     fn behaves_like_a_map_under_inserts_and_removals() {
         let mut rng = SeededRng::new(3);
         let mut table = KeyTable::new();
+
         let mut model: HashMap<u32, SeriesKey> = HashMap::new();
         for step in 0..20_000u32 {
             if rng.chance(0.6) || model.is_empty() {
@@ -198,32 +204,40 @@ mod tests {
                 assert_eq!(table.find(key, |s| s == slot), None);
             }
         }
+
         assert_eq!(table.len, model.len());
         table.reserve(20_000);
         let bits = table.bits;
+
         for (slot, key) in &model {
             assert_eq!(table.find(*key, |s| s == *slot), Some(*slot));
         }
+
         let more = |n: u32| (SeriesKey(u128::from(n) << 32), 1_000_000 + n);
         (0..20_000)
             .map(more)
             .for_each(|(key, slot)| table.insert(key, slot));
         assert_eq!(table.bits, bits, "there is room for what was announced");
+
         for (slot, key) in &model {
             assert_eq!(table.find(*key, |s| s == *slot), Some(*slot));
         }
+
         (0..20_000)
             .map(more)
             .for_each(|(key, slot)| table.remove(key, slot));
+
         let full = table.bytes();
         table.shrink();
         assert!(
             table.bytes() < full,
             "room for far more keys than there are"
         );
+
         let fitting = table.bytes();
         table.shrink();
         assert_eq!(table.bytes(), fitting);
+
         for (slot, key) in &model {
             assert_eq!(table.find(*key, |s| s == *slot), Some(*slot));
         }

@@ -69,8 +69,10 @@ impl Shard {
                 metadata: of_tenants(|t| t.metadata_bytes),
                 ..HeadMemory::default()
             };
+
             (memory, state.series.pages())
         };
+
         for page in 0..pages {
             let state = self.state.read();
             for (_, series) in state.series.page(page) {
@@ -79,6 +81,7 @@ impl Shard {
                 memory.histograms += histograms as u64;
             }
         }
+
         memory
     }
 }

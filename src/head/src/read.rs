@@ -81,9 +81,11 @@ impl HeadSeries {
             }
             series.histograms.is_some()
         };
+
         let from = times.len();
         times.reserve(samples);
         values.reserve(samples);
+
         let merged = merge(
             parts,
             start,
@@ -94,10 +96,12 @@ impl HeadSeries {
                 starts,
             },
         );
+
         self.at.shard.note_damage(merged)?;
         if !newer.is_empty() {
             leave_out(newer, from, times, values, starts);
         }
+
         Ok(has_histograms)
     }
 
@@ -121,10 +125,12 @@ impl HeadSeries {
             }
             histograms.parts(&state.files, &self.at.shard.options, |_| true, start, end)
         };
+
         let from = out.len();
         self.at
             .shard
             .note_damage(merge_histograms(parts, start, end, out))?;
+
         if !newer.is_empty() {
             newer.sort_unstable();
             let read = out.split_off(from);
@@ -133,6 +139,7 @@ impl HeadSeries {
                     .filter(|sample| newer.binary_search(&sample.t).is_err()),
             );
         }
+
         Ok(())
     }
 
@@ -154,6 +161,7 @@ fn leave_out(
 ) {
     newer.sort_unstable();
     let mut newer = newer.into_iter().peekable();
+
     let mut kept = from;
     for at in from..times.len() {
         while newer.next_if(|t| *t < times[at]).is_some() {}
@@ -167,6 +175,7 @@ fn leave_out(
         }
         kept += 1;
     }
+
     times.truncate(kept);
     values.truncate(kept);
     starts.truncate(kept);
@@ -238,6 +247,7 @@ impl Shard {
                 lists.push(pairs);
             },
         );
+
         let order = if found.len() > 1 {
             lists.order(|look: &mut dyn FnMut(&Index) -> Option<()>| {
                 let state = self.state.read();
@@ -250,6 +260,7 @@ impl Shard {
         } else {
             None
         };
+
         match order {
             Some(order) => {
                 let mut found: Vec<_> = found.into_iter().map(Some).collect();
@@ -297,11 +308,14 @@ impl Shard {
                 state.dropped_series,
             )
         };
+
         for some in slots.chunks(PAGE_SLOTS) {
             let state = self.state.read();
             let index = state.index(tenant)?;
+
             // Only when series were dropped meanwhile can a slot hold another series than it did.
             let same = state.dropped_series == dropped;
+
             for slot in some {
                 let Some(series) = state
                     .series
@@ -310,6 +324,7 @@ impl Shard {
                 else {
                     continue;
                 };
+
                 let pairs = state.lists.get(series.labels);
                 if same
                     || (std::ptr::eq(state.index_of(series), index) && index.fits(pairs, matchers))
@@ -318,6 +333,7 @@ impl Shard {
                 }
             }
         }
+
         Some(dropped)
     }
 
@@ -360,6 +376,7 @@ impl Shard {
         let Some(state_of) = state.tenant(tenant) else {
             return Vec::new();
         };
+
         let mut by_key: BTreeMap<SeriesKey, Vec<Exemplar>> = BTreeMap::new();
         for (key, exemplar) in state_of
             .exemplars
@@ -368,12 +385,15 @@ impl Shard {
         {
             by_key.entry(*key).or_default().push(exemplar.clone());
         }
+
         if by_key.is_empty() {
             return Vec::new();
         }
+
         let mut scratch = Vec::new();
         let slots = state.select(&state_of.index, matchers);
         let series = slots.into_iter().filter_map(|slot| state.series.get(slot));
+
         let mut found = Vec::new();
         for series in series {
             if let Some(mut exemplars) = by_key.remove(&series.key) {
@@ -386,6 +406,7 @@ impl Shard {
                 ));
             }
         }
+
         found
     }
 
@@ -395,10 +416,12 @@ impl Shard {
         let Some(tenant) = state.tenant(tenant) else {
             return Vec::new();
         };
+
         let all = tenant.metadata.iter();
         let wanted = all.filter(|(name, _)| metric.is_none_or(|m| m == name.as_str()));
         let entries =
             wanted.flat_map(|(name, entries)| entries.iter().map(move |entry| (name, entry)));
+
         entries
             .map(|(name, entry)| (name.clone(), entry.clone()))
             .collect()
@@ -413,6 +436,7 @@ impl Shard {
             oldest = series.ids().map(|id| id.window).chain(oldest).min();
         });
         out.oldest_window_ms = oldest.map(|window| window.saturating_mul(self.options.window_ms));
+
         let state = self.state.read();
         if let Some(tenant) = state.tenant(tenant) {
             out.series = tenant.series as u64;
@@ -421,6 +445,7 @@ impl Shard {
                 names.filter(|(number, _)| tenant.index.pairs_of(*number as u32).next().is_some());
             out.label_names = used.map(|(_, name)| name.text.clone()).collect();
         }
+
         out
     }
 
@@ -433,6 +458,7 @@ impl Shard {
         let Some(number) = tenant.index.name_id(name) else {
             return;
         };
+
         for pair in tenant.index.pairs_of(number) {
             each(&pair.value, pair.postings.len() as u64);
         }

@@ -50,11 +50,14 @@ impl Recent {
             .filter(|_| self.notes.len() <= NOTES_MAX)
             .unwrap_or(end)
             .clamp(self.first, end);
+
         self.notes.drain(..(needed - self.first) as usize);
         self.first = needed;
+
         if self.notes.is_empty() && self.notes.capacity() > NOTES_KEPT {
             self.notes = VecDeque::new();
         }
+
         self.is_on = oldest.is_some();
         self.full_at = end + NOTES_OF_CHANGE_MAX as u64;
     }
@@ -90,6 +93,7 @@ impl Recent {
         let oldest = moment.saturating_sub(self.first) as usize;
         let mut noted = noted;
         let mut below = self.notes.len();
+
         // Numbers wrap, so one of long ago may seem to be here: it is of another series, or not before the one it is before.
         loop {
             let at = noted.wrapping_sub(self.first as u32) as usize;
@@ -143,9 +147,11 @@ impl Shard {
         // No change is under way while the lock is held, and the next one sees the count.
         let state = self.state.read();
         let number = state.recent.end();
+
         *self.moments.readers.lock().entry(number).or_default() += 1;
         self.moments.count.fetch_add(1, Ordering::AcqRel);
         drop(state);
+
         Moment {
             shard: Arc::clone(self),
             number,
@@ -168,6 +174,7 @@ impl Moment {
 impl Drop for Moment {
     fn drop(&mut self) {
         let moments = &self.shard.moments;
+
         let mut readers = moments.readers.lock();
         if let Some(count) = readers.get_mut(&self.number) {
             *count -= 1;
@@ -175,6 +182,7 @@ impl Drop for Moment {
                 readers.remove(&self.number);
             }
         }
+
         moments.count.fetch_sub(1, Ordering::AcqRel);
     }
 }
@@ -196,12 +204,14 @@ mod tests {
         let mut recent = Recent::default();
         let mut a = 0;
         let mut b = 0;
+
         recent.begin(None);
         recent.note(Placed::New, ID, 1, 10, &mut a);
         assert_eq!((recent.end(), a), (0, 0), "nobody reads");
         recent.begin(Some(0));
         recent.push(1, 20, &mut a);
         recent.push(2, 20, &mut b);
+
         let moment = recent.end();
         recent.begin(Some(0));
         recent.push(1, 30, &mut a);
@@ -221,9 +231,11 @@ mod tests {
         let mut recent = Recent::default();
         let mut noted = 0;
         recent.begin(Some(0));
+
         for t in 0..2 * NOTES_OF_CHANGE_MAX as i64 {
             recent.push(7, t, &mut noted);
         }
+
         assert_eq!(recent.notes.len(), NOTES_OF_CHANGE_MAX);
         recent.begin(Some(0));
         recent.push(7, -1, &mut noted);
@@ -240,6 +252,7 @@ mod tests {
         };
         let mut a = 0;
         let mut b = 5;
+
         recent.begin(Some(u64::from(u32::MAX)));
         recent.push(1, 10, &mut a);
         recent.push(1, 20, &mut a);

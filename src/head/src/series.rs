@@ -68,12 +68,14 @@ impl Series {
             self.current = Bucket::new(id, stagger);
             return &mut self.current;
         }
+
         let others = self.others.get_or_insert_default();
         let at = match others.binary_search_by_key(&id, |b| b.id) {
             Ok(at) => return &mut others[at],
             Err(at) => at,
         };
         let bucket = Bucket::new(id, stagger);
+
         grow(others);
         if id.window > self.current.id.window && id.cut == id.window {
             // The newest window is the one that is written to.
@@ -82,6 +84,7 @@ impl Series {
             others.insert(at, before);
             return &mut self.current;
         }
+
         others.insert(at, bucket);
         &mut others[at]
     }
@@ -102,6 +105,7 @@ impl Series {
             .histograms
             .iter()
             .map(|histograms| histograms.ids().count());
+
         floats.chain(histograms).sum::<usize>() as u64
     }
 
@@ -120,12 +124,14 @@ impl Series {
         let are_before = others
             .last()
             .is_none_or(|last| last.id.window < *windows.start());
+
         // Mostly the newest samples are asked for.
         let first = if are_before {
             others.len()
         } else {
             others.partition_point(|b| b.id.window < *windows.start())
         };
+
         let end = first + others[first..].partition_point(|b| b.id.window <= *windows.end());
         let current = Some(&self.current).filter(|b| windows.contains(&b.id.window));
         current
@@ -139,6 +145,7 @@ impl Series {
         let current = &self.current;
         let is_current =
             current.max != i64::MIN && current.max >= start && windows.contains(&current.id.window);
+
         is_current
             || self
                 .buckets_of(windows.clone())
@@ -158,11 +165,13 @@ impl Series {
     pub fn newest_at_hand(&self, options: &ShardOptions) -> Option<(i64, f64, i64)> {
         let (t, v, start) = self.current.newest_at_hand(options)?;
         let others = self.others();
+
         // Windows before end before this sample.
         let mut not_before = others
             .iter()
             .rev()
             .take_while(|b| b.id.window >= self.current.id.window);
+
         not_before
             .all(|bucket| bucket.max < t)
             .then_some((t, v, start))
@@ -188,6 +197,7 @@ impl Series {
             .histograms
             .iter_mut()
             .flat_map(|histograms| histograms.closed_mut());
+
         floats.chain(histograms)
     }
 
@@ -220,9 +230,11 @@ impl Series {
         if self.current.max != i64::MIN && takes(self.current.id) {
             dropped(&self.current);
             let next = self.others.as_mut().and_then(|o| o.pop());
+
             if self.others.as_ref().is_some_and(|o| o.is_empty()) {
                 self.others = None;
             }
+
             self.current = next.unwrap_or_else(|| {
                 Bucket::new(
                     BucketId {
@@ -247,6 +259,7 @@ impl Series {
             .as_ref()
             .map_or(0, |o| 24 + o.capacity() * size_of::<Bucket>());
         let histograms = self.histograms.as_ref().map_or(0, |h| 24 + h.heap_bytes());
+
         (
             others + self.buckets().map(Bucket::heap_bytes).sum::<usize>(),
             histograms,
@@ -271,11 +284,14 @@ mod tests {
             (9, 9),
             (4, 8),
         ];
+
         for (window, cut) in ids {
             series.bucket(BucketId { window, cut }).max = window * 100;
         }
+
         assert_eq!(series.current.id.window, 9);
         assert!(series.others().is_sorted_by_key(|bucket| bucket.id));
+
         for start in 0..11 {
             for end in 0..11 {
                 let mut found: Vec<_> = series
@@ -289,6 +305,7 @@ mod tests {
                 assert_eq!(found, want, "{start} to {end}");
             }
         }
+
         assert_eq!(series.buckets().count(), ids.len());
     }
 }

@@ -63,12 +63,14 @@ impl Shard {
                 options.window_ms
             )));
         }
+
         if options.shards == 0 || options.number >= options.shards {
             return Err(HeadError::Settings(format!(
                 "no shard {} of {}",
                 options.number, options.shards
             )));
         }
+
         Ok(())
     }
 
@@ -109,6 +111,7 @@ impl Shard {
     pub fn own_written(&self, record: &Record) {
         let mut logged = self.own_logged.lock();
         logged.seq = logged.seq.max(record.seq());
+
         if record.kind() == RecordKind::WindowClosed
             && record.shard() == self.options.number
             && let Ok(k) = read_marker(record.payload())
@@ -136,6 +139,7 @@ impl Shard {
     pub fn reset_own(&self) -> Vec<RecordDraft> {
         let mut state = self.state.write();
         let _change = self.change();
+
         let mut given_up = Vec::new();
         for page in 0..state.series.pages() {
             for (_, series) in state
@@ -146,12 +150,14 @@ impl Shard {
                 given_up.push(std::mem::take(&mut series.own_ref));
             }
         }
+
         given_up.sort_unstable();
         let number = self.options.number;
         let marker = state.own_marker.map(|k| write_marker(number, k));
         let releases = given_up
             .chunks(RELEASE_REFS)
             .map(|refs| write_release(number, refs));
+
         marker.into_iter().chain(releases).collect()
     }
 
@@ -163,6 +169,7 @@ impl Shard {
             applied: logged.seq,
             marker: logged.marker,
         };
+
         let state = self.state.read();
         state
             .streams
@@ -183,6 +190,7 @@ impl Shard {
         let mut guard = self.state.write();
         let _change = self.change();
         let state = &mut *guard;
+
         state.ended.merge(ended);
         let over: Vec<StreamId> = state
             .streams
@@ -190,6 +198,7 @@ impl Shard {
             .copied()
             .filter(|stream| ended.has(*stream))
             .collect();
+
         for stream in over {
             let Some(known) = state.streams.remove(&stream) else {
                 continue;

@@ -37,6 +37,7 @@ impl<T> Slab<T> {
                 .ok()
                 .filter(|slot| *slot < u32::MAX - 1)?,
         };
+
         self.set(slot, value);
         Some(slot)
     }
@@ -59,15 +60,19 @@ impl<T> Slab<T> {
                 used: 0,
             });
         }
+
         let is_last = page + 1 == self.pages.len();
+
         let page = &mut self.pages[page];
         if page.slots.is_empty() {
             page.slots.reserve_exact(PAGE_SLOTS);
         }
+
         if page.slots.len() <= at {
             page.slots
                 .resize_with(if is_last { at + 1 } else { PAGE_SLOTS }, || None);
         }
+
         if page.slots[at].replace(value).is_none() {
             page.used += 1;
             self.len += 1;
@@ -90,14 +95,17 @@ impl<T> Slab<T> {
         for page in self.pages.iter_mut().filter(|page| page.used == 0) {
             page.slots = Vec::new();
         }
+
         let used = self
             .pages
             .iter()
             .rposition(|page| page.used > 0)
             .map_or(0, |last| last + 1);
+
         self.pages.truncate(used);
         let end = self.slots() as u32;
         self.free.retain(|slot| *slot < end);
+
         // What was freed since the last time comes in ascending runs, which this sort only merges.
         self.free.sort_by(|a, b| b.cmp(a));
         give_back(&mut self.free);
@@ -164,6 +172,7 @@ impl<T> Slab<T> {
             .get_mut(page)
             .map_or(&mut [][..], |p| p.slots.as_mut_slice());
         let base = page * PAGE_SLOTS;
+
         slots
             .iter_mut()
             .enumerate()
@@ -198,6 +207,7 @@ mod tests {
         let slots: Vec<u32> = (0..3_000)
             .map(|n| slab.insert(n, true).expect("room"))
             .collect();
+
         assert_eq!(slots, (0..3_000).collect::<Vec<u32>>());
         assert_eq!(slab.remove(5), Some(5));
         assert_eq!(slab.remove(5), None);
@@ -207,6 +217,7 @@ mod tests {
             (slab.len(), slab.get(5), slab.get(9_999)),
             (3_001, Some(&78), None)
         );
+
         let mut loaded = Slab::new();
         loaded.insert_at(2_050, 1);
         loaded.insert_at(3, 2);
@@ -223,11 +234,13 @@ mod tests {
             .map(|n| slab.insert([n; 64], true).expect("room"))
             .collect();
         let full = slab.bytes();
+
         // The last one stays.
         slots[..19_999]
             .iter()
             .for_each(|slot| assert!(slab.remove(*slot).is_some()));
         slab.shrink();
+
         assert!(slab.bytes() < full / 8, "{} of {full}", slab.bytes());
         // What comes next goes to the begin, so that the next time the end can go.
         assert_eq!(slab.insert([1; 64], true), Some(0));

@@ -92,6 +92,7 @@ mod tests {
             starts.push(t, start);
             assert_eq!(starts.at(t), start);
         }
+
         assert_eq!(
             (starts.at(-1), starts.at(1), starts.at(i64::MAX - 1)),
             (7, 8, 8)

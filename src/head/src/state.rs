@@ -127,6 +127,7 @@ impl State {
             self.tenants[number as usize].idle_collections = 0;
             return number;
         }
+
         let newest = self.times.of(tenant.as_str());
         let new = TenantState::new(tenant.clone(), newest);
         let number = match self.take_vacant() {
@@ -140,6 +141,7 @@ impl State {
                 self.tenants.len() as u32 - 1
             }
         };
+
         self.tenant_ids.insert(Arc::from(tenant.as_str()), number);
         number
     }
@@ -155,11 +157,13 @@ impl State {
         if self.frozen {
             return None;
         }
+
         while let Some(number) = self.vacant.pop() {
             if self.is_idle(number) {
                 return Some(number);
             }
         }
+
         None
     }
 
@@ -177,6 +181,7 @@ impl State {
                 tenant.idle_collections = 0;
                 continue;
             }
+
             tenant.idle_collections = tenant.idle_collections.saturating_add(1);
             // The series of a tenant's metadata may all lie in other shards.
             let needed = if tenant.metadata.is_empty() {
@@ -184,6 +189,7 @@ impl State {
             } else {
                 IDLE_WITH_METADATA
             };
+
             if tenant.idle_collections >= needed {
                 let name = tenant.tenant.clone();
                 let idle_collections = tenant.idle_collections;
@@ -203,15 +209,18 @@ impl State {
         self.series.shrink();
         self.keys.shrink();
         self.lists.shrink();
+
         for tenant in &mut self.tenants {
             tenant.shrink();
         }
+
         (
             self.scratch,
             self.floats,
             self.label_scratch,
             self.pair_scratch,
         ) = Default::default();
+
         // Most stand for series that are gone; that of one that is not costs a look at its labels to find again.
         if self.aliases.len() > 2 * self.series.len() {
             self.aliases = HashMap::with_hasher(FixedState::default());
@@ -230,6 +239,7 @@ impl State {
             };
             most.halve_exemplars();
         }
+
         while sum(&self.tenants, |t| t.metadata_bytes) > options.metadata_bytes_max {
             let Some(most) = self.tenants.iter_mut().max_by_key(|t| t.metadata_bytes) else {
                 break;
@@ -276,19 +286,23 @@ impl State {
         let reuse = !self.frozen;
         let state = &mut self.tenants[tenant as usize];
         let mut pairs = std::mem::take(&mut self.pair_scratch);
+
         pairs.clear();
         pairs.extend(
             labels
                 .iter()
                 .map(|(name, value)| state.index.intern(name, value, reuse)),
         );
+
         let list = self.lists.insert(&pairs);
+
         let slot = list.and_then(|list| self.series.insert(Series::new(key, tenant, list), reuse));
         if let Some(slot) = slot {
             self.keys.insert(key, slot);
             state.index.add_series(slot, &pairs);
             state.series += 1;
         }
+
         self.pair_scratch = pairs;
         slot
     }
@@ -340,12 +354,14 @@ mod tests {
         let mut state = state(&options(&dir));
         let a = state.intern_tenant(&tenant("a"));
         let b = state.intern_tenant(&tenant("b"));
+
         // Names with equal seeds can be made: the hash is no secret.
         state.tenants[b as usize].seed = state.tenants[a as usize].seed;
 
         let labels = Labels::from_pairs([("__name__", "up")]);
         let of_a = state.find_or_create(a, &labels).expect("room");
         let of_b = state.find_or_create(b, &labels).expect("room");
+
         assert_ne!(of_a, of_b);
         let key = SeriesKey::of(state.tenants[a as usize].seed, labels.as_bytes());
         assert_eq!(
@@ -360,9 +376,11 @@ mod tests {
         let mut state = state(&options(&dir));
         let first = state.intern_tenant(&tenant("typo"));
         let kept = state.intern_tenant(&tenant("kept"));
+
         state
             .find_or_create(kept, &Labels::from_pairs([("__name__", "up")]))
             .expect("room");
+
         assert!(!state.has_place_for_tenant(2));
 
         state.note_idle_tenants();
@@ -370,6 +388,7 @@ mod tests {
             !state.has_place_for_tenant(2),
             "one collection is not long enough"
         );
+
         state.note_idle_tenants();
         assert!(state.has_place_for_tenant(2));
         assert_eq!(state.intern_tenant(&tenant("new")), first);
@@ -383,6 +402,7 @@ mod tests {
         let dir = tempfile::tempdir().expect("a directory");
         let mut state = state(&options(&dir));
         let first = state.intern_tenant(&tenant("a"));
+
         state.note_idle_tenants();
         state.note_idle_tenants();
         assert_eq!(state.intern_tenant(&tenant("a")), first);
@@ -400,6 +420,7 @@ mod tests {
         let dir = tempfile::tempdir().expect("a directory");
         let mut options = options(&dir);
         (options.exemplar_bytes_max, options.metadata_bytes_max) = (100_000, 100_000);
+
         let mut state = state(&options);
         let small = state.intern_tenant(&tenant("small")) as usize;
         state.tenants[small].add_metadata("up", &MetricMetadata::default(), 10);
@@ -412,6 +433,7 @@ mod tests {
                     help,
                     ..MetricMetadata::default()
                 };
+
                 state.tenants[number].add_metadata(&format!("m{n}"), &metadata, 1_000);
                 let labels = Labels::from_pairs([("trace_id", "x".repeat(500))]);
                 state.tenants[number].add_exemplar(
@@ -424,6 +446,7 @@ mod tests {
                     1_000,
                 );
             }
+
             state.relieve(&options);
             assert!(
                 state
@@ -433,6 +456,7 @@ mod tests {
                     .sum::<usize>()
                     <= 100_000
             );
+
             assert!(
                 state
                     .tenants
@@ -442,6 +466,7 @@ mod tests {
                     <= 100_000
             );
         }
+
         assert_eq!(
             state.tenants[small].metadata.len(),
             1,

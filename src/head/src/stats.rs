@@ -36,6 +36,7 @@ impl Shard {
                 samples: 0,
             }
         };
+
         let pages = self.state.read().series.pages();
         for page in 0..pages {
             let state = self.state.read();
@@ -43,6 +44,7 @@ impl Shard {
                 stats.samples += series.buckets().map(|b| b.count()).sum::<u64>();
             }
         }
+
         stats
     }
 

@@ -53,12 +53,14 @@ impl Refs {
             }
             self.pages.resize(at + 1, None);
         }
+
         let page = self.pages[at].get_or_insert_with(|| {
             Box::new(Page {
                 live: 0,
                 slots: [NO_SLOT; PAGE],
             })
         });
+
         let before = std::mem::replace(&mut page.slots[reference as usize & (PAGE - 1)], slot);
         page.live += u32::from(before == NO_SLOT);
         Some(before)
@@ -73,10 +75,12 @@ impl Refs {
         if slot == NO_SLOT {
             return None;
         }
+
         page.live -= 1;
         if page.live == 0 {
             *place = None;
         }
+
         Some(slot)
     }
 
@@ -201,11 +205,13 @@ mod tests {
         for reference in 0..5_000 {
             assert_eq!(refs.define(reference, reference * 2), Some(NO_SLOT));
         }
+
         assert_eq!(refs.define(7, 1), Some(14));
         for reference in (0..5_000).filter(|r| r % 1_024 != 3 || *r > 2_000) {
             assert!(refs.release(reference).is_some());
             assert_eq!(refs.release(reference), None);
         }
+
         assert_eq!(refs.iter().collect::<Vec<_>>(), [(3, 6), (1_027, 2_054)]);
         assert_eq!(
             (
@@ -215,6 +221,7 @@ mod tests {
             ),
             (2, 5, false)
         );
+
         assert_eq!(
             (refs.slot(3), refs.slot(4), refs.slot(u32::MAX)),
             (Some(6), None, None)

@@ -146,6 +146,7 @@ impl Shard {
                 text(&panicked).as_bytes(),
             );
         }
+
         if let Some(on_suspect) = self.options.on_suspect {
             on_suspect(self.options.number);
         }
@@ -188,12 +189,14 @@ impl Requests {
         if times < PANICS_MAX {
             return false;
         }
+
         rejections.add(SET_ASIDE, share.count(), || {
             format!(
                 "tenant {}: this node panicked {times} times when it stored the same, so it does not try again; report it",
                 share.tenant
             )
         });
+
         true
     }
 }
@@ -211,11 +214,13 @@ impl Panicked {
                 panicked.requests.set(fingerprint, times);
             }
         }
+
         Some(panicked)
     }
 
     fn read_line(&mut self, line: &str) -> Option<()> {
         let hex = |word| u64::from_str_radix(word, 16).ok();
+
         let words: Vec<&str> = line.split(' ').collect();
         match words[..] {
             [REQUEST, fingerprint, times] => {
@@ -232,6 +237,7 @@ impl Panicked {
             }
             _ => {}
         }
+
         Some(())
     }
 }
@@ -288,12 +294,14 @@ mod tests {
             "{}no line of ours\n1 2\nrequest x 1\nrequest 1\n",
             text(&noted)
         );
+
         std::fs::write(dir.path().join(PANICKED_FILE), strange).expect("writable");
         assert_eq!(load(dir.path()), noted);
 
         // As releases wrote it that knew of records only.
         std::fs::write(dir.path().join(PANICKED_FILE), "00000000000000ab 3 7 2\n")
             .expect("writable");
+
         let records = BTreeMap::from([((stream, 7), 2)]);
         assert_eq!(
             load(dir.path()),

@@ -72,9 +72,11 @@ impl TenantState {
         if !self.exemplar_prints.insert(fingerprint(key, exemplar)) {
             return false;
         }
+
         while self.exemplars.len() >= max.max(1) {
             self.drop_oldest_exemplar();
         }
+
         self.exemplar_bytes += exemplar_bytes(exemplar);
         self.exemplars.push_back((key, exemplar.clone()));
         true
@@ -111,17 +113,20 @@ impl TenantState {
                 .insert(metric.to_owned(), vec![metadata.clone()]);
             return AddedMetadata::Kept;
         };
+
         let Err(at) = entries.binary_search_by(|entry| metadata.cmp(entry)) else {
             return AddedMetadata::Kept;
         };
         if at >= METADATA_ENTRIES_MAX {
             return AddedMetadata::Lesser;
         }
+
         if entries.len() >= METADATA_ENTRIES_MAX
             && let Some(least) = entries.pop()
         {
             self.metadata_bytes -= metadata_bytes(metric, &least);
         }
+
         self.metadata_bytes += metadata_bytes(metric, metadata);
         entries.insert(at, metadata.clone());
         AddedMetadata::Kept
@@ -161,6 +166,7 @@ impl TenantState {
             };
             stays
         });
+
         self.metadata_bytes = bytes;
     }
 }
@@ -214,11 +220,13 @@ mod tests {
             v: f64::NAN,
             t,
         };
+
         for _ in 0..3 {
             for t in 0..1_000 {
                 tenant.add_exemplar(SeriesKey(t as u128 % 7), &exemplar(t), 2_000);
             }
         }
+
         assert_eq!(tenant.exemplars.len(), 1_000);
         assert!(
             tenant.add_exemplar(SeriesKey(8), &exemplar(0), 2_000),
@@ -229,6 +237,7 @@ mod tests {
         for t in 0..10 {
             tenant.add_exemplar(SeriesKey(9), &exemplar(t), 3);
         }
+
         assert!(!tenant.add_exemplar(SeriesKey(9), &exemplar(9), 3));
         assert!(tenant.add_exemplar(SeriesKey(9), &exemplar(0), 3));
         assert_eq!(
@@ -265,6 +274,7 @@ mod tests {
             assert_eq!(tenant.metadata_bytes, bytes);
             tenant.metadata["m"].clone()
         };
+
         let forth = kept(&mut all.iter());
         assert_eq!(forth, kept(&mut all.iter().rev()));
         assert_eq!(forth, kept(&mut all.iter().chain(all.iter().rev())));
@@ -280,6 +290,7 @@ mod tests {
                 AddedMetadata::Kept
             );
         }
+
         assert_eq!(
             tenant.add_metadata("c", &gauge("new"), 2),
             AddedMetadata::NoRoom

@@ -33,10 +33,12 @@ impl TenantTimes {
         if let Some(known) = tenants.get(tenant) {
             return Arc::clone(known);
         }
+
         if tenants.len() == tenants.capacity() {
             // Those that every shard has forgotten.
             tenants.retain(|_, newest| Arc::strong_count(newest) > 1);
         }
+
         let new = Arc::new(Newest(AtomicI64::new(i64::MIN)));
         tenants.insert(tenant.to_owned(), Arc::clone(&new));
         new

@@ -89,6 +89,7 @@ impl TimeBounds {
         } else {
             newest.min(now_ms)
         };
+
         let oldest = from.saturating_sub(window);
         Self {
             min: oldest.max(0),
@@ -113,6 +114,7 @@ impl TimeBounds {
                 format!("timestamp {t} ms is not in 0 to 2^47{unit}"),
             );
         }
+
         if t < self.min {
             let min = self.min;
             return (
@@ -120,6 +122,7 @@ impl TimeBounds {
                 format!("timestamp {t} ms is before {min} ms, the oldest accepted now{unit}"),
             );
         }
+
         (
             TOO_FAR_IN_FUTURE,
             format!(
@@ -156,11 +159,14 @@ pub(crate) fn labels(
         };
         (reason, error.to_string())
     })?;
+
     let mut count = 0;
+
     let mut named = false;
     for (name, value) in labels.iter() {
         count += 1;
         named |= name == METRIC_NAME;
+
         if name.len() > limits.label_name_bytes_max {
             let max = limits.label_name_bytes_max;
             return Err((
@@ -168,6 +174,7 @@ pub(crate) fn labels(
                 format!("{labels}: label name {name:?} is over {max} bytes"),
             ));
         }
+
         if value.len() > limits.label_value_bytes_max {
             let max = limits.label_value_bytes_max;
             return Err((
@@ -179,9 +186,11 @@ pub(crate) fn labels(
             ));
         }
     }
+
     if !named {
         return Err(("missing_metric_name", labels.to_string()));
     }
+
     if count > limits.label_count_max {
         let max = limits.label_count_max;
         return Err((
@@ -189,6 +198,7 @@ pub(crate) fn labels(
             format!("{count} labels, at most {max}: {labels}"),
         ));
     }
+
     Ok(labels)
 }
 
@@ -212,15 +222,18 @@ mod tests {
             (i64::MAX, Some(OUT_OF_BOUNDS)),
             (TIME_MS_MAX, Some(OUT_OF_BOUNDS)),
         ];
+
         for (t, want) in cases {
             assert_eq!(bounds.contain(t), want.is_none(), "{t}");
             if let Some(want) = want {
                 assert_eq!(bounds.why(t).0, want, "{t}");
             }
         }
+
         // A tenant without samples is measured like any other; one that lags is measured by itself.
         let new = TimeBounds::new(&limits, i64::MIN, now);
         assert!(new.contain(now - 3_600_000) && !new.contain(now - 3_600_001) && !new.contain(0));
+
         let import = IngestLimits {
             backfill_window_ms: 2 * now,
             ..limits.clone()
@@ -232,6 +245,7 @@ mod tests {
     #[test]
     fn a_time_in_another_unit_is_told_which_one_is_expected() {
         let now = 1_700_000_000_000;
+
         let bounds = TimeBounds::new(&IngestLimits::default(), i64::MIN, now);
         for (t, looks_like) in [
             (0, "no time at all"),
@@ -252,6 +266,7 @@ mod tests {
                 "{t}: {detail}"
             );
         }
+
         for t in [-1, now - 86_400_000, now + 86_400_000] {
             assert!(!bounds.why(t).1.contains("expected"), "{t}");
         }
@@ -265,6 +280,7 @@ mod tests {
             label_value_bytes_max: 12,
             ..IngestLimits::default()
         };
+
         let cases: &[(&[(&str, &str)], &str)] = &[
             (&[("__name__", "up"), ("a", "b")], ""),
             (&[("a", "b")], "missing_metric_name"),
@@ -287,6 +303,7 @@ mod tests {
             ),
             (&[("", "x"), ("__name__", "up")], "invalid_labels"),
         ];
+
         for (pairs, want) in cases {
             let mut bytes = Vec::new();
             pairs.iter().for_each(|(n, v)| {
@@ -298,6 +315,7 @@ mod tests {
                 "{pairs:?}"
             );
         }
+
         assert_eq!(
             labels(&[0x0a, 0xff], &limits).err().map(|e| e.0),
             Some("invalid_labels")

@@ -26,10 +26,12 @@ impl Worst {
         let is_fresh = self
             .renewed_ms
             .is_some_and(|then| (0..KEPT_MS).contains(&(now_ms - then)));
+
         if !is_fresh {
             self.text = describe(index);
             self.renewed_ms = Some(now_ms);
         }
+
         &self.text
     }
 }
@@ -40,6 +42,7 @@ fn describe(index: &Index) -> String {
     let metrics = metric_name
         .into_iter()
         .flat_map(|name| index.pairs_of(name));
+
     list(
         &mut out,
         metrics.map(|pair| (pair.postings.len(), &*pair.value)),
@@ -52,6 +55,7 @@ fn describe(index: &Index) -> String {
             .iter()
             .map(|name| (name.pairs.len(), &*name.text)),
     );
+
     out
 }
 
@@ -64,6 +68,7 @@ fn list<'a>(out: &mut String, counted: impl Iterator<Item = (usize, &'a str)>) {
             greatest.truncate(NAMED);
         }
     }
+
     for (n, (Reverse(count), name)) in greatest.iter().enumerate() {
         // Names come from senders: only as much of them as a person needs.
         let short: String = name.chars().take(80).collect();
@@ -86,6 +91,7 @@ mod tests {
             ];
             index.add_series(slot, &pairs);
         }
+
         index
     }
 

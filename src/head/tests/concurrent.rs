@@ -20,6 +20,7 @@ fn readers_and_maintenance_do_not_disturb_writers_nor_each_other() {
     let head = shard(&home, 2);
     let mut log = Origin::new(1);
     let first = NOW / WINDOW;
+
     // Series come and go over six windows, so that slots are used again under the readers.
     for k in first..first + 6 {
         log.log(&origin, [origin.close_window(k - 1)]);
@@ -34,9 +35,11 @@ fn readers_and_maintenance_do_not_disturb_writers_nor_each_other() {
             }
             log.log(&origin, maker.ingest(&origin, t).drafts);
         }
+
         let (_, drafts) = origin.collect_series();
         log.log(&origin, drafts);
     }
+
     log.log(&origin, [origin.close_window(first + 5)]);
     let done = AtomicBool::new(false);
     let cut_samples = AtomicU64::new(0);
@@ -44,6 +47,7 @@ fn readers_and_maintenance_do_not_disturb_writers_nor_each_other() {
     let log = &log;
     let done = &done;
     let cut_samples = &cut_samples;
+
     std::thread::scope(|scope| {
         scope.spawn(move || {
             for record in &log.records {
@@ -51,6 +55,7 @@ fn readers_and_maintenance_do_not_disturb_writers_nor_each_other() {
             }
             done.store(true, Ordering::SeqCst);
         });
+
         scope.spawn(move || {
             let mut looks = 0;
             while !done.load(Ordering::SeqCst) || looks < 10 {
@@ -68,6 +73,7 @@ fn readers_and_maintenance_do_not_disturb_writers_nor_each_other() {
                 head.stats();
             }
         });
+
         scope.spawn(move || {
             let mut rounds = 0;
             while !done.load(Ordering::SeqCst) || rounds < 3 {
@@ -76,6 +82,7 @@ fn readers_and_maintenance_do_not_disturb_writers_nor_each_other() {
                 head.collect_series();
             }
         });
+
         scope.spawn(move || {
             for k in first..=first + 5 {
                 while head
@@ -85,6 +92,7 @@ fn readers_and_maintenance_do_not_disturb_writers_nor_each_other() {
                 {
                     std::thread::yield_now();
                 }
+
                 head.begin_cut(k).unwrap();
                 for window in cut_windows(std::slice::from_ref(head), k) {
                     let mut source = CutSource::open(
@@ -98,10 +106,12 @@ fn readers_and_maintenance_do_not_disturb_writers_nor_each_other() {
                         cut_samples.fetch_add(series.times.len() as u64, Ordering::SeqCst);
                     }
                 }
+
                 head.finish_cut(k);
             }
         });
     });
+
     assert!(dump(head).iter().all(|(_, samples)| samples.is_empty()));
     let written: u64 = origin
         .window_digests(&tenant())
@@ -109,9 +119,11 @@ fn readers_and_maintenance_do_not_disturb_writers_nor_each_other() {
         .values()
         .map(|d| d.samples)
         .sum();
+
     assert_eq!(cut_samples.load(Ordering::SeqCst), written);
     // What the last checkpoint holds is a shard like this one once the manifest is known.
     head.checkpoint::<HeadError>(|| Ok(())).unwrap();
+
     let manifest = CutManifest {
         cut: first + 5,
         positions: vec![
@@ -122,16 +134,19 @@ fn readers_and_maintenance_do_not_disturb_writers_nor_each_other() {
         ],
         left: vec![],
     };
+
     let (again, _) = Shard::recover(options(&home, 3), Some(&manifest)).unwrap();
     for record in &log.records {
         again.apply(record).unwrap();
     }
+
     assert_eq!(dump(&again), dump(head));
 }
 
 #[test]
 fn tenants_may_come_while_a_cut_looks_for_its_windows() {
     const TENANTS: usize = 3_000;
+
     let dir = tempfile::tempdir().unwrap();
     let shard = shard(dir.path(), 1);
     let k = NOW / WINDOW;
@@ -139,6 +154,7 @@ fn tenants_may_come_while_a_cut_looks_for_its_windows() {
         .map(|n| Tenant::new(&format!("t{n}")).unwrap())
         .collect();
     let done = AtomicBool::new(false);
+
     std::thread::scope(|scope| {
         scope.spawn(|| {
             for tenant in &names {
@@ -155,11 +171,13 @@ fn tenants_may_come_while_a_cut_looks_for_its_windows() {
             }
             done.store(true, Ordering::Release);
         });
+
         let shards = std::slice::from_ref(&shard);
         while !done.load(Ordering::Acquire) {
             let windows = cut_windows(shards, k);
             assert!(windows.iter().all(|window| names.contains(&window.tenant)));
         }
+
         assert_eq!(cut_windows(shards, k).len(), TENANTS);
     });
 }

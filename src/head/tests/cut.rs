@@ -26,6 +26,7 @@ fn cut_content(shards: &[Arc<Shard>], k: i64) -> Vec<CutSeries> {
     for window in cut_windows(shards, k) {
         let mut source = CutSource::open(shards, &window.tenant, window.window, k);
         let mut series = SeriesInput::default();
+
         let mut last = None;
         while source.next(&mut series).unwrap() {
             assert!(
@@ -33,12 +34,14 @@ fn cut_content(shards: &[Arc<Shard>], k: i64) -> Vec<CutSeries> {
                     .is_none_or(|l| l < series.labels),
                 "label order"
             );
+
             assert!(series.times.iter().all(|t| window.range().contains(t)));
             let samples = series
                 .times
                 .iter()
                 .copied()
                 .zip(series.values.iter().map(|v| v.to_bits()));
+
             let mut all: Vec<(i64, u64)> = samples.collect();
             for sample in &series.histograms {
                 let AnyHistogram::Int(h) = &sample.h else {
@@ -47,9 +50,11 @@ fn cut_content(shards: &[Arc<Shard>], k: i64) -> Vec<CutSeries> {
                 // Apart from any float, and with what the rule has decided.
                 all.push((sample.t, u64::MAX - h.count));
             }
+
             out.push((window.window, series.labels.to_string(), all));
         }
     }
+
     out
 }
 
@@ -75,6 +80,7 @@ fn cut(shard: &Arc<Shard>, k: i64) -> CutManifest {
         positions: vec![positions],
         left: vec![],
     };
+
     shard.finish_cut(k);
     manifest
 }
@@ -82,24 +88,29 @@ fn cut(shard: &Arc<Shard>, k: i64) -> CutManifest {
 /// Three origins that write the same few series at random, late and twice, and close windows; answers their logs.
 fn random_logs(seed: u64, dir: &std::path::Path) -> Vec<Vec<Record>> {
     let mut rng = SeededRng::new(seed);
+
     let mut logs = Vec::new();
     for n in 1..=3 {
         let head = shard(&dir.join(n.to_string()), n);
         let mut origin = Origin::new(n);
         origin.log(&head, [head.close_window(W - 1)]);
+
         let mut open = W;
         for _ in 0..20 {
             if rng.chance(0.1) {
                 origin.log(&head, [head.close_window(open)]);
                 open += 1;
             }
+
             let now = open * WINDOW + WINDOW / 2;
+
             let mut maker = Maker::default();
             for _ in 0..rng.below(4) + 1 {
                 let job = ["a", "b", "c"][rng.below(3) as usize];
                 let t = now - rng.below(6) as i64 * 600_000 - rng.below(3) as i64;
                 maker = maker.up(job, &[(t, rng.below(4) as f64), (t + 1, 1.0)]);
             }
+
             if rng.chance(0.3) {
                 let t = now - rng.below(4) as i64 * 600_000;
                 let count = rng.below(3);
@@ -111,19 +122,24 @@ fn random_logs(seed: u64, dir: &std::path::Path) -> Vec<Vec<Record>> {
                 maker.batch.histograms.push(HistogramSample { t, st: 0, h });
                 maker.batch.series[0].histograms = 0..1;
             }
+
             origin.log(&head, maker.ingest(&head, now).drafts);
         }
+
         for k in open..W + 12 {
             origin.log(&head, [head.close_window(k)]);
         }
+
         logs.push(origin.records);
     }
+
     logs
 }
 
 /// Any order that keeps each stream's own.
 fn interleave(logs: &[Vec<Record>], rng: &mut SeededRng) -> Vec<Record> {
     let mut at = vec![0; logs.len()];
+
     let mut out = Vec::new();
     while out.len() < logs.iter().map(Vec::len).sum() {
         let n = rng.below(logs.len() as u64) as usize;
@@ -132,6 +148,7 @@ fn interleave(logs: &[Vec<Record>], rng: &mut SeededRng) -> Vec<Record> {
             at[n] += 1;
         }
     }
+
     out
 }
 
@@ -145,11 +162,13 @@ fn apply_and_cut(shard: &Arc<Shard>, records: &[Record], cuts: &mut Vec<(i64, Ve
             .filter(|s| s.stream != shard.options().own)
             .map(|s| s.marker)
             .collect::<Vec<_>>();
+
         let closed = if closed.len() == 3 {
             closed.into_iter().min().flatten()
         } else {
             None
         };
+
         while let Some(k) = shard
             .last_cut()
             .map_or(closed.map(|_| W), |last| Some(last + 1))
@@ -268,19 +287,23 @@ fn late_samples_wait_for_the_next_cut() {
     let dir = tempfile::tempdir().unwrap();
     let head = shard(dir.path(), 1);
     let mut origin = Origin::new(1);
+
     origin.log(&head, [head.close_window(W - 1)]);
     let limits = trireme_head::IngestLimits {
         out_of_order_window_ms: 3 * WINDOW,
         ..Default::default()
     };
+
     Maker::default()
         .up("a", &[(NOW, 1.0), (NOW - WINDOW, 2.0)])
         .ingest_with(&head, NOW, &limits);
     head.close_window(W);
+
     let after = NOW + WINDOW;
     Maker::default()
         .up("a", &[(NOW + 5, 3.0), (after, 4.0)])
         .ingest_with(&head, after, &limits);
+
     let shards = [head.clone()];
     let windows = |k| {
         cut_windows(&shards, k)
@@ -288,12 +311,14 @@ fn late_samples_wait_for_the_next_cut() {
             .map(|w| w.window)
             .collect::<Vec<_>>()
     };
+
     assert_eq!(
         (windows(W - 1), windows(W), windows(W + 1)),
         (vec![], vec![W - 1, W], vec![W - 1, W, W + 1])
     );
     assert_eq!(head.oldest_cut(), Some(W));
     head.begin_cut(W).unwrap();
+
     let first = cut_content(&shards, W);
     assert_eq!(
         first
@@ -302,12 +327,15 @@ fn late_samples_wait_for_the_next_cut() {
             .collect::<Vec<_>>(),
         [(W - 1, 1), (W, 1)]
     );
+
     head.finish_cut(W);
     assert_eq!((windows(W), windows(W + 1)), (vec![], vec![W, W + 1]));
     assert!(head.begin_cut(W).is_err());
+
     // A clock that went back cannot open the window again.
     let marker = head.close_window(W - 5);
     assert_eq!(trireme_wire::entry::read_marker(marker.payload()), Ok(W));
+
     // What comes for a cut that was made goes to the next one.
     Maker::default()
         .up("a", &[(NOW - WINDOW, 9.0)])
@@ -332,6 +360,7 @@ fn shards_merge_into_one_block_whose_bytes_do_not_depend_on_their_number() {
                 .unwrap()
             })
             .collect();
+
         let mut maker = Maker::default();
         for n in 0..200 {
             let samples: Vec<_> = (0..10)
@@ -346,6 +375,7 @@ fn shards_merge_into_one_block_whose_bytes_do_not_depend_on_their_number() {
                 &samples,
             );
         }
+
         for home in &shards {
             let mut out = Default::default();
             home.ingest(
@@ -357,9 +387,11 @@ fn shards_merge_into_one_block_whose_bytes_do_not_depend_on_their_number() {
                 &mut out,
             );
         }
+
         // Only canonical keys of the own shard are stored; senders' raw keys were given to all of them here.
         assert_eq!(shards.iter().map(|s| s.total_series()).sum::<usize>(), 200);
         shards.iter().for_each(|s| drop(s.begin_cut(W).unwrap()));
+
         let window = cut_windows(&shards, W).remove(0);
         let mut source = CutSource::open(&shards, &window.tenant, window.window, W);
         let meta = write_block(
@@ -370,12 +402,14 @@ fn shards_merge_into_one_block_whose_bytes_do_not_depend_on_their_number() {
         )
         .unwrap()
         .unwrap();
+
         assert_eq!(
             (meta.stats.num_series, meta.stats.num_samples),
             (200, 2_000)
         );
         ulids.push(meta.ulid);
     }
+
     assert_eq!(ulids[0], ulids[1]);
 }
 
@@ -385,6 +419,7 @@ fn a_checkpoint_brings_everything_back_and_a_damaged_one_is_refused() {
     let home = dir.path().join("head");
     let head = shard(&home, 1);
     let mut origin = Origin::new(1);
+
     origin.log(&head, [head.close_window(W - 1)]);
     for n in 0..300 {
         let mut maker = Maker::default().up("a", &[(NOW + n * 1_000, n as f64)]);
@@ -393,6 +428,7 @@ fn a_checkpoint_brings_everything_back_and_a_damaged_one_is_refused() {
         }
         origin.log(&head, maker.ingest(&head, NOW + 300_000).drafts);
     }
+
     let mut synced = false;
     let report = head
         .checkpoint::<HeadError>(|| {
@@ -400,26 +436,31 @@ fn a_checkpoint_brings_everything_back_and_a_damaged_one_is_refused() {
             Ok(())
         })
         .unwrap();
+
     assert!(synced && report.series == 7 && report.files.iter().all(|f| f.exists()));
     let later = Maker::default()
         .up("a", &[(NOW + 400_000, 1.0)])
         .up("new", &[(NOW, 1.0)])
         .ingest(&head, NOW + 400_000);
+
     origin.log(&head, later.drafts);
     let (again, found) = Shard::recover(options(&home, 2), None).unwrap();
     assert_eq!(
         (found.series, found.positions.clone()),
         (7, report.positions)
     );
+
     for record in &origin.records[found.positions[0].1 as usize..] {
         assert!(!again.apply(record).unwrap().known);
     }
+
     assert_eq!(dump(&again), dump(&head));
     assert_eq!(digest(&again), digest(&head));
     assert_eq!(
         jobs(&again, &[], 0, i64::MAX),
         jobs(&head, &[], 0, i64::MAX)
     );
+
     let other = ShardOptions {
         window_ms: WINDOW / 2,
         ..options(&home, 3)
@@ -428,6 +469,7 @@ fn a_checkpoint_brings_everything_back_and_a_damaged_one_is_refused() {
         Shard::recover(other, None),
         Err(HeadError::Settings(_))
     ));
+
     // A failing step before publishing leaves the old file.
     let path = home.join(trireme_head::CHECKPOINT_FILE);
     let before = std::fs::read(&path).unwrap();
@@ -436,16 +478,20 @@ fn a_checkpoint_brings_everything_back_and_a_damaged_one_is_refused() {
             .checkpoint(|| Err(HeadError::Settings("no".into())))
             .is_err()
     );
+
     assert_eq!(std::fs::read(&path).unwrap(), before);
+
     let mut rng = SeededRng::new(5);
     for _ in 0..60 {
         let at = rng.below(before.len() as u64) as usize;
         let mut bad = before.clone();
         bad[at] ^= 1 << rng.below(8);
         std::fs::write(&path, bad).unwrap();
+
         let error = Shard::recover(options(&home, 3), None)
             .err()
             .expect("refused");
+
         match at {
             8..12 => assert!(matches!(error, HeadError::Version { .. }), "{error}"),
             _ => assert!(
@@ -453,6 +499,7 @@ fn a_checkpoint_brings_everything_back_and_a_damaged_one_is_refused() {
                 "byte {at}: {error}"
             ),
         }
+
         std::fs::write(&path, &before[..at]).unwrap();
         assert!(
             Shard::recover(options(&home, 3), None).is_err(),
@@ -467,6 +514,7 @@ fn references_of_an_earlier_boot_do_not_keep_series_for_ever() {
     let old = shard(dirs[0].path(), 1);
     let follower = shard(dirs[1].path(), 2);
     let mut origin = Origin::new(1);
+
     origin.log(&old, [old.close_window(W - 1)]);
     origin.log(
         &old,
@@ -475,9 +523,11 @@ fn references_of_an_earlier_boot_do_not_keep_series_for_ever() {
             .ingest(&old, NOW)
             .drafts,
     );
+
     apply_all(&follower, &origin.records);
     // The origin starts again; its new stream closes windows, the old one never will.
     let mut next = Origin::new(1);
+
     next.stream.boot = trireme_base::Boot(2);
     for k in W - 1..W + 4 {
         let from = next.records.len();
@@ -487,12 +537,14 @@ fn references_of_an_earlier_boot_do_not_keep_series_for_ever() {
             cut(&follower, k);
         }
     }
+
     assert_eq!(follower.collect_series().0, 1);
     let state = follower
         .streams()
         .into_iter()
         .find(|s| s.stream == stream(1))
         .unwrap();
+
     assert_eq!(
         state.applied,
         origin.records.len() as u64,
@@ -506,6 +558,7 @@ fn idle_series_are_released_and_dropped_everywhere() {
     let head = shard(dirs[0].path(), 1);
     let follower = shard(dirs[1].path(), 2);
     let mut origin = Origin::new(1);
+
     origin.log(&head, [head.close_window(W - 1)]);
     origin.log(
         &head,
@@ -515,6 +568,7 @@ fn idle_series_are_released_and_dropped_everywhere() {
             .ingest(&head, NOW)
             .drafts,
     );
+
     for k in W..W + 3 {
         let now = (k + 1) * WINDOW + 1_000;
         origin.log(
@@ -526,11 +580,14 @@ fn idle_series_are_released_and_dropped_everywhere() {
         );
         origin.log(&head, [head.close_window(k)]);
     }
+
     apply_all(&follower, &origin.records);
     let applied = origin.records.len();
+
     for head in [&head, &follower] {
         cut(head, W + 2);
     }
+
     let (dropped, drafts) = head.collect_series();
     assert_eq!((dropped, drafts.len()), (1, 1));
     assert_eq!(
@@ -538,14 +595,17 @@ fn idle_series_are_released_and_dropped_everywhere() {
         0,
         "the origin's stream still names it"
     );
+
     origin.log(&head, drafts);
     apply_all(&follower, &origin.records[applied..]);
     let (dropped, drafts) = follower.collect_series();
+
     assert_eq!((dropped, drafts.len()), (1, 0));
     for head in [&head, &follower] {
         assert_eq!(jobs(head, &[], 0, i64::MAX).len(), 1);
         assert_eq!(head.total_series(), 1);
     }
+
     // It can come back.
     let now = (W + 3) * WINDOW + 5_000;
     origin.log(
@@ -555,6 +615,7 @@ fn idle_series_are_released_and_dropped_everywhere() {
             .ingest(&head, now)
             .drafts,
     );
+
     follower.apply(origin.records.last().unwrap()).unwrap();
     assert_eq!(dump(&head), dump(&follower));
 }
@@ -571,6 +632,7 @@ fn series_of_the_last_window_that_is_ever_written_are_dropped_once_the_next_one_
         0,
         "it has samples that are in no block"
     );
+
     Maker::default().up("a", &[(NOW, 1.0)]).ingest(&head, NOW);
     cut(&head, W + 1);
     assert_eq!(
@@ -578,6 +640,7 @@ fn series_of_the_last_window_that_is_ever_written_are_dropped_once_the_next_one_
         0,
         "a sample of the next window may come"
     );
+
     assert_eq!(head.collect_series_before(W + 1).0, 1);
     assert_eq!(head.total_series(), 0);
 }
@@ -591,6 +654,7 @@ fn what_a_wrong_clock_sent_astray_is_cut_with_its_window() {
     let head = shard(&dir.path().join("origin"), 1);
     let follower = shard(&dir.path().join("follower"), 2);
     let mut origin = Origin::new(1);
+
     origin.log(&head, [head.close_window(ASTRAY)]);
     origin.log(
         &head,
@@ -599,6 +663,7 @@ fn what_a_wrong_clock_sent_astray_is_cut_with_its_window() {
             .ingest(&head, NOW)
             .drafts,
     );
+
     apply_all(&follower, &origin.records);
 
     let both = [head.clone(), follower.clone()];
@@ -614,10 +679,12 @@ fn what_a_wrong_clock_sent_astray_is_cut_with_its_window() {
         );
         replica.begin_cut(W).unwrap();
     }
+
     // What comes while the cut is made belongs to the next one, and is not dropped with this one.
     let later = NOW + WINDOW;
     let seen = origin.records.len();
     let batch = Maker::default().up("a", &[(NOW + 5, 2.0), (later, 3.0)]);
+
     origin.log(&head, batch.ingest(&head, later).drafts);
     apply_all(&follower, &origin.records[seen..]);
 
@@ -627,17 +694,21 @@ fn what_a_wrong_clock_sent_astray_is_cut_with_its_window() {
             .into_iter()
             .map(|(w, _, s)| (w, s.len()))
             .collect();
+
         assert_eq!(content, [(W, 1)]);
         replica.finish_cut(W);
         assert_eq!(replica.due_cut(W + 1), Some(W + 1));
         replica.begin_cut(W + 1).unwrap();
+
         let content: Vec<_> = cut_content(&shards, W + 1)
             .into_iter()
             .map(|(w, _, s)| (w, s.len()))
             .collect();
+
         assert_eq!(content, [(W, 1), (W + 1, 1)]);
         replica.finish_cut(W + 1);
         assert_eq!(replica.oldest_cut(), None);
+
         assert!(dump(replica).iter().all(|(_, samples)| samples.is_empty()));
     }
 }
@@ -647,6 +718,7 @@ fn a_replay_finds_what_was_sent_astray_in_its_block() {
     let dir = tempfile::tempdir().unwrap();
     let head = shard(&dir.path().join("origin"), 1);
     let mut origin = Origin::new(1);
+
     origin.log(&head, [head.close_window(ASTRAY)]);
     let samples = [(NOW, 1.0), (NOW + WINDOW, 2.0)];
     origin.log(
@@ -656,9 +728,11 @@ fn a_replay_finds_what_was_sent_astray_in_its_block() {
             .ingest(&head, NOW + WINDOW)
             .drafts,
     );
+
     let follower = shard(&dir.path().join("follower"), 2);
     apply_all(&follower, &origin.records);
     let manifest = cut(&follower, W);
+
     assert_eq!(dump(&follower)[0].1.len(), 1);
 
     let (again, _) =
@@ -674,15 +748,18 @@ fn a_replay_finds_what_was_sent_astray_in_its_block() {
 #[test]
 fn a_marker_beyond_all_time_is_refused() {
     let dir = tempfile::tempdir().unwrap();
+
     let follower = shard(dir.path(), 2);
     for (seq, k) in [(1, i64::MAX), (2, i64::MAX / WINDOW)] {
         let marker = trireme_wire::entry::write_marker(0, k).seal(stream(1), seq);
         assert!(follower.apply(&marker).is_err(), "{k}");
     }
+
     let state = follower
         .streams()
         .into_iter()
         .find(|s| s.stream == stream(1))
         .unwrap();
+
     assert_eq!((state.applied, state.marker), (2, None));
 }

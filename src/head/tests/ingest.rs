@@ -19,21 +19,25 @@ fn stores_samples_and_a_follower_gets_the_same_head() {
     let origin = shard(dirs[0].path(), 1);
     let follower = shard(dirs[1].path(), 2);
     let mut log = Origin::new(1);
+
     log.log(&origin, [origin.close_window(5)]);
     let out = Maker::default()
         .up("a", &[(NOW, 1.0), (NOW + 1, 2.0)])
         .up("b", &[(NOW, 3.0)])
         .ingest(&origin, NOW);
+
     assert_eq!(
         (out.outcome.samples, out.outcome.duplicates, out.new_series),
         (3, 0, 2)
     );
     log.log(&origin, out.drafts);
+
     // Known series are not defined again, and out-of-order samples find their place.
     let out = Maker::default()
         .up("b", &[(NOW - 5, 9.0)])
         .up("a", &[(NOW + 2, 4.0)])
         .ingest(&origin, NOW);
+
     assert_eq!(out.new_series, 0);
     assert!(
         EntryReader::new(out.drafts[0].payload())
@@ -42,10 +46,12 @@ fn stores_samples_and_a_follower_gets_the_same_head() {
             .next()
             .is_none()
     );
+
     log.log(&origin, out.drafts);
     for record in &log.records {
         follower.apply(record).unwrap();
     }
+
     assert_eq!(dump(&origin), dump(&follower));
     assert_eq!(
         dump(&origin)[0].1,
@@ -55,11 +61,13 @@ fn stores_samples_and_a_follower_gets_the_same_head() {
             (NOW + 2, 4f64.to_bits())
         ]
     );
+
     let state = follower
         .streams()
         .into_iter()
         .find(|s| s.stream == stream(1))
         .unwrap();
+
     assert_eq!((state.applied, state.marker), (3, Some(5)));
     assert!(follower.apply(&log.records[1]).unwrap().known);
 }
@@ -71,10 +79,12 @@ fn repeats_are_counted_logged_again_and_change_nothing() {
     Maker::default()
         .up("a", &[(NOW, 1.0), (NOW + 1, 2.0)])
         .ingest(&shard, NOW);
+
     let before = dump(&shard);
     let out = Maker::default()
         .up("a", &[(NOW, 1.0), (NOW + 1, 2.0)])
         .ingest(&shard, NOW);
+
     assert_eq!(
         (out.outcome.samples, out.outcome.duplicates, out.conflicts),
         (2, 2, 0)
@@ -84,10 +94,12 @@ fn repeats_are_counted_logged_again_and_change_nothing() {
         1,
         "the answer must wait for what it repeats"
     );
+
     assert_eq!(dump(&shard), before);
     let out = Maker::default()
         .up("a", &[(NOW, 7.0), (NOW + 1, 0.5)])
         .ingest(&shard, NOW);
+
     assert_eq!((out.outcome.duplicates, out.conflicts), (0, 2));
     assert_eq!(
         dump(&shard)[0].1,
@@ -100,6 +112,7 @@ fn refuses_with_reasons_and_stores_the_rest() {
     let dir = tempfile::tempdir().unwrap();
     let shard = shard(dir.path(), 1);
     Maker::default().up("a", &[(NOW, 1.0)]).ingest(&shard, NOW);
+
     let limits = IngestLimits {
         shard_series_max: 2,
         ..IngestLimits::default()
@@ -124,12 +137,14 @@ fn refuses_with_reasons_and_stores_the_rest() {
         .up("c", &[(NOW, 2.0)])
         .up("a", &[(NOW + 600_001, 2.0)])
         .ingest_with(&shard, NOW, &limits);
+
     let reasons: Vec<_> = out
         .outcome
         .rejections
         .iter()
         .map(|r| (r.reason, r.count))
         .collect();
+
     assert_eq!(
         reasons,
         [
@@ -141,6 +156,7 @@ fn refuses_with_reasons_and_stores_the_rest() {
             ("too_far_in_future", 1)
         ]
     );
+
     assert_eq!(out.outcome.samples, 2);
     assert!(out.outcome.rejections.iter().all(|r| !r.example.is_empty()));
     assert_eq!(shard.series_count(&tenant()), 2);
@@ -155,13 +171,16 @@ fn the_node_bounds_the_series_of_all_tenants() {
         shard_series_of_all_max: 1,
         ..IngestLimits::default()
     };
+
     Maker::default()
         .up("a", &[(NOW, 1.0)])
         .ingest_with(&shard, NOW, &limits);
+
     let out = Maker::default()
         .up("a", &[(NOW + 1, 1.0)])
         .up("b", &[(NOW, 1.0)])
         .ingest_with(&shard, NOW, &limits);
+
     assert_eq!(out.outcome.samples, 1, "known series go on");
     let refused: Vec<_> = out
         .outcome
@@ -169,6 +188,7 @@ fn the_node_bounds_the_series_of_all_tenants() {
         .iter()
         .map(|r| (r.reason, r.count))
         .collect();
+
     assert_eq!(refused, [("node_series_limit", 1)]);
 }
 
@@ -187,13 +207,16 @@ fn a_series_of_another_shard_is_redirected_and_found_there_by_its_raw_key() {
             .unwrap()
         })
         .collect();
+
     let unsorted = [("job", "a"), ("__name__", "up")];
     let labels = Labels::from_pairs(unsorted);
+
     let home = SeriesKey::of(tenant().seed(), labels.as_bytes()).shard(4);
     for round in 0..2 {
         let maker = Maker::default().series(&unsorted, &[(NOW + round, 1.0)]);
         let first = maker.batch.series[0].key.shard(4);
         let mut out = IngestOutput::default();
+
         shards[usize::from(first)].ingest(
             &tenant(),
             &maker.batch,
@@ -202,6 +225,7 @@ fn a_series_of_another_shard_is_redirected_and_found_there_by_its_raw_key() {
             NOW,
             &mut out,
         );
+
         if first != home {
             assert_eq!(
                 (out.redirects.clone(), out.outcome.samples),
@@ -217,11 +241,13 @@ fn a_series_of_another_shard_is_redirected_and_found_there_by_its_raw_key() {
                 &mut out,
             );
         }
+
         assert_eq!(
             (out.outcome.samples, out.new_series),
             (1, u64::from(round == 0))
         );
     }
+
     let found = shards[usize::from(home)].select(&tenant(), &[equal("job", "a")], 0, i64::MAX);
     assert_eq!(found.len(), 1);
     assert_eq!(found[0].labels, labels);
@@ -242,6 +268,7 @@ fn tenants_see_only_their_own_series() {
 fn selects_like_prometheus_with_absent_labels_as_empty() {
     let dir = tempfile::tempdir().unwrap();
     let shard = shard(dir.path(), 1);
+
     let mut maker = Maker::default();
     for (job, zone) in [("a", "x"), ("a", "y"), ("b", "x"), ("c", "")] {
         maker = maker.series(
@@ -249,6 +276,7 @@ fn selects_like_prometheus_with_absent_labels_as_empty() {
             &[(NOW, 1.0)],
         );
     }
+
     maker.ingest(&shard, NOW);
     let count = |matchers: &[(&str, MatchOp, &str)]| {
         let matchers: Vec<_> = matchers
@@ -257,8 +285,10 @@ fn selects_like_prometheus_with_absent_labels_as_empty() {
             .collect();
         shard.select(&tenant(), &matchers, NOW, NOW).len()
     };
+
     use MatchOp::{Equal, NotEqual, NotRegex, Regex};
     type Case<'a> = (&'a [(&'a str, MatchOp, &'a str)], usize);
+
     let cases: &[Case<'_>] = &[
         (&[], 4),
         (&[("job", Equal, "a")], 2),
@@ -276,28 +306,34 @@ fn selects_like_prometheus_with_absent_labels_as_empty() {
         (&[("job", Regex, "[ab]"), ("zone", NotEqual, "y")], 2),
         (&[("job", NotRegex, "a|b"), ("zone", Equal, "")], 1),
     ];
+
     for (matchers, want) in cases {
         assert_eq!(count(matchers), *want, "{matchers:?}");
     }
+
     assert!(
         shard
             .select(&tenant(), &[], NOW + WINDOW * 2, NOW + WINDOW * 3)
             .is_empty()
     );
+
     let mut names = Vec::new();
     shard.label_names(&tenant(), &[], 0, i64::MAX, |name| {
         names.push(name.to_owned())
     });
     names.sort();
     assert_eq!(names, ["__name__", "job", "zone"]);
+
     let values = |matchers: &[Matcher]| {
         jobs(&shard, matchers, NOW, NOW)
             .into_iter()
             .collect::<Vec<_>>()
     };
+
     assert_eq!(values(&[]), ["a", "b", "c"]);
     assert_eq!(values(&[equal("zone", "x")]), ["a", "b"]);
     assert!(jobs(&shard, &[], NOW + WINDOW * 2, NOW + WINDOW * 3).is_empty());
+
     let counts = shard.counts(&tenant());
     assert_eq!(
         (counts.series, counts.chunks, counts.label_names.len()),
@@ -307,6 +343,7 @@ fn selects_like_prometheus_with_absent_labels_as_empty() {
         counts.oldest_window_ms,
         Some(NOW.div_euclid(WINDOW) * WINDOW)
     );
+
     let mut zones = Vec::new();
     shard.each_value(&tenant(), "zone", |value, series| {
         zones.push((value.to_string(), series))
@@ -319,12 +356,14 @@ fn selects_like_prometheus_with_absent_labels_as_empty() {
 fn reads_only_the_asked_range_from_open_and_full_chunks() {
     let dir = tempfile::tempdir().unwrap();
     let shard = shard(dir.path(), 1);
+
     let base = NOW - WINDOW / 4;
     for n in 0..1_000 {
         Maker::default()
             .up("a", &[(base + n * 1_000, n as f64 * 0.1)])
             .ingest(&shard, NOW);
     }
+
     let series = &shard.select(&tenant(), &[], base, base)[0];
     for (start, end) in [
         (0, i64::MAX),
@@ -335,10 +374,12 @@ fn reads_only_the_asked_range_from_open_and_full_chunks() {
         let mut times = Vec::new();
         let mut values = Vec::new();
         series.read(start, end, &mut times, &mut values).unwrap();
+
         let want: Vec<i64> = (0..1_000)
             .map(|n| base + n * 1_000)
             .filter(|t| (start..=end).contains(t))
             .collect();
+
         assert_eq!(times, want);
         assert!(
             times
@@ -356,25 +397,30 @@ fn histograms_exemplars_metadata_and_start_timestamps_reach_followers() {
     let follower = shard(dirs[1].path(), 2);
     let mut log = Origin::new(1);
     let mut maker = Maker::default().up("a", &[(NOW, 1.0)]);
+
     maker.batch.start_timestamps = vec![NOW - 9];
     let h = AnyHistogram::Int(Arc::new(Histogram {
         count: 7,
         positive_buckets: vec![7],
         ..Histogram::default()
     }));
+
     maker.batch.histograms = vec![HistogramSample {
         t: NOW + 1,
         st: 5,
         h,
     }];
+
     maker.batch.exemplars = vec![Exemplar {
         labels: Labels::from_pairs([("trace_id", "x")]),
         v: 1.0,
         t: NOW,
     }];
+
     maker.batch.series[0].histograms = 0..1;
     maker.batch.series[0].exemplars = 0..1;
     let mut out = maker.ingest(&origin, NOW);
+
     assert_eq!(
         (
             out.outcome.samples,
@@ -383,25 +429,31 @@ fn histograms_exemplars_metadata_and_start_timestamps_reach_followers() {
         ),
         (1, 1, 1)
     );
+
     let metadata = MetricMetadata {
         kind: MetricType::Gauge,
         unit: String::new(),
         help: "is it up".into(),
     };
+
     origin.ingest_metadata(&tenant(), &[("up".into(), metadata.clone())], &mut out);
     log.log(&origin, out.drafts);
+
     for record in &log.records {
         follower.apply(record).unwrap();
     }
+
     for head in [&origin, &follower] {
         let series = &head.select(&tenant(), &[], NOW, NOW)[0];
         let mut found = Vec::new();
         series.read_histograms(0, i64::MAX, &mut found).unwrap();
+
         let mut times = Vec::new();
         let mut starts = Vec::new();
         let has_histograms = series
             .read_with_starts(0, i64::MAX, &mut times, &mut Vec::new(), &mut starts)
             .unwrap();
+
         assert_eq!((times, starts), (vec![NOW], vec![NOW - 9]));
         assert_eq!(
             (found.len(), found[0].t, found[0].st, has_histograms),
@@ -413,6 +465,7 @@ fn histograms_exemplars_metadata_and_start_timestamps_reach_followers() {
                 .len(),
             1
         );
+
         assert_eq!(
             head.metadata(&tenant(), Some("up")),
             [("up".to_owned(), metadata.clone())]
@@ -429,12 +482,14 @@ fn exemplars_that_cannot_be_kept_cost_no_sample_and_those_alone_need_a_known_ser
         v: 1.0,
         t,
     };
+
     // Of the first series, before its sample; of a series without any; of one with a sample.
     let mut maker = Maker::default()
         .up("a", &[])
         .up("stranger", &[])
         .up("a", &[(NOW, 1.0)]);
     let umlauts = "ü".repeat(120);
+
     maker.batch.exemplars = vec![
         exemplar(NOW, "alone"),
         exemplar(NOW, "lost"),
@@ -443,9 +498,11 @@ fn exemplars_that_cannot_be_kept_cost_no_sample_and_those_alone_need_a_known_ser
         exemplar(NOW, &"x".repeat(121)),
         exemplar(NOW, &umlauts),
     ];
+
     for (series, range) in [0..1, 1..2, 2..6].into_iter().enumerate() {
         maker.batch.series[series].exemplars = range;
     }
+
     for _ in 0..2 {
         let mut out = IngestOutput::default();
         shard.ingest(
@@ -456,6 +513,7 @@ fn exemplars_that_cannot_be_kept_cost_no_sample_and_those_alone_need_a_known_ser
             NOW,
             &mut out,
         );
+
         assert!(out.outcome.rejections.is_empty(), "{:?}", out.outcome);
         assert_eq!((out.outcome.samples, out.outcome.exemplars), (1, 2));
         let mut dropped: Vec<_> = out
@@ -464,14 +522,17 @@ fn exemplars_that_cannot_be_kept_cost_no_sample_and_those_alone_need_a_known_ser
             .iter()
             .map(|r| (r.reason, r.count))
             .collect();
+
         dropped.sort_unstable();
         let want = [
             ("exemplar_labels_too_long", 1),
             ("exemplar_of_unknown_series", 1),
             ("exemplar_too_old", 2),
         ];
+
         assert_eq!(dropped, want);
     }
+
     let kept = shard.exemplars(&tenant(), &[], 0, i64::MAX);
     assert_eq!(
         (kept.len(), kept[0].1.len()),
@@ -493,6 +554,7 @@ fn replicas_have_the_same_metadata_whoever_heard_it_first() {
             },
         )]
     };
+
     let mut logs = [Origin::new(1), Origin::new(2)];
     for ((shard, log), text) in shards
         .iter()
@@ -503,11 +565,13 @@ fn replicas_have_the_same_metadata_whoever_heard_it_first() {
         shard.ingest_metadata(&tenant(), &help(text), &mut out);
         log.log(shard, out.drafts);
     }
+
     for (shard, other) in [(0, 1), (1, 0)] {
         for record in &logs[other].records {
             shards[shard].apply(record).unwrap();
         }
     }
+
     let all = |shard: &Shard| shard.metadata(&tenant(), None);
     assert_eq!(
         (all(&shards[0]).len(), all(&shards[0])),
@@ -521,6 +585,7 @@ fn an_undefined_reference_is_an_error_and_a_damaged_payload_too() {
     let origin = shard(dirs[0].path(), 1);
     let follower = shard(dirs[1].path(), 2);
     let mut log = Origin::new(1);
+
     log.log(
         &origin,
         Maker::default()
@@ -528,6 +593,7 @@ fn an_undefined_reference_is_an_error_and_a_damaged_payload_too() {
             .ingest(&origin, NOW)
             .drafts,
     );
+
     log.log(
         &origin,
         Maker::default()
@@ -535,19 +601,23 @@ fn an_undefined_reference_is_an_error_and_a_damaged_payload_too() {
             .ingest(&origin, NOW)
             .drafts,
     );
+
     assert!(matches!(
         follower.apply(&log.records[1]),
         Err(HeadError::UnknownReference { count: 1, .. })
     ));
+
     let mut draft =
         trireme_wire::record::RecordDraft::new(0, trireme_wire::record::RecordKind::Samples);
     draft
         .payload_mut()
         .extend_from_slice(&[1, b'a', 2, 255, 0, 0, 0]);
+
     assert!(matches!(
         follower.apply(&draft.seal(stream(9), 1)),
         Err(HeadError::Entry { .. })
     ));
+
     let _ = options(dirs[0].path(), 1);
 }
 
@@ -559,11 +629,13 @@ fn a_further_tenant_is_refused_and_metadata_without_room_is_dropped() {
         metadata_max: 2,
         ..options(dir.path(), 1)
     };
+
     let shard = Shard::new(options).unwrap();
     Maker::default().up("a", &[(NOW, 1.0)]).ingest(&shard, NOW);
     let other = trireme_model::Tenant::new("other").unwrap();
     let maker = Maker::default().up("a", &[(NOW, 1.0)]);
     let mut out = IngestOutput::default();
+
     shard.ingest(
         &other,
         &maker.batch,
@@ -572,6 +644,7 @@ fn a_further_tenant_is_refused_and_metadata_without_room_is_dropped() {
         NOW,
         &mut out,
     );
+
     assert_eq!(
         out.outcome
             .rejections
@@ -580,14 +653,17 @@ fn a_further_tenant_is_refused_and_metadata_without_room_is_dropped() {
             .collect::<Vec<_>>(),
         ["tenant_limit"]
     );
+
     assert!(out.drafts.is_empty() && shard.tenants() == [tenant()]);
     shard.ingest_metadata(
         &other,
         &[("m0".to_owned(), MetricMetadata::default())],
         &mut out,
     );
+
     assert_eq!(shard.tenants(), [tenant()]);
     out.clear();
+
     for n in 0..4 {
         let metadata = MetricMetadata {
             kind: MetricType::Counter,
@@ -595,11 +671,13 @@ fn a_further_tenant_is_refused_and_metadata_without_room_is_dropped() {
         };
         shard.ingest_metadata(&tenant(), &[(format!("m{n}"), metadata)], &mut out);
     }
+
     let kept: Vec<_> = shard
         .metadata(&tenant(), None)
         .into_iter()
         .map(|(name, _)| name)
         .collect();
+
     assert_eq!(kept, ["m0", "m1"]);
     let dropped: Vec<_> = out
         .outcome
@@ -607,16 +685,19 @@ fn a_further_tenant_is_refused_and_metadata_without_room_is_dropped() {
         .iter()
         .map(|r| (r.reason, r.count))
         .collect();
+
     assert_eq!(
         (dropped, out.outcome.rejections.is_empty()),
         (vec![("metadata_limit", 2)], true)
     );
+
     // A repetition waits for a quorum too, so it leads to a record.
     out.clear();
     let metadata = MetricMetadata {
         kind: MetricType::Counter,
         ..MetricMetadata::default()
     };
+
     shard.ingest_metadata(&tenant(), &[("m0".to_owned(), metadata)], &mut out);
     assert_eq!(out.drafts.len(), 1);
 }
@@ -633,11 +714,13 @@ fn no_batch_makes_a_record_over_its_bound() {
         positive_buckets: vec![1; 70_000],
         ..Histogram::default()
     };
+
     maker.batch.histograms = vec![HistogramSample {
         t: NOW,
         st: 0,
         h: AnyHistogram::Int(Arc::new(many)),
     }];
+
     maker.batch.series[0].histograms = 0..1;
     let long = "x".repeat(5_000);
     maker.batch.exemplars = vec![Exemplar {
@@ -645,6 +728,7 @@ fn no_batch_makes_a_record_over_its_bound() {
         v: 1.0,
         t: NOW,
     }];
+
     maker.batch.series[0].exemplars = 0..1;
     let import = IngestLimits {
         backfill_window_ms: 2 * WINDOW,
@@ -657,6 +741,7 @@ fn no_batch_makes_a_record_over_its_bound() {
         .iter()
         .map(|r| (r.reason, r.count))
         .collect();
+
     assert_eq!(reasons, [("histogram_too_large", 1)]);
     let dropped: Vec<_> = out
         .outcome
@@ -664,14 +749,18 @@ fn no_batch_makes_a_record_over_its_bound() {
         .iter()
         .map(|r| (r.reason, r.count))
         .collect();
+
     assert_eq!(dropped, [("exemplar_labels_too_long", 1)]);
     assert!(out.outcome.samples == 300_000 && out.drafts.len() > 1);
     assert!(out.drafts.iter().all(|d| d.len() < 3 << 20));
+
     let follower = support::shard(&dir.path().join("follower"), 2);
     let mut log = Origin::new(1);
     log.log(&shard, out.drafts);
+
     for record in &log.records {
         follower.apply(record).unwrap();
     }
+
     assert_eq!(dump(&follower), dump(&shard));
 }

@@ -39,13 +39,16 @@ fn floats_in_random_order_are_all_there_on_every_replica() {
         .map(|n| (NOW - n, n as f64))
         .collect();
     let out = Maker::default().up("a", &samples).ingest(&first, NOW);
+
     assert_eq!(
         (out.outcome.samples, out.outcome.duplicates, out.conflicts),
         (150_000, 0, 0)
     );
+
     let mut origin = Origin::new(1);
     origin.log(&first, out.drafts);
     let held = dump(&first);
+
     assert_eq!(held[0].1.len(), 150_000);
     assert_eq!(dump(&follower(other.path(), &origin)), held);
 
@@ -57,6 +60,7 @@ fn floats_in_random_order_are_all_there_on_every_replica() {
         },
         ..options(dir.path(), 1)
     };
+
     assert_eq!(dump(&Shard::recover(again, None).unwrap().0), held);
 }
 
@@ -65,6 +69,7 @@ fn histograms_in_random_order_are_all_there_on_every_replica() {
     let dir = tempfile::tempdir().unwrap();
     let other = tempfile::tempdir().unwrap();
     let first = shard(dir.path(), 1);
+
     let mut maker = Maker::default().up("a", &[]);
     for n in shuffled(30_000) {
         let h = AnyHistogram::Int(Arc::new(Histogram {
@@ -77,12 +82,14 @@ fn histograms_in_random_order_are_all_there_on_every_replica() {
             h,
         });
     }
+
     maker.batch.series[0].histograms = 0..30_000;
     let out = maker.ingest(&first, NOW);
     assert_eq!(
         (out.outcome.histograms, out.outcome.duplicates),
         (30_000, 0)
     );
+
     let mut origin = Origin::new(1);
     origin.log(&first, out.drafts);
     let read = |shard: &Arc<Shard>| {
@@ -93,6 +100,7 @@ fn histograms_in_random_order_are_all_there_on_every_replica() {
             .unwrap();
         found.into_iter().map(|sample| sample.t).collect::<Vec<_>>()
     };
+
     assert_eq!(
         read(&first),
         (0..30_000).rev().map(|n| NOW - n).collect::<Vec<_>>()
@@ -105,6 +113,7 @@ fn a_request_that_comes_again_soon_is_all_duplicates() {
     let dir = tempfile::tempdir().unwrap();
     let first = shard(dir.path(), 1);
     let samples: Vec<(i64, f64)> = (0..20).map(|n| (NOW + n * 1_000, n as f64)).collect();
+
     Maker::default().up("a", &samples).ingest(&first, NOW);
     let out = Maker::default().up("a", &samples).ingest(&first, NOW);
     assert_eq!(
@@ -127,26 +136,32 @@ fn age_is_judged_by_all_shards_of_a_node_together() {
     let out = Maker::default()
         .up("a", &[(NOW - 7_200_000, 1.0)])
         .ingest(&one, NOW);
+
     assert_eq!(
         out.outcome.samples, 0,
         "a tenant without samples may not write any past"
     );
+
     // One that lags is measured by itself, in every shard.
     let hour = IngestLimits {
         out_of_order_window_ms: 7_200_000,
         ..IngestLimits::default()
     };
+
     Maker::default()
         .up("a", &[(NOW - 7_200_000, 1.0)])
         .ingest_with(&one, NOW, &hour);
+
     let out = Maker::default()
         .up("b", &[(NOW - 10_000_000, 1.0)])
         .ingest(&two, NOW);
+
     assert_eq!(out.outcome.samples, 1);
     Maker::default().up("b", &[(NOW, 1.0)]).ingest(&two, NOW);
     let out = Maker::default()
         .up("a", &[(NOW - 7_000_000, 1.0)])
         .ingest(&one, NOW);
+
     assert_eq!(out.outcome.samples, 0);
     let import = IngestLimits {
         backfill_window_ms: 7_200_000,
@@ -155,6 +170,7 @@ fn age_is_judged_by_all_shards_of_a_node_together() {
     let out = Maker::default()
         .up("a", &[(NOW - 7_000_000, 1.0)])
         .ingest_with(&one, NOW, &import);
+
     assert_eq!(out.outcome.samples, 1);
 }
 
@@ -173,6 +189,7 @@ fn a_tenant_has_no_more_windows_open_than_it_may() {
     let samples: Vec<(i64, f64)> = (0..10).map(|n| (NOW - n * support::WINDOW, 1.0)).collect();
     let mut out = IngestOutput::default();
     let maker = Maker::default().up("a", &samples);
+
     first.ingest(
         &tenant(),
         &maker.batch,
@@ -181,17 +198,21 @@ fn a_tenant_has_no_more_windows_open_than_it_may() {
         NOW,
         &mut out,
     );
+
     assert_eq!(
         (out.outcome.samples, out.outcome.rejections.total()),
         (3, 7)
     );
+
     // What is cut makes room.
     let k = NOW / support::WINDOW;
     first.close_window(k);
     first.begin_cut(k).unwrap();
     first.finish_cut(k);
+
     let out = Maker::default()
         .up("a", &samples[5..8])
         .ingest_with(&first, NOW, &import);
+
     assert_eq!(out.outcome.samples, 3);
 }

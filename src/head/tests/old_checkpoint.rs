@@ -34,6 +34,7 @@ fn sample(n: i64) -> HistogramSample {
         positive_buckets: vec![n + 1, n, -n],
         ..Histogram::default()
     };
+
     HistogramSample {
         t,
         st: t - 60_000,
@@ -47,6 +48,7 @@ fn holds_all(shard: &Arc<Shard>) {
         .iter()
         .map(|series| series.labels.get("job").unwrap().to_owned())
         .collect();
+
     assert_eq!(jobs, ["a", "b"]);
     for series in found {
         let mut samples = Vec::new();
@@ -60,16 +62,20 @@ fn a_checkpoint_of_version_3_with_histograms_is_read_and_written_anew() {
     let dir = tempfile::tempdir().unwrap();
     let old = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/checkpoint-v3");
     std::fs::create_dir(dir.path().join("chunks")).unwrap();
+
     for file in ["checkpoint", "chunks/00000001.chunks"] {
         std::fs::copy(old.join(file), dir.path().join(file)).unwrap();
     }
+
     let mut options = options(dir.path(), 1);
     options.own.boot = Boot(2);
     let (shard, found) = Shard::recover(options.clone(), None).unwrap();
     assert!(found.damage.is_none() && found.series == 2);
+
     holds_all(&shard);
     shard.checkpoint(|| Ok::<(), HeadError>(())).unwrap();
     drop(shard);
+
     let written = std::fs::read(dir.path().join("checkpoint")).unwrap();
     assert_eq!(written[8], 4, "the version of now");
     options.own.boot = Boot(3);

@@ -63,6 +63,7 @@ fn start(dir: &Path, boot: u32, print: bool) -> (Vec<Arc<Shard>>, Log) {
     };
     let manifest = CutManifest::load(&dir.join("cut")).unwrap();
     let mut shards = Vec::new();
+
     let mut all = Vec::new();
     for n in 0..SHARDS {
         let options = ShardOptions::new(n, SHARDS, WINDOW, dir.join(format!("head{n}")), own);
@@ -70,11 +71,13 @@ fn start(dir: &Path, boot: u32, print: bool) -> (Vec<Arc<Shard>>, Log) {
         all.push(found.positions);
         shards.push(shard);
     }
+
     let from = common(&all);
     let node = Arc::new(Node {
         print,
         ..Node::default()
     });
+
     node.shards.set(shards.clone()).ok().unwrap();
     let options = LogOptions {
         segment_bytes: 256 << 10,
@@ -89,6 +92,7 @@ fn start(dir: &Path, boot: u32, print: bool) -> (Vec<Arc<Shard>>, Log) {
         Arc::new(SystemClock::new()),
     )
     .unwrap();
+
     assert!(found.damage.is_empty());
     let plan = log.plan_replay(&from).unwrap();
     log.replay(
@@ -101,6 +105,7 @@ fn start(dir: &Path, boot: u32, print: bool) -> (Vec<Arc<Shard>>, Log) {
         },
     )
     .unwrap();
+
     (shards, log)
 }
 
@@ -112,12 +117,14 @@ fn common(all: &[Vec<(StreamId, u64)>]) -> Vec<(StreamId, u64)> {
             .find(|(id, _)| *id == s)
             .map_or(0, |(_, seq)| *seq)
     };
+
     let least = |s: StreamId| {
         all.iter()
             .map(|positions| of(positions, s))
             .min()
             .unwrap_or(0)
     };
+
     all.iter()
         .flatten()
         .map(|(s, _)| (*s, least(*s)))
@@ -135,6 +142,7 @@ fn write(shards: &[Arc<Shard>], log: &Log, tag: u64) {
             &[(START + tag as i64 * 1_000, (tag * 10 + job) as f64)],
         );
     }
+
     let mut drafts = Vec::new();
     for shard in shards {
         let number = shard.options().number;
@@ -143,6 +151,7 @@ fn write(shards: &[Arc<Shard>], log: &Log, tag: u64) {
             .into_iter()
             .filter(|i: &u32| maker.batch.series[*i as usize].key.shard(SHARDS) == number)
             .collect();
+
         let mut out = IngestOutput::default();
         shard.ingest(
             &tenant(),
@@ -152,11 +161,14 @@ fn write(shards: &[Arc<Shard>], log: &Log, tag: u64) {
             START + tag as i64 * 1_000,
             &mut out,
         );
+
         drafts.append(&mut out.drafts);
     }
+
     while log.admit().is_err() {
         std::thread::yield_now();
     }
+
     log.append_own(drafts, CompletionTag(tag)).unwrap();
 }
 
@@ -168,10 +180,12 @@ fn child_that_writes_until_killed() {
     let boot: u32 = std::env::var(BOOT).unwrap().parse().unwrap();
     let (shards, log) = start(dir, boot, true);
     let window = START / WINDOW;
+
     shards.iter().for_each(|s| {
         log.append_own(vec![s.close_window(window - 1)], CompletionTag(0))
             .unwrap()
     });
+
     // Tags go on where any start before could have stopped.
     for tag in u64::from(boot) * 10_000.. {
         write(&shards, &log, tag);
@@ -191,6 +205,7 @@ fn child_that_writes_until_killed() {
 #[test]
 fn a_killed_process_has_every_acknowledged_sample_after_each_start() {
     let dir = tempfile::tempdir().unwrap();
+
     let mut acked: BTreeMap<u32, u64> = BTreeMap::new();
     for boot in 1..=5u32 {
         let mut child = Command::new(std::env::current_exe().unwrap())
@@ -200,7 +215,9 @@ fn a_killed_process_has_every_acknowledged_sample_after_each_start() {
             .stdout(Stdio::piped())
             .spawn()
             .unwrap();
+
         let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+
         let mut seen = 0;
         while seen < 3 + boot * 7 {
             let line = lines.next().unwrap().unwrap();
@@ -209,14 +226,17 @@ fn a_killed_process_has_every_acknowledged_sample_after_each_start() {
                 seen += 1;
             }
         }
+
         child.kill().unwrap();
         child.wait().unwrap();
+
         for tag in lines
             .map_while(Result::ok)
             .filter_map(|l| l.strip_prefix("acked ").and_then(|t| t.parse().ok()))
         {
             acked.insert(boot, tag);
         }
+
         // Look without a trace: a start of a copy.
         let copy = tempfile::tempdir().unwrap();
         assert!(
@@ -228,9 +248,11 @@ fn a_killed_process_has_every_acknowledged_sample_after_each_start() {
                 .unwrap()
                 .success()
         );
+
         let home = copy.path().join(dir.path().file_name().unwrap());
         let (shards, log) = start(&home, 100, false);
         let all: BTreeMap<String, Vec<(i64, u64)>> = shards.iter().flat_map(dump).collect();
+
         assert_eq!(all.len(), 10);
         for (labels, samples) in &all {
             let job: u64 = labels
@@ -240,7 +262,9 @@ fn a_killed_process_has_every_acknowledged_sample_after_each_start() {
                 .trim_end_matches(['"', '}'])
                 .parse()
                 .unwrap();
+
             assert!(samples.windows(2).all(|w| w[0].0 < w[1].0));
+
             for (boot, last) in &acked {
                 for tag in u64::from(*boot) * 10_000..=*last {
                     let want = (
@@ -254,6 +278,7 @@ fn a_killed_process_has_every_acknowledged_sample_after_each_start() {
                 }
             }
         }
+
         // And the cut of all windows has the same samples.
         let k = cut_windows(&shards, i64::MAX)
             .iter()
@@ -261,7 +286,9 @@ fn a_killed_process_has_every_acknowledged_sample_after_each_start() {
             .max()
             .unwrap()
             + 1;
+
         shards.iter().for_each(|s| drop(s.begin_cut(k).unwrap()));
+
         let mut cut = 0;
         for window in cut_windows(&shards, k) {
             let mut source = CutSource::open(&shards, &window.tenant, window.window, k);
@@ -270,6 +297,7 @@ fn a_killed_process_has_every_acknowledged_sample_after_each_start() {
                 cut += series.times.len();
             }
         }
+
         assert_eq!(cut, all.values().map(Vec::len).sum::<usize>());
         drop(log);
     }

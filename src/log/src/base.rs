@@ -108,14 +108,17 @@ fn replace(path: &Path, base: &Base) -> Result<(), LogError> {
     } else {
         VERSION
     });
+
     out.put_u64_le(base.first);
     out.put_u64_le(base.newest);
     out.put_u32_le(base.positions.len() as u32);
+
     for (stream, seq) in &base.positions {
         out.put_u64_le(stream.incarnation.0);
         out.put_u32_le(stream.boot.0);
         out.put_u64_le(*seq);
     }
+
     if !base.ended.is_empty() {
         out.put_u32_le(base.ended.len() as u32);
         for (incarnation, end) in base.ended.iter() {
@@ -124,6 +127,7 @@ fn replace(path: &Path, base: &Base) -> Result<(), LogError> {
             out.put_u64_le(end.digest);
         }
     }
+
     let crc = crc32c::crc32c(&out);
     out.put_u32_le(crc);
     durable::replace(path, &out).map_err(|e| LogError::io("replace", path, e))
@@ -136,11 +140,13 @@ fn decode(bytes: &[u8]) -> Result<Base, Unusable> {
     if crc.get_u32_le() != crc32c::crc32c(body) {
         return Err(damaged("base file checksum does not fit"));
     }
+
     let mut rest = body
         .strip_prefix(MAGIC.as_slice())
         .ok_or(damaged("not a base file"))?;
     let too_short = damaged("base file is cut off");
     let mut base = Base::default();
+
     let version = rest.try_get_u32_le();
     match version {
         Ok(VERSION_PLAIN) => {}
@@ -151,25 +157,30 @@ fn decode(bytes: &[u8]) -> Result<Base, Unusable> {
         Ok(VERSION_NO_ENDED | VERSION) | Err(_) => return Err(too_short),
         Ok(later) => return Err(Unusable::Newer(later)),
     }
+
     let count = rest.try_get_u32_le().map_err(|_| too_short)? as usize;
     let misfit = damaged("length of the base file does not fit");
     if rest.len() < count * ENTRY_BYTES {
         return Err(misfit);
     }
+
     for _ in 0..count {
         let incarnation = Incarnation(rest.get_u64_le());
         let boot = Boot(rest.get_u32_le());
         base.positions
             .insert(StreamId { incarnation, boot }, rest.get_u64_le());
     }
+
     let count = if version == Ok(VERSION) {
         rest.try_get_u32_le().map_err(|_| too_short)?
     } else {
         0
     };
+
     if rest.len() != count as usize * ENDED_BYTES {
         return Err(misfit);
     }
+
     for _ in 0..count {
         let incarnation = Incarnation(rest.get_u64_le());
         let before = Boot(rest.get_u32_le());
@@ -181,6 +192,7 @@ fn decode(bytes: &[u8]) -> Result<Base, Unusable> {
             },
         );
     }
+
     Ok(base)
 }
 
@@ -201,6 +213,7 @@ mod tests {
             newest: 9,
             ..Base::default()
         };
+
         let end = |boot, digest| End {
             before: Boot(boot),
             digest,
@@ -208,6 +221,7 @@ mod tests {
         let ended = [(Incarnation(5), end(6, 7)), (Incarnation(1), end(2, 8))]
             .into_iter()
             .collect();
+
         assert_eq!(load(dir.path()).expect("no file"), Ok(Base::default()));
         for (base, version) in [(base.clone(), 2), (Base { ended, ..base }, 3)] {
             store(dir.path(), &base).expect("stored");
@@ -236,11 +250,13 @@ mod tests {
             out.put_u32_le(crc);
             out
         };
+
         let stream = StreamId {
             incarnation: Incarnation(5),
             boot: Boot(6),
         };
         let positions = Positions::from([(stream, 7)]);
+
         assert_eq!(
             decode(&file(1)),
             Ok(Base {
@@ -248,6 +264,7 @@ mod tests {
                 ..Base::default()
             })
         );
+
         assert_eq!(decode(&file(4)), Err(Unusable::Newer(4)));
     }
 }

@@ -66,6 +66,7 @@ mod tests {
         let bell = Bell::default();
         let first = bell.ring_once_all_are_in();
         let second = Arc::clone(&first);
+
         drop(first);
         assert!(!*bell.0.is_rung.lock());
         let panicked = std::panic::catch_unwind(std::panic::AssertUnwindSafe(move || {
@@ -73,9 +74,11 @@ mod tests {
             panic!("an append that dies");
         }));
         assert!(panicked.is_err());
+
         assert!(*bell.0.is_rung.lock());
         bell.ring();
         bell.wait(None);
+
         assert!(!*bell.0.is_rung.lock(), "one ring stands for all");
     }
 }

@@ -50,6 +50,7 @@ impl Packer {
             self.payload.clear();
             self.payload
                 .reserve(zstd::zstd_safe::compress_bound(plain.len()));
+
             let smaller = self
                 .zstd
                 .compress_to_buffer(plain, &mut self.payload)
@@ -59,11 +60,13 @@ impl Packer {
             } else {
                 plain
             };
+
             self.body
                 .extend_from_slice(&(stored.len() as u32).to_le_bytes());
             self.body.extend_from_slice(header);
             self.body.extend_from_slice(stored);
         }
+
         &self.body
     }
 }
@@ -81,17 +84,20 @@ impl Unpacker {
                 need: OVERHEAD_BYTES + HEADER_BYTES,
             });
         };
+
         let stored = stored.get_u32_le() as usize;
         let need = OVERHEAD_BYTES + HEADER_BYTES + stored;
         if stored > RECORD_BYTES_MAX {
             return Err(RecordError::Length(stored));
         }
+
         if bytes.len() < need {
             return Err(RecordError::Short {
                 have: bytes.len(),
                 need,
             });
         }
+
         Ok(need)
     }
 
@@ -103,9 +109,11 @@ impl Unpacker {
         if !(HEADER_BYTES..=RECORD_BYTES_MAX).contains(&length) {
             return Err(RecordError::Length(length).into());
         }
+
         if length != plain.len() {
             plain = self.restore(&plain, length).map_err(UnpackError::Zstd)?;
         }
+
         let record = Record::read(&mut plain)?;
         bytes.advance(end);
         Ok(record)
@@ -118,9 +126,11 @@ impl Unpacker {
         };
         let (header, payload) = stored.split_at(HEADER_BYTES);
         let mut out = vec![0; length];
+
         out[..HEADER_BYTES].copy_from_slice(header);
         let written = zstd.decompress_to_buffer(payload, &mut out[HEADER_BYTES..])?;
         out.truncate(HEADER_BYTES + written);
+
         Ok(out.into())
     }
 }

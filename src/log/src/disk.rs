@@ -67,6 +67,7 @@ impl Disk for RealDisk {
                 return Err(error.into());
             }
         }
+
         Ok(Box::new(file))
     }
 }

@@ -97,6 +97,7 @@ impl LogError {
         if kind == io::ErrorKind::StorageFull || kind == io::ErrorKind::QuotaExceeded {
             return Self::Full { path };
         }
+
         let source = Arc::new(source);
         if is_starved(&source) || kind == io::ErrorKind::AlreadyExists {
             return Self::Hindered {
@@ -105,6 +106,7 @@ impl LogError {
                 source,
             };
         }
+
         Self::Io {
             action,
             path,

@@ -81,6 +81,7 @@ impl SegmentHeader {
         let mut out = [0u8; SEGMENT_HEADER_BYTES];
         out[..8].copy_from_slice(SEGMENT_MAGIC);
         out[8..12].copy_from_slice(&VERSION.to_le_bytes());
+
         let crc = crc32c::crc32c(&out[..12]);
         out[12..VERSION_BYTES].copy_from_slice(&crc.to_le_bytes());
 
@@ -104,6 +105,7 @@ impl SegmentHeader {
         if &first[..8] != SEGMENT_MAGIC {
             return Err(Unusable::Damaged("not a log segment"));
         }
+
         let version = (&first[8..]).get_u32_le();
         if version == 1 || version == 2 {
             return Self::decode_plain(bytes.get(..PLAIN_HEADER_BYTES).ok_or(cut_off)?);
@@ -111,6 +113,7 @@ impl SegmentHeader {
         if (&first[12..]).get_u32_le() != crc32c::crc32c(&first[..12]) {
             return Err(Unusable::Damaged("segment header checksum does not fit"));
         }
+
         if version != VERSION {
             return Err(Unusable::Newer(version));
         }
@@ -119,6 +122,7 @@ impl SegmentHeader {
         if (&bytes[64..]).get_u32_le() != crc32c::crc32c(&bytes[..64]) {
             return Err(Unusable::Damaged("segment header checksum does not fit"));
         }
+
         let mut rest = &bytes[VERSION_BYTES..];
         let header = Self {
             number: rest.get_u64_le(),
@@ -128,6 +132,7 @@ impl SegmentHeader {
             previous: rest.get_u64_le(),
             previous_bytes: rest.get_u64_le(),
         };
+
         Ok((header, header.layout()))
     }
 
@@ -136,6 +141,7 @@ impl SegmentHeader {
         if (&bytes[36..]).get_u32_le() != crc32c::crc32c(&bytes[..36]) {
             return Err(Unusable::Damaged("segment header checksum does not fit"));
         }
+
         let mut rest = &bytes[12..];
         let header = Self {
             number: rest.get_u64_le(),
@@ -145,6 +151,7 @@ impl SegmentHeader {
             previous: 0,
             previous_bytes: 0,
         };
+
         Ok((
             header,
             Layout {
@@ -181,10 +188,12 @@ impl BatchHeader {
         } else {
             BATCH_MAGIC
         });
+
         buf.put_u32_le(self.body_bytes);
         buf.put_u64_le(self.ordinal);
         buf.put_u64_le(self.synced_to);
         buf.put_u32_le(self.records);
+
         let crc = layout.checksum(offset, &out[..28]);
         out[28..].copy_from_slice(&crc.to_le_bytes());
         out
@@ -197,6 +206,7 @@ impl BatchHeader {
         if !packed && !bytes.starts_with(BATCH_MAGIC) {
             return None;
         }
+
         let mut rest = &bytes[4..];
         let header = Self {
             body_bytes: rest.get_u32_le(),
@@ -205,6 +215,7 @@ impl BatchHeader {
             records: rest.get_u32_le(),
             packed,
         };
+
         (rest.get_u32_le() == layout.checksum(offset, &bytes[..28])).then_some(header)
     }
 
@@ -253,6 +264,7 @@ mod tests {
     fn tells_a_later_version_from_a_damaged_header() {
         let bytes = HEADER.encode();
         assert_eq!(SegmentHeader::decode(&bytes), Ok((HEADER, HEADER.layout())));
+
         for at in 0..bytes.len() {
             let mut bad = bytes;
             bad[at] ^= 1;
@@ -262,9 +274,11 @@ mod tests {
                 "byte {at}: {read:?}"
             );
         }
+
         let mut later = bytes;
         later[8..12].copy_from_slice(&9u32.to_le_bytes());
         let crc = crc32c::crc32c(&later[..12]);
+
         later[12..16].copy_from_slice(&crc.to_le_bytes());
         assert_eq!(SegmentHeader::decode(&later), Err(Unusable::Newer(9)));
     }
@@ -278,12 +292,14 @@ mod tests {
             records: 1,
             packed: false,
         };
+
         let bytes = header.encode(HEADER.layout(), 500);
         assert_eq!(
             BatchHeader::decode(&bytes, HEADER.layout(), 500),
             Some(header)
         );
         assert_eq!(BatchHeader::decode(&bytes, HEADER.layout(), 501), None);
+
         let others = [
             SegmentHeader { salt: 11, ..HEADER },
             SegmentHeader {
@@ -291,13 +307,16 @@ mod tests {
                 ..HEADER
             },
         ];
+
         for other in others {
             assert_eq!(BatchHeader::decode(&bytes, other.layout(), 500), None);
         }
+
         let plain = Layout {
             start: 40,
             seed: None,
         };
+
         assert_eq!(
             BatchHeader::decode(&bytes, plain, 500),
             None,

@@ -68,6 +68,7 @@ impl Log {
     ) -> Result<(Self, Recovered), LogError> {
         let (shared, commands, writer, recovered) =
             Self::prepare(dir, options, own, covered, observer, clock)?;
+
         // One thread for the life of the log: group commit is a loop around a blocking fsync.
         let guard = EndGuard {
             shared: Arc::clone(&shared),
@@ -80,6 +81,7 @@ impl Log {
                 let _guard = guard;
                 writer.run();
             });
+
         let thread = thread.map_err(|e| LogError::io("start the thread of", dir, e))?;
         let worker = Worker::Thread(Mutex::new(Some(thread)));
         Ok((
@@ -110,11 +112,13 @@ impl Log {
         {
             return Err(LogError::StreamReused(own));
         }
+
         let recovered = Recovered {
             positions: found.positions.iter().map(|(s, q)| (*s, *q)).collect(),
             damage: found.damage,
             tail_cut: found.tail_cut,
         };
+
         // Every command holds at least one record's room in the bounds, save flushes, which are few.
         let (tx, rx) = bounded(options.queue_records_max.max(1) * 2 + 16);
         let shared = Arc::new(Shared {
@@ -140,11 +144,13 @@ impl Log {
             own_epoch: std::sync::atomic::AtomicU64::new(0),
             bell: Bell::default(),
         });
+
         let mut unsynced = Unsynced::default();
         found
             .doubted
             .into_iter()
             .for_each(|record| unsynced.push(record));
+
         let mut writer = Writer {
             shared: shared.clone(),
             observer,
@@ -157,6 +163,7 @@ impl Log {
             unsynced,
             previous: found.previous,
         };
+
         writer.first_segment()?;
         Ok((shared, tx, writer, recovered))
     }
@@ -218,6 +225,7 @@ impl Log {
         if records * 2 > options.queue_records_max || bytes * 2 > options.queue_bytes_max {
             return Err(AppendError::Busy { records, bytes });
         }
+
         Ok(())
     }
 
@@ -233,6 +241,7 @@ impl Log {
         if records == 0 {
             return Ok(());
         }
+
         self.shared.reserve(records, bytes, true)?;
         self.send(Command::Own(drafts, tag, epoch))
             .inspect_err(|_| self.shared.release(records, bytes))
@@ -246,14 +255,17 @@ impl Log {
         let mut before: Vec<(StreamId, Option<u64>)> = Vec::new();
         let mut outcome = Foreign::default();
         let mut gap = None;
+
         let mut taken = Vec::with_capacity(records.len());
         for record in records {
             let stream = record.stream();
             let seq = record.seq();
             let known = accepted.get(&stream).copied();
             let have = known.unwrap_or(0);
+
             // Of a stream that has ended nothing is known, and everything is here.
             let has_ended = || known.is_none() && self.shared.state.lock().base.ended.has(stream);
+
             if seq <= have || has_ended() {
                 outcome.duplicates += 1;
             } else if seq == have + 1 {
@@ -272,6 +284,7 @@ impl Log {
                 break;
             }
         }
+
         outcome.taken = taken.len();
         if !taken.is_empty() {
             let count = taken.len();
@@ -280,6 +293,7 @@ impl Log {
                 self.send(Command::Foreign(taken))
                     .inspect_err(|_| self.shared.release(count, bytes))
             });
+
             if let Err(error) = sent {
                 for (stream, known) in before.into_iter().rev() {
                     match known {
@@ -289,8 +303,10 @@ impl Log {
                 }
                 return Err(error);
             }
+
             self.bell().ring();
         }
+
         gap.map_or(Ok(outcome), Err)
     }
 
@@ -323,10 +339,12 @@ impl Log {
         let (reply, wait) = bounded(1);
         self.command(Command::Flush(reply))
             .map_err(|_| LogError::Stopped)?;
+
         if let Worker::Caller(_) = self.worker {
             self.work_off();
             return wait.try_recv().unwrap_or(Err(LogError::Stopped));
         }
+
         loop {
             match wait.recv_timeout(FLUSH_LOOK_EVERY) {
                 Ok(result) => return result,
@@ -386,6 +404,7 @@ impl Log {
         {
             let mut accepted = self.shared.accepted.lock();
             let mut guard = self.shared.state.lock();
+
             let state = &mut *guard;
             for (stream, seq) in positions {
                 let maps = [
@@ -469,6 +488,7 @@ impl Log {
                 None
             }
         };
+
         let Some(thread) = thread else { return };
         let _ = self.command(Command::Stop);
         let _ = thread.join();
@@ -504,6 +524,7 @@ fn before(positions: &Positions, records: &[Record]) -> Positions {
             *seq = (*seq).min(first.saturating_sub(1));
         }
     }
+
     before.retain(|_, seq| *seq > 0);
     before
 }

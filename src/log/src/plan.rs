@@ -69,11 +69,14 @@ impl Chain {
         if stream == self.own || self.ended.has(stream) {
             return false;
         }
+
         let have = self.last.entry(stream).or_default();
+
         let fits = seq == *have + 1 || (self.skip_holes && seq > *have);
         if fits {
             *have = seq;
         }
+
         fits
     }
 }
@@ -87,6 +90,7 @@ impl Log {
     pub fn plan_replay(&self, covered: &[(StreamId, u64)]) -> Result<ReplayPlan, LogError> {
         let (from, segments, target, ended) = {
             let state = self.shared.state.lock();
+
             let mut from = state.base.positions.clone();
             for (stream, seq) in covered
                 .iter()
@@ -95,6 +99,7 @@ impl Log {
                 let have = from.entry(*stream).or_default();
                 *have = (*have).max(*seq);
             }
+
             (
                 from,
                 state.segments.clone(),
@@ -102,6 +107,7 @@ impl Log {
                 state.base.ended.clone(),
             )
         };
+
         let own = self.shared.own;
         let skip_holes = self.shared.options.skip_holes;
         let mut chain = Chain {
@@ -110,6 +116,7 @@ impl Log {
             skip_holes,
             ended,
         };
+
         let mut plan = ReplayPlan {
             from,
             to: Positions::new(),
@@ -117,6 +124,7 @@ impl Log {
             damage: Vec::new(),
             markers: Vec::new(),
         };
+
         for (number, summary) in &segments {
             let known = |s: &StreamId, seq: u64| {
                 *s == own || chain.ended.has(*s) || chain.last.get(s).is_some_and(|l| *l >= seq)
@@ -127,6 +135,7 @@ impl Log {
             plan.segments.push((*number, summary.bytes));
             self.examine(*number, summary.bytes, &mut chain, &mut plan)?;
         }
+
         self.set_back_to(&chain.last, &target);
         plan.to = chain.last;
         Ok(plan)
@@ -153,6 +162,7 @@ impl Log {
             }
             Err(error) => return Err(error),
         };
+
         while let Some(batch) = scan
             .next_batch()
             .map_err(|e| LogError::io("replay", &path, e))?
@@ -163,11 +173,13 @@ impl Log {
                 }
             }
         }
+
         let damage = |bad: Bad| Damage {
             segment: path.clone(),
             offset: bad.offset,
             what: bad.what,
         };
+
         plan.damage.extend(scan.bad.into_iter().map(damage));
         Ok(())
     }
@@ -175,6 +187,7 @@ impl Log {
     fn set_back_to(&self, reached: &Positions, target: &Positions) {
         let mut accepted = self.shared.accepted.lock();
         let mut guard = self.shared.state.lock();
+
         let state = &mut *guard;
         for (stream, seq) in target {
             let reached = reached.get(stream).copied().unwrap_or(0);

@@ -22,6 +22,7 @@ impl Log {
         if let Some(records) = self.shared.recent.read().read(stream, from_seq, bytes_max) {
             return Ok(records);
         }
+
         let mut out = Found {
             stream,
             next: from_seq,
@@ -29,6 +30,7 @@ impl Log {
             bytes_max,
             records: Vec::new(),
         };
+
         let mut failed = None;
         while !out.full() {
             let before = out.next;
@@ -42,16 +44,19 @@ impl Log {
                     break;
                 }
             }
+
             if out.next == before {
                 break;
             }
         }
+
         if !out.records.is_empty() {
             return Ok(out.records);
         }
         if let Some(error) = failed {
             return Err(error);
         }
+
         let written = self
             .shared
             .state
@@ -60,12 +65,14 @@ impl Log {
             .get(&stream)
             .copied()
             .unwrap_or(0);
+
         if from_seq <= written {
             return Err(LogError::Gone {
                 stream,
                 seq: from_seq,
             });
         }
+
         Ok(out.records)
     }
 
@@ -75,6 +82,7 @@ impl Log {
         if state.written.get(&stream).is_none_or(|last| seq > *last) {
             return Vec::new();
         }
+
         state
             .segments
             .iter()
@@ -103,6 +111,7 @@ impl Log {
             }
             error => error,
         })?;
+
         while !out.full() {
             let Some(batch) = scan
                 .next_batch()
@@ -115,6 +124,7 @@ impl Log {
                 .into_iter()
                 .for_each(|record| out.take(record));
         }
+
         Ok(())
     }
 }

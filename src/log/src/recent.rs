@@ -39,6 +39,7 @@ impl Recent {
     pub fn push(&mut self, record: Record, now: Duration) {
         let stream = record.stream();
         let queue = self.by_stream.entry(stream).or_default();
+
         // A stream that was set back (a hole was found) starts over.
         if queue
             .back()
@@ -48,12 +49,15 @@ impl Recent {
             queue.clear();
             self.order.retain(|(s, _)| *s != stream);
         }
+
         self.bytes += record.bytes().len();
         queue.push_back(record);
         self.order.push_back((stream, now));
+
         while self.bytes > self.bytes_max {
             self.pop();
         }
+
         self.forget_old(now);
     }
 
@@ -84,9 +88,11 @@ impl Recent {
         let Some(queue) = self.by_stream.get_mut(&stream) else {
             return;
         };
+
         if let Some(record) = queue.pop_front() {
             self.bytes -= record.bytes().len();
         }
+
         if queue.is_empty() {
             self.by_stream.remove(&stream);
         }
@@ -100,6 +106,7 @@ impl Recent {
             .ok()
             .filter(|n| *n < queue.len())?;
         let mut bytes = 0;
+
         Some(
             queue
                 .iter()
@@ -130,6 +137,7 @@ mod tests {
             incarnation: Incarnation(n),
             boot: Boot(1),
         });
+
         let mut recent = Recent::new(32 * 10, AGE_MAX);
         for seq in 1..=100 {
             for stream in streams {
@@ -139,7 +147,9 @@ mod tests {
                 );
             }
         }
+
         assert!(recent.bytes <= 320);
+
         for stream in streams {
             assert!(recent.read(stream, 95, 1_000).is_none());
             assert!(recent.read(stream, 101, 1_000).is_none());
@@ -151,6 +161,7 @@ mod tests {
                     .map(Record::seq)
                     .collect::<Vec<_>>()
             };
+
             assert_eq!(seqs(97, 1_000), [97, 98, 99, 100]);
             assert_eq!(seqs(97, 64), [97, 98]);
             assert_eq!(seqs(97, 1), [97]);
@@ -161,16 +172,19 @@ mod tests {
             RecordDraft::new(0, RecordKind::Samples).seal(streams[0], 101),
             AGE_MAX,
         );
+
         assert!(recent.read(streams[1], 97, 1_000).is_some());
         let later = AGE_MAX + Duration::from_nanos(1);
         recent.push(
             RecordDraft::new(0, RecordKind::Samples).seal(streams[0], 102),
             later,
         );
+
         assert!(
             recent.read(streams[0], 100, 1_000).is_none()
                 && recent.read(streams[1], 100, 1_000).is_none()
         );
+
         assert_eq!(
             recent.read(streams[0], 101, 1_000).map(|found| found.len()),
             Some(2)
@@ -179,6 +193,7 @@ mod tests {
             recent.oldest_leaves_in(later),
             Some(AGE_MAX - Duration::from_nanos(1))
         );
+
         let last_stays = later + AGE_MAX;
         recent.forget_old(last_stays);
         assert_eq!(

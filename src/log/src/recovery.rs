@@ -77,6 +77,7 @@ pub(crate) fn rebuild(
 ) -> Result<Rebuilt, LogError> {
     std::fs::create_dir_all(dir).map_err(|e| LogError::io("create", dir, e))?;
     let mut this = Rebuilt::default();
+
     let mut is_base_lost = false;
     match base::load(dir)? {
         Ok(base) => this.base = base,
@@ -89,10 +90,12 @@ pub(crate) fn rebuild(
             is_base_lost = true;
         }
     }
+
     this.base.ended.merge(&options.ended);
     let ended = &this.base.ended;
     this.base.positions.retain(|stream, _| !ended.has(*stream));
     this.known = this.base.positions.clone();
+
     for (stream, seq) in covered
         .iter()
         .filter(|(stream, _)| !this.base.ended.has(*stream))
@@ -100,14 +103,17 @@ pub(crate) fn rebuild(
         let known = this.known.entry(*stream).or_default();
         *known = (*known).max(*seq);
     }
+
     if is_base_lost {
         // What was trimmed is in the checkpoints, or it would not have been trimmed; less of it is, where the log has more.
         this.base.positions = this.known.clone();
     }
+
     let numbers = this.list(dir)?;
     if numbers.is_empty() && this.base.newest == 0 {
         this.base.first = 1;
     }
+
     if numbers.is_empty() && this.base.newest == 0 && !covered.is_empty() {
         // Every start makes a segment and a base, and a checkpoint says that there were records.
         let what = "the log is empty, although checkpoints have records of it".to_owned();
@@ -117,11 +123,13 @@ pub(crate) fn rebuild(
             what,
         });
     }
+
     this.positions = this.known.clone();
     this.next_number = numbers
         .last()
         .map_or(1, |n| n + 1)
         .max(this.base.newest + 1);
+
     let ends = Ends::read(dir, options, &numbers)?;
     this.miss_segments(dir, &numbers, &ends);
 
@@ -130,6 +138,7 @@ pub(crate) fn rebuild(
         reach: this.known.clone(),
         skip_holes: options.skip_holes,
     };
+
     for number in &numbers {
         let path = dir.join(segment_name(*number));
         let is_newest = numbers.last() == Some(number);
@@ -150,11 +159,13 @@ pub(crate) fn rebuild(
             }
         }
     }
+
     let ended = &this.base.ended;
     this.doubted.retain(|record| !ended.has(record.stream()));
     this.positions
         .retain(|stream, seq| *seq > 0 && !ended.has(*stream));
     this.mend_base();
+
     Ok(this)
 }
 
@@ -179,6 +190,7 @@ impl Ends {
                 Err(error) => return Err(LogError::io("read", &path, error)),
             }
         }
+
         Ok(Self(ends))
     }
 
@@ -207,17 +219,21 @@ impl Chain {
         let last = self.last.get(&stream).copied();
         let reach = self.reach.entry(stream).or_insert(base);
         let is_next = seq == *reach + 1;
+
         // What is missing at or below the base is missed by nobody.
         let fits = is_next
             || last.is_none_or(|last| {
                 seq == last + 1 || (seq > last && (self.skip_holes || seq <= base + 1))
             });
+
         if fits {
             self.last.insert(stream, seq);
         }
+
         if is_next {
             *reach = seq;
         }
+
         fits
     }
 
@@ -239,6 +255,7 @@ impl Rebuilt {
     /// Segment numbers in order. Removes temporaries of a crash, and remembers what was trimmed.
     fn list(&mut self, dir: &Path) -> Result<Vec<u64>, LogError> {
         let io = |e| LogError::io("list", dir, e);
+
         let mut numbers = Vec::new();
         for entry in std::fs::read_dir(dir).map_err(io)? {
             let entry = entry.map_err(io)?;
@@ -254,6 +271,7 @@ impl Rebuilt {
                 None => {}
             }
         }
+
         numbers.sort_unstable();
         durable::sync_dir(dir).map_err(io)?;
         Ok(numbers)
@@ -264,15 +282,18 @@ impl Rebuilt {
         let mut named: BTreeSet<u64> = ends.0.keys().copied().collect();
         named.insert(self.base.newest);
         named.extend(summaries(dir));
+
         for number in named {
             let path = dir.join(segment_name(number));
             let was_set_aside = || path.with_extension("bad").exists();
             if number == 0 || number < self.base.first || numbers.binary_search(&number).is_ok() {
                 continue;
             }
+
             // Without a base nobody knows what was trimmed; the oldest names the one before it.
             let may_be_trimmed =
                 self.base.first == 0 && numbers.first().is_some_and(|first| number < *first);
+
             if !may_be_trimmed && !was_set_aside() {
                 let what = "the file is missing".to_owned();
                 self.damage.push(Damage {
@@ -299,6 +320,7 @@ impl Rebuilt {
             chain.follow(&summary);
             return Ok(Some(summary));
         }
+
         let mut scan = match Scan::open(&*options.disk, path) {
             Ok(Ok((scan, _))) => scan,
             Ok(Err(Unusable::Damaged(what))) => return self.set_aside(path, what),
@@ -306,6 +328,7 @@ impl Rebuilt {
             Err(error) if is_unreadable(&error) => return self.set_aside(path, UNREADABLE),
             Err(error) => return Err(LogError::io("read", path, error)),
         };
+
         if is_newest {
             return self.read_newest(path, &mut scan, chain).map(Some);
         }
@@ -313,6 +336,7 @@ impl Rebuilt {
         if let Some(durable) = durable {
             scan.limit(durable);
         }
+
         let mut summary = Summary::default();
         while let Some(batch) = scan
             .next_batch()
@@ -320,7 +344,9 @@ impl Rebuilt {
         {
             self.note(&batch, chain, &mut summary);
         }
+
         summary.bytes = scan.position();
+
         let mut bad = scan.bad;
         if bad.is_empty() && durable.is_some_and(|durable| summary.bytes < durable) {
             let what = "ends before what was durable in it".to_owned();
@@ -330,9 +356,11 @@ impl Rebuilt {
                 is_lost: false,
             });
         }
+
         summary.damaged = !bad.is_empty();
         self.damage
             .extend(bad.into_iter().map(|bad| damage(path, bad)));
+
         Ok(Some(summary))
     }
 
@@ -348,6 +376,7 @@ impl Rebuilt {
     ) -> Result<Summary, LogError> {
         let io = |e| LogError::io("read", path, e);
         let mut summary = Summary::default();
+
         let mut behind: Vec<ScannedBatch> = Vec::new();
         while let Some(batch) = scan.next_batch().map_err(io)? {
             behind.push(batch);
@@ -363,6 +392,7 @@ impl Rebuilt {
             .iter()
             .find(|bad| bad.offset >= synced_to && !bad.is_lost)
             .cloned();
+
         let end = torn.as_ref().map_or(u64::MAX, |torn| torn.offset);
         for batch in behind.into_iter().take_while(|batch| batch.offset < end) {
             for record in batch.records.into_iter().take(batch.whole) {
@@ -372,6 +402,7 @@ impl Rebuilt {
                 }
             }
         }
+
         summary.bytes = scan.position().min(end);
 
         if let Some(torn) = torn {
@@ -389,17 +420,20 @@ impl Rebuilt {
                 what,
             });
         }
+
         let bad: Vec<Damage> = scan
             .bad
             .iter()
             .filter(|bad: &&Bad| bad.offset < synced_to || bad.is_lost)
             .map(|bad| damage(path, bad.clone()))
             .collect();
+
         summary.damaged = !bad.is_empty();
         self.damage.extend(bad);
         let number = path
             .file_name()
             .and_then(|name| segment_number(name.to_str()?));
+
         self.previous = number.map(|number| (number, synced_to));
         Ok(summary)
     }
@@ -441,6 +475,7 @@ impl Rebuilt {
             offset: 0,
             what: what.to_owned(),
         });
+
         Ok(None)
     }
 }

@@ -61,6 +61,7 @@ impl Log {
         let apply = &apply;
         std::thread::scope(|scope| {
             let mut queues = Vec::with_capacity(threads);
+
             let mut handles = Vec::with_capacity(threads);
             for n in 0..threads {
                 let (tx, rx) = bounded::<Vec<(u16, Record)>>(QUEUE_BATCHES);
@@ -72,19 +73,23 @@ impl Log {
                             .flatten()
                             .for_each(|(shard, record)| apply(shard, &record))
                     });
+
                 handles.push(
                     handle.map_err(|e| {
                         LogError::io("start a replay thread for", &self.shared.dir, e)
                     })?,
                 );
+
                 queues.push(tx);
             }
+
             let report = self.read_plan(plan, watch, &Queues { shards, queues });
             for handle in handles {
                 if let Err(panic) = handle.join() {
                     resume_unwind(panic);
                 }
             }
+
             report
         })
     }
@@ -104,6 +109,7 @@ impl Log {
             skip_holes,
             ended,
         };
+
         let mut report = ReplayReport::default();
         for (number, end) in &plan.segments {
             watch.segment.store(*number, Ordering::Relaxed);
@@ -114,6 +120,7 @@ impl Log {
                 Err(error) if error.is_loss() => continue,
                 Err(error) => return Err(error),
             };
+
             while let Some(batch) = scan
                 .next_batch()
                 .map_err(|e| LogError::io("replay", &path, e))?
@@ -123,13 +130,16 @@ impl Log {
                 }
                 report.records += queues.send(batch.records.into_iter().filter(|r| chain.takes(r)));
             }
+
             report.bytes += end;
         }
+
         if chain.last != plan.to {
             return Err(LogError::Changed {
                 path: self.shared.dir.clone(),
             });
         }
+
         Ok(report)
     }
 }
@@ -143,6 +153,7 @@ impl Queues {
     /// Hands records to the threads of their shards; answers how many records that were.
     fn send(&self, records: impl Iterator<Item = Record>) -> u64 {
         let mut parts: Vec<Vec<(u16, Record)>> = vec![Vec::new(); self.queues.len()];
+
         let mut count = 0;
         for record in records {
             count += 1;
@@ -155,12 +166,14 @@ impl Queues {
                 parts[usize::from(shard) % self.queues.len()].push((shard, record.clone()));
             }
         }
+
         for (part, queue) in parts.into_iter().zip(&self.queues) {
             if !part.is_empty() {
                 // A thread that panicked has closed its queue; its panic is passed on when it is joined.
                 let _ = queue.send(part);
             }
         }
+
         count
     }
 }

@@ -70,9 +70,11 @@ impl Writer {
         let Some((number, bytes)) = self.previous else {
             return;
         };
+
         let file = OpenOptions::new()
             .write(true)
             .open(self.shared.segment_path(number));
+
         let is_longer = |file: &File| file.metadata().is_ok_and(|m| m.len() > bytes);
         if let Ok(file) = file
             && is_longer(&file)
@@ -88,6 +90,7 @@ impl Writer {
             self.publish_durable();
             self.unsynced.clear();
         }
+
         if let Some(segment) = self.segment.take() {
             let number = segment.number;
             let mut summary = self
@@ -102,11 +105,13 @@ impl Writer {
             self.shared.state.lock().segments.insert(number, summary);
             self.previous = Some((number, durable));
         }
+
         self.make_segment()?;
         if !self.unsynced.is_empty() {
             self.publish_durable();
             self.unsynced.clear();
         }
+
         Ok(())
     }
 
@@ -115,6 +120,7 @@ impl Writer {
         while self.shared.segment_path(self.next_number).exists() {
             self.next_number += 1;
         }
+
         let (previous, previous_bytes) = self.previous.unwrap_or_default();
         let options = &self.shared.options;
         let header = SegmentHeader {
@@ -125,6 +131,7 @@ impl Writer {
             previous,
             previous_bytes,
         };
+
         let new = NewSegment {
             dir: &self.shared.dir,
             header,
@@ -133,6 +140,7 @@ impl Writer {
             again: &self.unsynced.records,
             batch_bytes_max: options.batch_bytes_max,
         };
+
         let (segment, places) = Segment::create(&*options.disk, &new)?;
 
         {
@@ -145,10 +153,12 @@ impl Writer {
             );
             state.base.newest = segment.number;
         }
+
         // A help to notice a file that somebody deletes, no duty.
         let _ = self.shared.store_base();
         self.next_number = segment.number + 1;
         self.segment = Some(segment);
+
         Ok(())
     }
 
@@ -157,6 +167,7 @@ impl Writer {
         let Some(segment) = &mut self.segment else {
             return Ok(());
         };
+
         let synced = segment.sync();
         if synced.is_err() {
             self.previous = Some((segment.number, segment.synced_to));
@@ -166,6 +177,7 @@ impl Writer {
                 .failed_syncs
                 .fetch_add(1, Ordering::Relaxed);
         }
+
         synced
     }
 }
@@ -185,11 +197,13 @@ impl State {
                 .iter()
                 .for_each(|(stream, first)| old.cut(*stream, first - 1));
         }
+
         let mut summary = Summary {
             bytes: segment.bytes,
             ..Summary::default()
         };
         let mut places = places.iter().peekable();
+
         let mut offset = 0;
         for (at, record) in again.iter().enumerate() {
             if let Some((_, next)) = places.next_if(|(from, _)| *from == at) {
@@ -197,6 +211,7 @@ impl State {
             }
             summary.note(record.stream(), record.seq(), offset);
         }
+
         self.segments.insert(segment.number, summary);
     }
 }

@@ -38,6 +38,7 @@ impl Salvage {
 
     fn read_pages(&mut self, buffer: &mut [u8], offset: u64) -> io::Result<()> {
         let end = offset + buffer.len() as u64;
+
         let mut at = offset;
         while at < end {
             let next = ((at / PAGE_BYTES + 1) * PAGE_BYTES).min(end);
@@ -51,6 +52,7 @@ impl Salvage {
             }
             at = next;
         }
+
         Ok(())
     }
 

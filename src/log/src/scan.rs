@@ -72,6 +72,7 @@ impl Scan {
             bad: Vec::new(),
             synced_to: layout.start,
         };
+
         Ok(Ok((scan, header)))
     }
 
@@ -86,11 +87,13 @@ impl Scan {
         let opened = Self::open(disk, path).map_err(|e| LogError::io("read", path, e))?;
         let (mut scan, _) = opened.map_err(|unusable| LogError::unusable(path, unusable))?;
         scan.end = end.min(scan.end);
+
         if let Some(from) = from {
             scan.at = from;
             scan.synced_to = from;
             scan.ordinal = None;
         }
+
         Ok(scan)
     }
 
@@ -132,12 +135,14 @@ impl Scan {
         let body_at = offset + BATCH_HEADER_BYTES as u64;
         let have = u64::from(header.body_bytes).min(self.end - body_at);
         let mut body = vec![0; have as usize];
+
         self.file.read(&mut body, body_at)?;
         let (records, whole) = self.split(Bytes::from(body), body_at, &header);
 
         self.at = body_at + have;
         self.ordinal = Some(header.ordinal + 1);
         self.synced_to = self.synced_to.max(header.synced_to);
+
         Ok(Some(ScannedBatch {
             offset,
             records,
@@ -150,6 +155,7 @@ impl Scan {
         let from = self.at;
         let found = self.find_header()?;
         let end = found.map_or(from + BATCH_HEADER_BYTES as u64, |(offset, _)| offset);
+
         let is_lost = self.file.has_lost(&(from..end.min(self.end)));
         if found.is_some() || is_lost {
             let what = if is_lost {
@@ -163,9 +169,11 @@ impl Scan {
                 is_lost,
             });
         }
+
         let Some((offset, header)) = found else {
             return Ok(None);
         };
+
         self.at = offset;
         self.ordinal = None;
         Ok(Some(header))
@@ -180,6 +188,7 @@ impl Scan {
     ) -> (Vec<Record>, usize) {
         let mut records = Vec::new();
         let have = body.len();
+
         let mut whole = None;
         while !body.is_empty() {
             let at = body_at + (have - body.len()) as u64;
@@ -191,6 +200,7 @@ impl Scan {
                     Record::read(&mut body).map_err(UnpackError::Record),
                 )
             };
+
             match record {
                 Ok(record) => records.push(record),
                 Err(error) => {
@@ -202,17 +212,20 @@ impl Scan {
                     } else {
                         error.to_string()
                     };
+
                     self.bad.push(Bad {
                         offset: at,
                         what,
                         is_lost,
                     });
+
                     // With a sound length the next record can still be tried; each has its own checksum.
                     let Ok(skip) = skip else { break };
                     let _ = body.split_to(skip);
                 }
             }
         }
+
         if have < header.body_bytes as usize && whole.is_none() {
             whole = Some(records.len());
             let what = "batch is cut off".to_owned();
@@ -222,6 +235,7 @@ impl Scan {
                 is_lost: false,
             });
         }
+
         let whole = whole.unwrap_or(records.len());
         (records, whole)
     }
@@ -238,13 +252,16 @@ impl Scan {
     /// Looks for a later batch of this segment behind `at`.
     fn find_header(&mut self) -> io::Result<Option<(u64, BatchHeader)>> {
         const BLOCK: u64 = 1 << 20;
+
         // Headers may straddle blocks, so blocks overlap by one header.
         let mut block_at = self.at;
+
         let mut block = Vec::new();
         while block_at + (BATCH_HEADER_BYTES as u64) <= self.end {
             let have = (self.end - block_at).min(BLOCK);
             block.resize(have as usize, 0);
             self.file.read(&mut block, block_at)?;
+
             let mut from = 0;
             while let Some(found) = BatchHeader::find(&block[from..]) {
                 let at = block_at + (from + found) as u64;
@@ -256,11 +273,14 @@ impl Scan {
                 }
                 from += found + 1;
             }
+
             if have < BLOCK {
                 break;
             }
+
             block_at += BLOCK - BATCH_HEADER_BYTES as u64;
         }
+
         Ok(None)
     }
 }

@@ -52,6 +52,7 @@ impl Segment {
         let unnamed = path.with_extension("tmp");
         let packer = new.compress.then(Packer::new).transpose();
         let packer = packer.map_err(|e| LogError::io("set up the compression of", &path, e))?;
+
         // An attempt that could not remove what it left behind.
         let _ = std::fs::remove_file(&unnamed);
         let file = disk
@@ -67,12 +68,14 @@ impl Segment {
             ordinal: 0,
             packer,
         };
+
         let filled = segment.fill(new, &unnamed);
         if filled.is_err() {
             let _ = std::fs::remove_file(&unnamed);
             // It may have got its name before that could be made durable.
             let _ = std::fs::remove_file(&segment.path);
         }
+
         filled.map(|places| (segment, places))
     }
 
@@ -84,10 +87,12 @@ impl Segment {
         let header = self
             .file
             .write_all(&mut [IoSlice::new(&new.header.encode())]);
+
         header.map_err(|e| LogError::io("write", &self.path, e))?;
         self.bytes = SEGMENT_HEADER_BYTES as u64;
 
         let mut places = Vec::new();
+
         let mut from = 0;
         while from < new.again.len() {
             let mut bytes = 0;
@@ -111,6 +116,7 @@ impl Segment {
         self.file
             .publish(unnamed, &self.path)
             .map_err(|e| LogError::io("name", &self.path, e))?;
+
         Ok(places)
     }
 
@@ -147,12 +153,15 @@ impl Segment {
             packed: packed.is_some(),
         }
         .encode(self.layout, self.bytes);
+
         let mut buffers = Vec::with_capacity(count + 1);
         buffers.push(IoSlice::new(&header));
+
         match packed {
             Some(body) => buffers.push(IoSlice::new(body)),
             None => buffers.extend(records.map(|r| IoSlice::new(r.bytes()))),
         }
+
         if let Err(error) = self.file.write_all(&mut buffers) {
             let error = LogError::io("write", &self.path, error);
             self.file
@@ -160,9 +169,11 @@ impl Segment {
                 .map_err(|e| LogError::io("seek in", &self.path, e))?;
             return Err(error);
         }
+
         let offset = self.bytes;
         self.bytes += (BATCH_HEADER_BYTES + body_bytes) as u64;
         self.ordinal += 1;
+
         Ok(offset)
     }
 

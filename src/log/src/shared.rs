@@ -112,6 +112,7 @@ impl Shared {
         let queued_bytes = &self.counters.queued_bytes;
         let have_records = queued_records.fetch_add(records as u64, Ordering::AcqRel) as usize;
         let have_bytes = queued_bytes.fetch_add(bytes as u64, Ordering::AcqRel) as usize;
+
         let over = have_records + records > self.options.queue_records_max * times
             || have_bytes + bytes > self.options.queue_bytes_max * times;
         if over && have_records > 0 {
@@ -121,6 +122,7 @@ impl Shared {
                 bytes: have_bytes,
             });
         }
+
         Ok(())
     }
 

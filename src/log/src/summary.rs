@@ -47,6 +47,7 @@ impl Summary {
             last: seq,
             places: vec![(seq, offset)],
         });
+
         if seq != range.last && seq != range.last + 1 {
             // What is missing between is covered by a checkpoint, or was given up.
             *range = StreamRange {
@@ -55,6 +56,7 @@ impl Summary {
                 places: vec![(seq, offset)],
             };
         }
+
         range.last = seq;
         let known = range.places.last().map_or(0, |(_, at)| *at);
         if offset >= known + PLACE_BYTES {
@@ -92,6 +94,7 @@ impl Summary {
         out.put_u64_le(self.bytes);
         out.put_u8(u8::from(self.damaged));
         out.put_u32_le(self.streams.len() as u32);
+
         for (stream, range) in &self.streams {
             out.put_u64_le(stream.incarnation.0);
             out.put_u32_le(stream.boot.0);
@@ -103,6 +106,7 @@ impl Summary {
                 out.put_u64_le(*offset);
             }
         }
+
         let crc = crc32c::crc32c(&out);
         out.put_u32_le(crc);
         out
@@ -118,19 +122,23 @@ impl Summary {
         if crc.get_u32_le() != crc32c::crc32c(body) {
             return None;
         }
+
         let mut rest = body.strip_prefix(MAGIC.as_slice())?;
         if rest.len() < 17 || rest.get_u32_le() != VERSION {
             return None;
         }
+
         let mut summary = Self {
             bytes: rest.get_u64_le(),
             damaged: rest.get_u8() != 0,
             streams: BTreeMap::new(),
         };
+
         for _ in 0..rest.get_u32_le() {
             if rest.len() < 32 {
                 return None;
             }
+
             let stream = StreamId {
                 incarnation: Incarnation(rest.get_u64_le()),
                 boot: Boot(rest.get_u32_le()),
@@ -141,9 +149,11 @@ impl Summary {
             if rest.len() < places.checked_mul(16)? {
                 return None;
             }
+
             let places = (0..places)
                 .map(|_| (rest.get_u64_le(), rest.get_u64_le()))
                 .collect();
+
             summary.streams.insert(
                 stream,
                 StreamRange {
@@ -153,6 +163,7 @@ impl Summary {
                 },
             );
         }
+
         rest.is_empty().then_some(summary)
     }
 }
@@ -167,13 +178,16 @@ mod tests {
             incarnation: Incarnation(1),
             boot: Boot(1),
         };
+
         let mut summary = Summary::default();
         for seq in 10..1_000 {
             summary.note(stream, seq, seq * 4096);
         }
+
         summary.bytes = 1_000 * 4096;
         assert_eq!(summary.place(stream, 9), None);
         assert_eq!(summary.place(stream, 1_000), None);
+
         for seq in 10..1_000 {
             let place = summary.place(stream, seq).expect("in range");
             assert!(
@@ -181,8 +195,10 @@ mod tests {
                 "{seq}"
             );
         }
+
         let bytes = summary.encode();
         assert_eq!(Summary::decode(&bytes), Some(summary));
+
         for at in 0..bytes.len() {
             let mut bad = bytes.clone();
             bad[at] ^= 0x10;

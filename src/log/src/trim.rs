@@ -42,6 +42,7 @@ impl Log {
                 .find_map(|s| s.streams.get(stream))
                 .map(|range| range.first)
         };
+
         state.base.ended.is_empty()
             && state
                 .written
@@ -66,11 +67,13 @@ impl Log {
             let mut accepted = self.shared.accepted.lock();
             let mut state = self.shared.state.lock();
             let held = state.held();
+
             let mut is_news = false;
             for (incarnation, asked) in streams.iter() {
                 let end = self.end_of(incarnation, asked.before, &accepted, &state, &held);
                 is_news |= state.base.ended.raise(incarnation, end);
             }
+
             let State {
                 base: Base {
                     positions, ended, ..
@@ -79,19 +82,23 @@ impl Log {
                 durable,
                 ..
             } = &mut *state;
+
             if is_news {
                 for map in [&mut *accepted, written, durable, positions] {
                     map.retain(|stream, _| !ended.has(*stream));
                 }
             }
+
             state.has_unsaved_ends |= is_news;
             state.base.ended.clone()
         };
+
         // What could not be stored is not told either, and tried again.
         if self.shared.state.lock().has_unsaved_ends {
             self.shared.store_base()?;
             self.shared.state.lock().has_unsaved_ends = false;
         }
+
         Ok(ended)
     }
 
@@ -110,12 +117,15 @@ impl Log {
         } else {
             asked
         };
+
         let is_busy = |stream: StreamId, seq: u64| {
             // What is queued is in no segment yet.
             let is_at = |map: &Positions| map.get(&stream) == Some(&seq);
             held.contains(&stream) || !is_at(&state.written) || !is_at(&state.durable)
         };
+
         let mut end = state.base.ended.of(incarnation);
+
         let stream = |boot| StreamId { incarnation, boot };
         for (stream, seq) in accepted.range(stream(Boot(0))..stream(asked)) {
             if is_busy(*stream, *seq) {
@@ -128,6 +138,7 @@ impl Log {
                 end.digest = End::with(end.digest, stream.boot, *seq);
             }
         }
+
         End {
             before: asked,
             ..end
@@ -141,6 +152,7 @@ impl Log {
             .disk
             .open(&self.shared.segment_path(segment))
             .ok()?;
+
         let header = read_header(&mut Salvage::new(file).ok()?).ok()?;
         header.ok().map(|(header, _)| header.created_ms)
     }
@@ -156,6 +168,7 @@ impl Log {
             let mut state = self.shared.state.lock();
             let mut freed = 0;
             let numbers: Vec<u64> = state.segments.keys().copied().collect();
+
             // The newest has no next one, so it stays.
             for pair in numbers.windows(2) {
                 let summary = &state.segments[&pair[0]];
@@ -166,9 +179,11 @@ impl Log {
                 if !summary.streams.iter().all(|(s, r)| done(s, r.last)) || !may_go(pair[1]) {
                     break;
                 }
+
                 let Some(summary) = state.segments.remove(&pair[0]) else {
                     break;
                 };
+
                 for (stream, range) in &summary.streams {
                     if state.base.ended.has(*stream) {
                         continue;
@@ -176,25 +191,30 @@ impl Log {
                     let seq = state.base.positions.entry(*stream).or_default();
                     *seq = (*seq).max(range.last);
                 }
+
                 state.base.first = pair[1];
                 state.doomed.insert(pair[0]);
                 freed += summary.bytes;
             }
+
             if state.doomed.is_empty() {
                 return Ok(0);
             }
+
             freed
         };
 
         // First the note that nothing below is missing, then the deletion.
         self.shared.store_base()?;
         self.remove_doomed()?;
+
         Ok(freed)
     }
 
     /// Removes the files of trimmed segments; one that cannot be removed is tried again with the next trim.
     fn remove_doomed(&self) -> Result<(), LogError> {
         let doomed: Vec<u64> = self.shared.state.lock().doomed.iter().copied().collect();
+
         let mut failed = Ok(());
         for number in doomed {
             let path = self.shared.segment_path(number);
@@ -208,6 +228,7 @@ impl Log {
                 }
             }
         }
+
         failed
     }
 }

@@ -28,6 +28,7 @@ impl Log {
             Self::prepare(dir, options, own, covered, observer, clock)?;
         let observer = Arc::downgrade(&writer.observer);
         let worker = Worker::Caller(Box::new(Mutex::new(Some((writer, None)))));
+
         Ok((
             Self {
                 shared,
@@ -45,13 +46,16 @@ impl Log {
         let Worker::Caller(worker) = &self.worker else {
             return false;
         };
+
         let mut guard = worker.lock();
         let Some((writer, turn)) = &mut *guard else {
             return false;
         };
+
         if turn.is_none() {
             *turn = writer.write_queued();
         }
+
         turn.is_some()
     }
 
@@ -60,10 +64,12 @@ impl Log {
         let Worker::Caller(worker) = &self.worker else {
             return;
         };
+
         let mut guard = worker.lock();
         let Some((writer, turn)) = &mut *guard else {
             return;
         };
+
         if let Some(turn) = turn.take() {
             writer.sync_turn(turn);
         }

@@ -100,6 +100,7 @@ impl Writer {
                 Err(TryRecvError::Disconnected) => batch.stop = true,
             }
         }
+
         self.retry();
         let written = self.write_batch(&batch);
         Turn {
@@ -116,11 +117,13 @@ impl Writer {
         let result = turn
             .written
             .and_then(|written| self.sync_written(written, asked));
+
         self.shared.release(turn.queued.0, turn.queued.1);
         for flush in turn.flushes {
             // The asker may have gone; that is its affair.
             let _ = flush.send(result.clone());
         }
+
         turn.stop
     }
 
@@ -153,6 +156,7 @@ impl Writer {
                     self.observer.refused(tag, &LogError::Superseded);
                     return;
                 }
+
                 let count = drafts.len();
                 for (at, draft) in drafts.into_iter().enumerate() {
                     self.own_seq += 1;
@@ -180,8 +184,10 @@ impl Writer {
             self.refuse(batch, &LogError::Stopped);
             return Err(LogError::Stopped);
         }
+
         let accepted = self.in_order(batch);
         let started = self.clock.monotonic();
+
         let mut bytes = 0;
         if !accepted.is_empty() {
             bytes = self.write(&accepted).inspect_err(|error| {
@@ -194,6 +200,7 @@ impl Writer {
             }
             self.observer.batch_written();
         }
+
         Ok((
             accepted.len(),
             bytes,
@@ -209,15 +216,18 @@ impl Writer {
     ) -> Result<(), LogError> {
         let interval = self.clock.monotonic().saturating_sub(self.synced_at)
             >= self.shared.options.sync_interval;
+
         let memory = self.shared.options.durability == Durability::Memory;
         if memory && records > 0 {
             self.publish_durable();
         }
+
         let many =
             self.unsynced.bytes >= self.shared.options.batch_bytes_max * UNSYNCED_BATCHES_MAX;
         let due = self.segment.is_some()
             && !self.unsynced.is_empty()
             && (!memory || interval || asked || many);
+
         let synced = if due { Some(self.sync(memory)?) } else { None };
         if records > 0 || synced.is_some() {
             self.observer.synced(&SyncReport {
@@ -227,6 +237,7 @@ impl Writer {
                 sync: synced,
             });
         }
+
         match &*self.shared.health.lock() {
             Health::Waiting(why) => Err(why.clone()),
             _ => Ok(()),
@@ -249,6 +260,7 @@ impl Writer {
             *known += u64::from(fits);
             fits
         };
+
         batch.records.iter().filter(follows).collect()
     }
 
@@ -260,6 +272,7 @@ impl Writer {
         }) {
             self.roll()?;
         }
+
         let segment = self
             .segment
             .as_mut()
@@ -267,6 +280,7 @@ impl Writer {
         let offset = segment.write(items())?;
         let number = segment.number;
         let end = segment.bytes;
+
         {
             let mut state = self.shared.state.lock();
             for (record, _) in records {
@@ -280,8 +294,10 @@ impl Writer {
                     .or_default()
                     .note(stream, seq, offset);
             }
+
             state.segments.entry(number).or_default().bytes = end;
         }
+
         {
             let mut recent = self.shared.recent.write();
             let now = self.clock.monotonic();
@@ -289,6 +305,7 @@ impl Writer {
                 .iter()
                 .for_each(|(record, _)| recent.push(record.clone(), now));
         }
+
         let counters = &self.shared.counters;
         counters
             .written_bytes
@@ -297,6 +314,7 @@ impl Writer {
             .written_records
             .fetch_add(records.len() as u64, Ordering::Relaxed);
         counters.batches.fetch_add(1, Ordering::Relaxed);
+
         Ok((end - offset) as usize)
     }
 
@@ -304,6 +322,7 @@ impl Writer {
         let before = self.clock.monotonic();
         self.sync_segment().inspect_err(|error| self.fail(error))?;
         self.synced_at = self.clock.monotonic();
+
         let took = self.synced_at.saturating_sub(before);
         let counters = &self.shared.counters;
         counters.syncs.fetch_add(1, Ordering::Relaxed);
@@ -311,9 +330,11 @@ impl Writer {
             u64::try_from(took.as_nanos()).unwrap_or(u64::MAX),
             Ordering::Relaxed,
         );
+
         if !memory {
             self.publish_durable();
         }
+
         self.unsynced.clear();
         Ok(took)
     }
@@ -336,6 +357,7 @@ impl Writer {
             .positions
             .iter()
             .map(|(stream, seq)| (*stream, written(stream).min(*seq)));
+
         let positions: Vec<(StreamId, u64)> = reached.collect();
         state.durable.extend(positions.iter().copied());
         positions
@@ -356,6 +378,7 @@ impl Writer {
             .records
             .iter()
             .filter_map(|(_, own)| own.filter(|o| o.last));
+
         for own in tags {
             self.shared.counters.refused.fetch_add(1, Ordering::Relaxed);
             self.observer.refused(own.tag, error);
@@ -404,6 +427,7 @@ impl Writer {
             // Without the sync durability is not claimed, and the next start finds the segment as a crash leaves it.
             let _ = self.sync(self.shared.options.durability == Durability::Memory);
         }
+
         if let Some(segment) = self.segment.take()
             && !has_failed
         {
@@ -418,6 +442,7 @@ impl Writer {
                 .unwrap_or_default();
             segment.close(&mut summary);
         }
+
         self.set_health(Health::Stopped);
     }
 }

@@ -40,6 +40,7 @@ fn crashed(batches: u64, compress: bool) -> (tempfile::TempDir, Vec<u8>, PathBuf
         compress,
         ..support::options()
     };
+
     let (log, _) = open_with(dir.path(), 1, options, Arc::default());
     for n in 0..batches {
         let next = |seq| record(stream(9), seq, PAYLOAD_BYTES);
@@ -47,13 +48,16 @@ fn crashed(batches: u64, compress: bool) -> (tempfile::TempDir, Vec<u8>, PathBuf
             .unwrap();
         log.flush().unwrap();
     }
+
     let path = segments(dir.path()).pop().unwrap();
     // Before the log is closed in order.
     let bytes = std::fs::read(&path).unwrap();
+
     drop(log);
     for entry in std::fs::read_dir(dir.path()).unwrap() {
         std::fs::remove_file(entry.unwrap().path()).unwrap();
     }
+
     (dir, bytes, path)
 }
 
@@ -98,8 +102,10 @@ fn cut_at_any_byte(compress: bool) {
     let (dir, bytes, path) = crashed(3, compress);
     let used = bytes.iter().rposition(|b| *b != 0).unwrap() + 1;
     let mut last = 0;
+
     // Every byte of the last header, and enough of all others.
     let header = bytes.windows(3).rposition(|w| w == b"TBA").unwrap();
+
     // A segment has its header before it has its name, so no crash leaves less than that.
     for cut in (SEGMENT_HEADER_BYTES..header)
         .step_by(19)
@@ -111,19 +117,23 @@ fn cut_at_any_byte(compress: bool) {
         std::fs::write(&path, &bytes[..cut]).unwrap();
         let (log, found) = reopen(dir.path());
         assert!(found.damage.is_empty(), "cut {cut}: {:?}", found.damage);
+
         let seq = position(&found);
         assert!(seq >= last && seq <= 6, "cut {cut}");
         last = seq;
+
         let records = if seq > 0 {
             log.read(stream(9), 1, 100_000).unwrap()
         } else {
             Vec::new()
         };
+
         assert_eq!(records.len() as u64, seq, "cut {cut}");
         // The next start finds the same, and the stream goes on.
         log.append_foreign(vec![record(stream(9), seq + 1, PAYLOAD_BYTES)])
             .unwrap();
         drop(log);
+
         let (_, again) = open(dir.path(), 3, Arc::default());
         assert_eq!(
             (position(&again), again.damage.len()),
@@ -131,6 +141,7 @@ fn cut_at_any_byte(compress: bool) {
             "cut {cut}"
         );
     }
+
     assert_eq!(last, 6);
 }
 
@@ -142,18 +153,21 @@ fn a_flipped_byte_is_never_taken_for_data_and_costs_only_what_it_hit() {
 
 fn flip_bytes(compress: bool) {
     let (dir, bytes, path) = crashed(4, compress);
+
     let used = bytes.iter().rposition(|b| *b != 0).unwrap() + 1;
     for at in (0..used).step_by(if compress { 5 } else { 23 }) {
         clear(dir.path());
         let mut bad = bytes.clone();
         bad[at] ^= 0x41;
         std::fs::write(&path, &bad).unwrap();
+
         let (log, found) = reopen(dir.path());
         let seq = position(&found);
         assert!(
             seq < 8 && (!found.damage.is_empty() || found.tail_cut.is_some()),
             "byte {at}: {found:?}"
         );
+
         // What is claimed is there, bit for bit.
         if seq > 0 {
             let records = log.read(stream(9), 1, 100_000).unwrap();
@@ -164,6 +178,7 @@ fn flip_bytes(compress: bool) {
                     .all(|r| *r == record(stream(9), r.seq(), PAYLOAD_BYTES))
             );
         }
+
         // The missing records are fetched again; then everything is replayed once and in order.
         log.append_foreign(
             (seq + 1..=9)
@@ -171,9 +186,11 @@ fn flip_bytes(compress: bool) {
                 .collect(),
         )
         .unwrap();
+
         drop(log);
         let (log, found) = open(dir.path(), 3, Arc::default());
         assert_eq!(position(&found), 9, "byte {at}");
+
         let seen = parking_lot::Mutex::new(Vec::new());
         replay(&log, |r| seen.lock().push(r.seq()));
         assert_eq!(seen.into_inner(), (1..=9).collect::<Vec<_>>(), "byte {at}");
@@ -184,6 +201,7 @@ fn flip_bytes(compress: bool) {
 fn a_log_goes_on_compressed_and_back_and_gives_the_same_records() {
     let dir = tempfile::tempdir().unwrap();
     let sizes = [0, 1, 31, 300, 3_000];
+
     let mut files = [0; 2];
     for (boot, compress) in [(1, false), (2, true), (3, true), (4, false)] {
         let options = LogOptions {
@@ -199,18 +217,22 @@ fn a_log_goes_on_compressed_and_back_and_gives_the_same_records() {
         log.flush().unwrap();
         files[usize::from(compress)] += log.stats().written_bytes;
     }
+
     assert!(files[1] * 2 < files[0], "{files:?}");
     // Without the sidecars, so that every segment is read.
     let (log, found) = reopen(dir.path());
     assert!(found.damage.is_empty() && found.tail_cut.is_none());
+
     assert_eq!(position(&found), 160);
     let records = log.read(stream(9), 1, usize::MAX).unwrap();
     assert_eq!(records.len(), 160);
+
     assert!(
         records
             .iter()
             .all(|r| *r == record(stream(9), r.seq(), sizes[r.seq() as usize % 5]))
     );
+
     let seen = AtomicI64::new(0);
     replay(&log, |r| {
         assert_eq!(r.seq() as i64, seen.fetch_add(1, Ordering::SeqCst) + 1)
@@ -228,10 +250,12 @@ fn damaged(dir: &Path) -> PathBuf {
             log.flush().unwrap();
         }
     }
+
     let victim = segments(dir)[1].clone();
     let mut bytes = std::fs::read(&victim).unwrap();
     bytes[4_000] ^= 1;
     std::fs::write(&victim, bytes).unwrap();
+
     victim
 }
 
@@ -239,17 +263,21 @@ fn damaged(dir: &Path) -> PathBuf {
 fn damage_before_the_tail_is_reported_with_name_and_offset() {
     let dir = tempfile::tempdir().unwrap();
     let victim = damaged(dir.path());
+
     // The sidecar vouches for the segment, so it is the look before the replay that meets the damage.
     let (log, found) = open(dir.path(), 2, Arc::default());
     assert_eq!((position(&found), found.damage.len()), (200, 0));
+
     let count = std::sync::atomic::AtomicU64::new(0);
     let plan = replay(&log, |r| {
         assert_eq!(r.seq(), count.fetch_add(1, Ordering::SeqCst) + 1)
     });
     let reached = count.into_inner();
+
     assert_eq!(plan.damage.len(), 1);
     assert_eq!(plan.damage[0].segment, victim);
     assert!(plan.damage[0].offset <= 4_000 && reached < 200);
+
     assert_eq!(log.durable_positions(), [(stream(9), reached)]);
     assert_eq!(
         log.append_foreign(vec![record(stream(9), reached + 1, 200)])
@@ -257,9 +285,11 @@ fn damage_before_the_tail_is_reported_with_name_and_offset() {
             .taken,
         1
     );
+
     drop(log);
     // Without the sidecar the start finds it.
     std::fs::remove_file(victim.with_extension("idx")).unwrap();
+
     let (_, found) = open(dir.path(), 3, Arc::default());
     assert_eq!(found.damage.len(), 1);
     assert_eq!(found.damage[0].segment, victim);
@@ -273,12 +303,14 @@ fn what_was_fetched_again_after_damage_stays_over_the_next_crash() {
     let (log, found) = reopen(dir.path());
     let reached = position(&found);
     assert!(reached < 200);
+
     log.append_foreign(
         (reached + 1..=reached + 2)
             .map(|seq| record(stream(9), seq, 200))
             .collect(),
     )
     .unwrap();
+
     drop(log);
     // What stands behind the hole in the old segments can still be read.
     for own in 3..5 {
@@ -321,6 +353,7 @@ impl DiskFile for FaultyFile {
             self.0.write_all(&mut part)?;
             return Err(io::ErrorKind::StorageFull.into());
         }
+
         self.0.write_all(buffers)
     }
     fn rewind(&mut self, offset: u64) -> io::Result<()> {
@@ -355,6 +388,7 @@ fn faulty(dir: &Path, own: u64, left: i64, recorder: Arc<Recorder>) -> (Log, Fau
         Arc::new(SystemClock::new()),
     )
     .unwrap();
+
     (log, disk)
 }
 
@@ -371,14 +405,18 @@ fn a_full_disk_refuses_cleanly_and_recovers_by_itself() {
             Err(error) => break error,
         }
     };
+
     assert!(matches!(refused, AppendError::Waiting(_)), "{refused}");
     assert_eq!(log.own_epoch(), 1);
     assert_eq!(recorder.refused.lock().as_slice(), [CompletionTag(tag - 1)]);
+
     let kept = log.durable_positions()[0].1;
     assert_eq!(kept, tag - 2);
     assert!(log.flush().is_err() && recorder.failed.lock().is_empty());
+
     disk.left.store(1 << 20, Ordering::SeqCst);
     log.flush().unwrap();
+
     // What was made before the refusal was known does not pass; what is made after does.
     log.append_own_at(vec![draft(0, 100)], CompletionTag(98), 0)
         .unwrap();
@@ -396,6 +434,7 @@ fn a_full_disk_refuses_cleanly_and_recovers_by_itself() {
         [CompletionTag(tag - 1), CompletionTag(98)]
     );
     drop(log);
+
     let (_, found) = open(dir.path(), 2, Arc::default());
     assert_eq!(found.positions, [(stream(1), kept + 1), (stream(9), 1)]);
     assert!(found.damage.is_empty());
@@ -406,18 +445,21 @@ fn a_failed_sync_is_final_and_nothing_is_acknowledged_after_it() {
     let dir = tempfile::tempdir().unwrap();
     let recorder = Arc::new(Recorder::default());
     let (log, disk) = faulty(dir.path(), 1, 1 << 30, recorder.clone());
+
     log.append_own(vec![draft(0, 100)], CompletionTag(1))
         .unwrap();
     log.flush().unwrap();
     disk.bad_sync.store(true, Ordering::SeqCst);
     log.append_own(vec![draft(0, 100)], CompletionTag(2))
         .unwrap();
+
     assert!(log.flush().is_err());
     disk.bad_sync.store(false, Ordering::SeqCst);
     assert!(matches!(
         log.append_own(vec![draft(0, 100)], CompletionTag(3)),
         Err(AppendError::Failed(_))
     ));
+
     assert_eq!(log.durable_positions(), [(stream(1), 1)]);
     assert_eq!(recorder.failed.lock().len(), 1);
 }
@@ -444,6 +486,7 @@ fn child_that_appends_until_killed() {
     let Ok(dir) = std::env::var(CHILD) else {
         return;
     };
+
     let boot = std::env::var("TRIREME_LOG_TEST_BOOT")
         .unwrap()
         .parse()
@@ -457,12 +500,15 @@ fn child_that_appends_until_killed() {
         segment_bytes: 64 << 10,
         ..LogOptions::default()
     };
+
     let (log, found) =
         Log::open(Path::new(&dir), options, own, &[], Arc::new(Printer), clock).unwrap();
     for (stream, seq) in &found.positions {
         println!("found {} {seq}", stream.boot.0);
     }
+
     println!("damage {} {}", found.damage.len(), 0);
+
     let mut tag = 0;
     loop {
         tag += 1;
@@ -481,6 +527,7 @@ fn child_that_appends_until_killed() {
 #[test]
 fn a_killed_process_loses_nothing_it_called_durable() {
     let dir = tempfile::tempdir().unwrap();
+
     let mut durable = std::collections::BTreeMap::<u32, u64>::new();
     for boot in 1..=6u32 {
         let mut child = Command::new(std::env::current_exe().unwrap())
@@ -490,9 +537,11 @@ fn a_killed_process_loses_nothing_it_called_durable() {
             .stdout(Stdio::piped())
             .spawn()
             .unwrap();
+
         let mut lines = io::BufReader::new(child.stdout.take().unwrap()).lines();
         let mut found = std::collections::BTreeMap::<u32, u64>::new();
         let mut seen = 0;
+
         // Killed after a different number of acknowledgements each time.
         while seen < boot * 5 {
             let line = lines.next().unwrap().unwrap();
@@ -508,8 +557,10 @@ fn a_killed_process_loses_nothing_it_called_durable() {
                 _ => {}
             }
         }
+
         child.kill().unwrap();
         child.wait().unwrap();
+
         // Lines that were in the pipe count too: they were acknowledged.
         for line in lines.map_while(Result::ok) {
             if let [what, a, b] = line.split_whitespace().collect::<Vec<_>>()[..]
@@ -518,6 +569,7 @@ fn a_killed_process_loses_nothing_it_called_durable() {
                 durable.insert(a.parse().unwrap(), b.parse().unwrap());
             }
         }
+
         for (stream, seq) in &durable {
             if *stream < boot {
                 assert!(

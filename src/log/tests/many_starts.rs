@@ -22,6 +22,7 @@ fn appends(starts: u32) -> Duration {
         ..options()
     };
     let (log, _) = open_with(dir.path(), 1, options, Arc::default());
+
     log.advance_base(
         &(1..starts)
             .map(|boot| {
@@ -47,6 +48,7 @@ fn appends(starts: u32) -> Duration {
         }
         began.elapsed()
     };
+
     (0..20).map(|_| run()).min().unwrap()
 }
 
@@ -69,10 +71,13 @@ fn a_refused_append_leaves_positions_as_they_were() {
         ..options()
     };
     let (log, _) = open_with(dir.path(), 1, options, Arc::default());
+
     log.append_foreign(vec![record(stream(9), 1, 20)]).unwrap();
     log.flush().unwrap();
+
     // More than the queue holds while the thread has the first: both streams stay where they were.
     let mut seq = 1;
+
     loop {
         let large = vec![
             record(stream(9), seq + 1, 2_000),
@@ -84,6 +89,7 @@ fn a_refused_append_leaves_positions_as_they_were() {
         seq += 1;
         assert!(seq < 10_000, "the queue has a bound");
     }
+
     log.flush().unwrap();
     let again = vec![record(stream(9), seq + 1, 20), record(stream(8), seq, 20)];
     assert_eq!(log.append_foreign(again).unwrap().taken, 2);

@@ -54,6 +54,7 @@ impl Disk for PowerDisk {
                 cached: zeros,
             },
         );
+
         Ok(Box::new(PowerFile {
             path: path.to_owned(),
             disk: self.clone(),
@@ -73,6 +74,7 @@ impl DiskFile for PowerFile {
             }
             bytes.cached[end - all.len()..end].copy_from_slice(&all);
         });
+
         self.at = end;
         self.file.write_all(buffers)
     }
@@ -144,7 +146,9 @@ fn survives(seed: u64, skip_sync: bool) -> bool {
         )
         .unwrap()
     };
+
     let (log, _) = open(&home, 1, options);
+
     let mut seq = 0;
     for tag in 0..20 + rng.below(60) {
         if rng.chance(0.5) {
@@ -159,14 +163,17 @@ fn survives(seed: u64, skip_sync: bool) -> bool {
             log.flush().unwrap();
         }
     }
+
     // First what was promised, then the cut: the log's thread may go on between, which only adds.
     let durable = log.durable_positions();
     disk.cut(&home, &after, &mut rng);
     drop(log);
+
     let (log, found) = open(&after, 2, support::options());
     let all_there = durable.iter().all(|(stream, seq): &(_, u64)| {
         found.positions.iter().any(|(s, q)| s == stream && q >= seq)
     });
+
     if !skip_sync {
         assert!(
             found.damage.is_empty(),
@@ -187,6 +194,7 @@ fn survives(seed: u64, skip_sync: bool) -> bool {
             }
         }
     }
+
     all_there
 }
 

@@ -108,6 +108,7 @@ impl<M: Call> Port<M> {
             }
             Err(TryAcquireError::Closed) => return Err(PortError::Down(inner.name)),
         };
+
         let target = inner.target.load();
         let target = target.as_ref().ok_or(PortError::Down(inner.name))?;
         let (tx, rx) = oneshot::channel();
@@ -116,6 +117,7 @@ impl<M: Call> Port<M> {
             _permit: permit,
             _depth: DepthGuard::new(inner.metrics.clone()),
         };
+
         match target.deliver(Envelope { message, work }) {
             Ok(()) => Ok(rx),
             Err(_) => Err(PortError::Down(inner.name)),
@@ -140,10 +142,12 @@ mod tests {
         assert_eq!(port.tell(Ping), Err(PortError::Down("ping")));
         let held = Arc::new(Mutex::new(Vec::new()));
         let queue = Arc::clone(&held);
+
         port.target(Arc::new(move |envelope: Envelope<Ping>| {
             queue.lock().expect("test lock").push(envelope);
             Ok(())
         }));
+
         let answer = port.send(Ping).expect("one place is free");
         assert_eq!(port.tell(Ping), Err(PortError::Full("ping")));
         let (_, work) = held
@@ -152,6 +156,7 @@ mod tests {
             .pop()
             .expect("queued")
             .open();
+
         work.done(7);
         assert_eq!(answer.await, Ok(7));
         assert!(port.tell(Ping).is_ok());

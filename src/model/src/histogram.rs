@@ -42,6 +42,7 @@ impl Span {
         for (at, span) in spans.iter().enumerate() {
             let begin = end + i64::from(span.offset);
             end = begin + i64::from(span.length);
+
             if begin <= i64::from(i32::MIN) {
                 return Err(SpanOutOfRange {
                     number: at + 1,
@@ -49,6 +50,7 @@ impl Span {
                     index: begin,
                 });
             }
+
             if end - 1 > i64::from(i32::MAX) {
                 return Err(SpanOutOfRange {
                     number: at + 1,
@@ -57,6 +59,7 @@ impl Span {
                 });
             }
         }
+
         Ok(())
     }
 }

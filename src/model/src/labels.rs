@@ -79,6 +79,7 @@ impl Labels {
             at: 0,
             all_short: true,
         };
+
         while let Some((name, value)) = reader.next_pair()? {
             let name = text.part(name)?;
             let value = text.part(value)?;
@@ -92,9 +93,11 @@ impl Labels {
             canonical &= !value.is_empty() && pairs.last().is_none_or(|(last, _)| *last < name);
             pairs.push((name, value));
         }
+
         if canonical && reader.all_short {
             return Ok(Self(Arc::from(bytes)));
         }
+
         if !canonical {
             pairs.sort_unstable_by_key(|(name, _)| *name);
             if let Some(twice) = pairs.windows(2).find(|w| w[0].0 == w[1].0) {
@@ -102,6 +105,7 @@ impl Labels {
             }
             pairs.retain(|(_, value)| !value.is_empty());
         }
+
         Ok(Self::encode(pairs.into_iter()))
     }
 
@@ -240,6 +244,7 @@ impl LabelsBuilder {
 /// Appends one label in wire form; the caller sees to order and content.
 pub fn push_label(out: &mut Vec<u8>, name: &[u8], value: &[u8]) {
     let n = name.len();
+
     let v = value.len();
     if n + v < 124 {
         // Nearly all labels: every length is one byte.
@@ -249,6 +254,7 @@ pub fn push_label(out: &mut Vec<u8>, name: &[u8], value: &[u8]) {
         out.extend_from_slice(value);
         return;
     }
+
     let inner = 2 + varint_len(n) + varint_len(v) + n + v;
     out.push(0x0a);
     push_varint(out, inner);
@@ -328,6 +334,7 @@ impl<'a> WireReader<'a> {
         let Some(label) = raw::short_label(&self.bytes[self.at..]) else {
             return self.any_pair().map(Some);
         };
+
         let name = self.at + 4..self.at + 4 + label.name.len();
         self.at += label.whole.len();
         Ok(Some((name, self.at - label.value.len()..self.at)))
@@ -338,6 +345,7 @@ impl<'a> WireReader<'a> {
         self.tag(0x0a)?;
         let end = self.length()?;
         let mut name = 0..0;
+
         let mut value = 0..0;
         while self.at < end {
             let tag = self.bytes[self.at];
@@ -353,6 +361,7 @@ impl<'a> WireReader<'a> {
             }
             self.at = stop;
         }
+
         Ok((name, value))
     }
 
@@ -372,8 +381,10 @@ impl<'a> WireReader<'a> {
                 .bytes
                 .get(self.at)
                 .ok_or(LabelError::Malformed(self.at))?;
+
             self.at += 1;
             n |= usize::from(byte & 0x7f) << shift;
+
             if byte < 0x80 {
                 let end = self
                     .at
@@ -382,6 +393,7 @@ impl<'a> WireReader<'a> {
                 return end.ok_or(LabelError::Malformed(self.at));
             }
         }
+
         Err(LabelError::Malformed(self.at))
     }
 }
@@ -438,11 +450,14 @@ impl fmt::Display for Labels {
                 .enumerate()
                 .all(|(i, b)| b == b'_' || b.is_ascii_alphabetic() || (i > 0 && b.is_ascii_digit()))
         };
+
         let name = self.metric_name();
+
         let bare = plain(&name.replace(':', "_"));
         if bare {
             f.write_str(name)?;
         }
+
         let mut open = false;
         for (n, v) in self.iter().filter(|(n, _)| !(bare && *n == METRIC_NAME)) {
             f.write_str(if open { ", " } else { "{" })?;
@@ -455,6 +470,7 @@ impl fmt::Display for Labels {
                 write!(f, "{n:?}={v:?}")?;
             }
         }
+
         f.write_str(match (open, name.is_empty()) {
             (true, _) => "}",
             (false, true) => "{}",
@@ -481,6 +497,7 @@ mod tests {
         for (n, v) in [("b", "2"), ("c", ""), ("a", "1")] {
             push_label(&mut wire, n.as_bytes(), v.as_bytes());
         }
+
         let labels = Labels::from_wire(&wire).expect("mendable");
         assert_eq!(labels.iter().collect::<Vec<_>>(), [("a", "1"), ("b", "2")]);
         push_label(&mut wire, b"a", b"3");
@@ -497,6 +514,7 @@ mod tests {
         for (n, v) in [("t", "1"), ("t", ""), ("a", "")] {
             push_label(&mut wire, n.as_bytes(), v.as_bytes());
         }
+
         assert_eq!(
             Labels::from_wire(&wire),
             Err(LabelError::Duplicate("t".into()))

@@ -49,6 +49,7 @@ impl Rejections {
                 last
             }
         };
+
         self.0[at].count += count;
     }
 
@@ -148,12 +149,14 @@ mod tests {
         let mut a = Rejections::default();
         a.add("too old", 2, || "first".into());
         let mut b = Rejections::default();
+
         b.add("too old", 3, || "second".into());
         a.merge(b);
         let all: Vec<_> = a
             .iter()
             .map(|r| (r.reason, r.count, r.example.as_str()))
             .collect();
+
         assert_eq!(all, [("too old", 5, "first")]);
     }
 
@@ -173,15 +176,18 @@ mod tests {
                 after: Duration::from_secs(s),
             })
         };
+
         let mut a = WriteOutcome {
             unavailable: later(1),
             ..Default::default()
         };
+
         a.merge(WriteOutcome {
             unavailable: later(5),
             samples: 3,
             ..Default::default()
         });
+
         assert_eq!((a.unavailable, a.samples), (later(5), 3));
     }
 }

@@ -10,6 +10,7 @@ use std::fmt::Write;
 pub fn quote(text: &str) -> String {
     let mut out = String::with_capacity(text.len() + 2);
     out.push('"');
+
     for c in text.chars() {
         match c {
             '"' => out.push_str("\\\""),
@@ -25,6 +26,7 @@ pub fn quote(text: &str) -> String {
             _ => escape(c, &mut out),
         }
     }
+
     out.push('"');
     out
 }

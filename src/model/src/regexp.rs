@@ -74,14 +74,17 @@ impl Regexp {
             let weight = fits(weight::of_text(pattern))?;
             return Ok(Self::build(pattern, analysis, weight, OnceLock::new()));
         }
+
         if pattern.len() > PATTERN_BYTES_MAX {
             return Err(RegexpError(format!(
                 "expression larger than {PATTERN_BYTES_MAX} bytes"
             )));
         }
+
         if weight::properties(pattern) > PROPERTIES_MAX {
             return Err(RegexpError("expression too large".to_owned()));
         }
+
         let translated = translate::translate(pattern).map_err(RegexpError)?;
         let hir = regex_syntax::ParserBuilder::new()
             .utf8(false)
@@ -90,12 +93,14 @@ impl Regexp {
             .build()
             .parse(&translated)
             .map_err(|e| RegexpError(last_line(&e.to_string())))?;
+
         let analysis = shape::analyse(&hir);
         let weight = fits(weight::of_program(&hir))?;
         let automaton = match analysis.shape {
             Shape::General => OnceLock::from(Some(compile(&translated, PROGRAM_BYTES_MAX)?)),
             _ => OnceLock::new(),
         };
+
         Ok(Self::build(pattern, analysis, weight, automaton))
     }
 
@@ -208,6 +213,7 @@ impl Regexp {
         let captures = self.automaton()?.captures(value.as_bytes())?;
         let mut out = Vec::with_capacity(template.len() + value.len());
         expand::expand(&captures, template, &mut out);
+
         // Groups end between characters, because the pattern consumes whole characters only.
         Some(
             String::from_utf8(out)

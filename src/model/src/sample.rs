@@ -32,6 +32,7 @@ pub fn prefer(a: f64, b: f64) -> f64 {
             _ => 2,
         }
     }
+
     let by_bits = || if a.to_bits() >= b.to_bits() { a } else { b };
     match rank(a).cmp(&rank(b)) {
         std::cmp::Ordering::Greater => a,
@@ -167,11 +168,13 @@ mod tests {
             f64::INFINITY,
             f64::NEG_INFINITY,
         ];
+
         for a in values {
             for b in values {
                 assert_eq!(prefer(a, b).to_bits(), prefer(b, a).to_bits(), "{a} {b}");
             }
         }
+
         assert_eq!(prefer(1.0, 2.0), 2.0);
         assert_eq!(prefer(nan, f64::NEG_INFINITY), f64::NEG_INFINITY);
         assert!(!is_stale(prefer(stale, nan)));

@@ -27,6 +27,7 @@ impl Tenant {
         if name.is_empty() || name.len() > 150 {
             return Err(TenantError::Length(name.len()));
         }
+
         if !name
             .bytes()
             .all(|b: u8| b.is_ascii_alphanumeric() || b"!-_.*'()".contains(&b))
@@ -35,6 +36,7 @@ impl Tenant {
         {
             return Err(TenantError::Name(name.to_owned()));
         }
+
         Ok(Self(Arc::from(name)))
     }
 

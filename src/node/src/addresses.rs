@@ -66,6 +66,7 @@ impl Addresses {
         )?;
         let counts = Mutex::default();
         let said = Mutex::default();
+
         Ok(Arc::new(Self {
             most,
             counts,
@@ -85,6 +86,7 @@ impl Addresses {
             return;
         };
         let Ok(peer) = stream.peer_addr() else { return };
+
         match self.enter(peer.ip()) {
             Some(place) => drop(beside.insert(place)),
             None => {
@@ -105,10 +107,12 @@ impl Addresses {
             *count += usize::from(!is_beyond);
             is_beyond
         };
+
         if is_beyond {
             self.tell(address);
             return None;
         }
+
         Some(Place {
             addresses: Arc::clone(self),
             address,
@@ -119,6 +123,7 @@ impl Addresses {
         self.refused.inc();
         let now = self.clock.monotonic();
         let mut said = self.said.lock();
+
         said.refused += 1;
         if said
             .at
@@ -126,6 +131,7 @@ impl Addresses {
         {
             return;
         }
+
         let refused = std::mem::take(&mut said.refused);
         said.at = Some(now);
         drop(said);
@@ -162,6 +168,7 @@ pub(crate) async fn refuse(
     if request.conn_data::<Refused>().is_none() {
         return Ok(next.call(request).await?.map_into_left_body());
     }
+
     let error = "this address has as many connections as http.connections_per_address allows";
     let error = json!({ "status": "error", "errorType": "unavailable", "error": error });
     let mut response = HttpResponse::ServiceUnavailable();
@@ -169,10 +176,12 @@ pub(crate) async fn refuse(
         .insert_header((header::RETRY_AFTER, "5"))
         .json(error);
     let mut response = request.into_response(response).map_into_right_body();
+
     response
         .response_mut()
         .head_mut()
         .set_connection_type(ConnectionType::Close);
+
     Ok(response)
 }
 
@@ -202,9 +211,11 @@ mod tests {
             addresses.enter(ip("10.0.0.2")).is_some(),
             "another one is not meant"
         );
+
         drop(first);
         let again = addresses.enter(ip("10.0.0.1"));
         assert!(again.is_some() && addresses.enter(ip("10.0.0.1")).is_none());
+
         assert_eq!(addresses.refused.get(), 2);
         drop((again, _second));
         assert_eq!(

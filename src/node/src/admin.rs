@@ -104,6 +104,7 @@ impl NodeAdmin {
         let changing = self
             .io
             .spawn(async move { ask(&steward.consensus, &steward, asked).await });
+
         changing.await.unwrap_or_else(|e| {
             Err(AdminError {
                 kind: ErrorKind::Internal,
@@ -117,6 +118,7 @@ impl NodeAdmin {
         if completeness.is_complete() {
             return None;
         }
+
         let progress = completeness.progress();
         let Some(source) = progress.source else {
             let problem = completeness.rebuild().problem;
@@ -127,6 +129,7 @@ impl NodeAdmin {
             };
             return Some(format!("waits for a source{why}"));
         };
+
         let percent = completeness.permille() / 10;
         let bytes = progress.bytes;
         Some(format!(
@@ -155,6 +158,7 @@ impl NodeAdmin {
                 ),
             }
         };
+
         wrong.into_iter().map(warning).collect()
     }
 
@@ -172,17 +176,20 @@ impl NodeAdmin {
                 .find(|(node, _)| **node == member.node)
                 .map(|(_, view)| view)
         });
+
         let identity = if this {
             Some(group.me().clone())
         } else {
             view.and_then(|v| v.identity.clone())
         };
+
         let lag = |theirs: &trireme_replication::PositionVector| {
             theirs
                 .behind(group.mine())
                 .map(|(_, have, other)| other - have)
                 .sum()
         };
+
         MemberRow {
             node: member.node.to_string(),
             address: member.address.clone(),
@@ -224,12 +231,14 @@ impl Admin for NodeAdmin {
             .call(GetRing, DEADLINE)
             .await
             .map_err(port_error)?;
+
         let health = self
             .front
             .view
             .call(GetHealth, DEADLINE)
             .await
             .map_err(port_error)?;
+
         let placement = Placement::of(&ring);
         let shares: BTreeMap<&String, f64> =
             placement.groups().iter().zip(placement.shares()).collect();
@@ -244,12 +253,14 @@ impl Admin for NodeAdmin {
                     "members": members })
             })
             .collect();
+
         let mut warnings: Vec<String> = ring.warnings();
         warnings.extend(self.clock_warnings());
         let healthy = health
             .values()
             .filter(|h| h.is_some_and(|h| h.ready))
             .count();
+
         Ok(json!({
             "epoch": ring.epoch,
             "replication_factor": ring.replication_factor,
@@ -266,10 +277,12 @@ impl Admin for NodeAdmin {
         let parts = self.store.parts();
         let durable = self.store.durable();
         let group = parts.hub.group().lock();
+
         let mut known = durable.clone();
         for (_, view) in group.peers() {
             known.merge(&view.positions);
         }
+
         let origin = |stream: trireme_base::StreamId| {
             let all = group
                 .peers()
@@ -279,6 +292,7 @@ impl Admin for NodeAdmin {
                 .find(|i| i.incarnation == stream.incarnation)
                 .map(|i| i.node.to_string())
         };
+
         let rows: Vec<StreamRow> = known
             .iter()
             .map(|(stream, longest)| StreamRow {
@@ -295,10 +309,12 @@ impl Admin for NodeAdmin {
                 records_behind: longest - durable.get(stream),
             })
             .collect();
+
         let peers: Vec<Value> = group
             .peers()
             .map(|(node, view)| json!({ "node": node.as_str(), "connected": view.connected, "clock_offset_ms": view.clock_offset_ms }))
             .collect();
+
         Ok(json!({
             "node": self.me.as_str(),
             "stream": parts.own.to_string(),
@@ -314,6 +330,7 @@ impl Admin for NodeAdmin {
         let state = completeness.rebuild();
         let progress = completeness.progress();
         let is_complete = completeness.is_complete();
+
         Ok(json!({
             "node": self.me.as_str(),
             "state": if is_complete { "complete" } else { "rebuilding" },
@@ -431,13 +448,16 @@ impl Admin for NodeAdmin {
                 message: message.to_owned(),
             });
         }
+
         if self.supervisor.crash(actor) {
             return Ok(json!({ "crashed": actor }));
         }
+
         let message = format!(
             "no actor {actor:?}; there are {}",
             self.supervisor.names().join(", ")
         );
+
         Err(AdminError {
             kind: ErrorKind::NotFound,
             message,

@@ -38,6 +38,7 @@ impl AfterReplay {
                 "the log is being replayed",
             ));
         }
+
         while !self.is_replayed(context, LOOK_EVERY)? {}
         Ok(self.inner.as_ref())
     }
@@ -48,14 +49,17 @@ impl AfterReplay {
         if replay.wait(wait) {
             return Ok(true);
         }
+
         context
             .cancel
             .check()
             .map_err(|stop| QueryError::new(stop.kind(), stop.to_string()))?;
+
         if !replay.is_running() {
             let why = "this node could not replay its log and is about to stop";
             return Err(QueryError::new(ErrorKind::Unavailable, why));
         }
+
         Ok(false)
     }
 }

@@ -54,6 +54,7 @@ impl AnswerRoom {
                     .or_insert_with(|| Arc::new(Semaphore::new(self.units_max as usize))),
             )
         };
+
         // One that is larger than all the room has it alone.
         let wanted = units(bytes_max).min(self.units_max);
         Room(room.acquire_many_owned(wanted).await.ok())
@@ -68,6 +69,7 @@ impl Room {
             let count = (taken as usize).min(permit.num_permits());
             permit.split(count)
         });
+
         Bytes::from_owner(Kept {
             answer,
             _room: self,
@@ -97,6 +99,7 @@ mod tests {
             rooms.enter(&slow, 8 << 10).now_or_never().is_none(),
             "while it is being made"
         );
+
         assert!(
             rooms.enter(&other, 8 << 10).now_or_never().is_some(),
             "each peer has its own"
@@ -108,9 +111,11 @@ mod tests {
             rooms.enter(&slow, 5 << 10).now_or_never().is_some(),
             "what it does not take is free"
         );
+
         let rest = answer.split_off(1 << 10);
         drop(answer);
         assert!(rooms.enter(&slow, 6 << 10).now_or_never().is_none());
+
         assert_eq!(rest.len(), 4 << 10);
         drop(rest);
         assert!(

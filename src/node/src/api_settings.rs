@@ -22,6 +22,7 @@ pub(crate) fn api_settings(settings: &Settings) -> ApiSettings {
     let tenants = &settings.tenants;
     let query = &settings.query;
     let features = settings.features_in_force();
+
     ApiSettings {
         tenant_headers: [tenants.header.clone(), tenants.header_alias.clone()],
         tenant_default: tenants.default.clone(),
@@ -97,10 +98,12 @@ fn query_limits(tenants: &Tenants) -> TenantLimitsTable {
         places_max: limits.query_concurrency_max,
         range_max: limits.query_range_max.as_duration(),
     };
+
     let own = tenants.overrides.iter().map(|(name, over)| {
         let tenant = Tenant::new(name).expect("BUG: settings were checked");
         (tenant, of(&over.over(&tenants.limits)))
     });
+
     TenantLimitsTable::new(of(&tenants.limits), own)
 }
 
@@ -134,25 +137,31 @@ fn as_prometheus(settings: &Settings) -> String {
     let mut out =
         "global:\n  scrape_interval: 1m\n  scrape_timeout: 10s\n  evaluation_interval: 1m\n"
             .to_owned();
+
     let query = &settings.query;
     if query.max_series > 0 {
         out.push_str(&format!("  query_max_series: {}\n", query.max_series));
     }
+
     if query.max_samples_read > 0 {
         out.push_str(&format!(
             "  query_max_samples_read: {}\n",
             query.max_samples_read
         ));
     }
+
     if !query.max_duration.as_duration().is_zero() {
         out.push_str(&format!("  query_max_duration: {}\n", query.max_duration));
     }
+
     if !settings.bucket.external_labels.is_empty() {
         out.push_str("  external_labels:\n");
     }
+
     for (name, value) in &settings.bucket.external_labels {
         out.push_str(&format!("    {}: {}\n", quoted(name), quoted(value)));
     }
+
     out
 }
 
@@ -172,12 +181,14 @@ pub(crate) fn limits_table(settings: &Settings) -> anyhow::Result<Arc<LimitsTabl
         0 => machine::memory_bytes() / 2 / SERIES_BYTES,
         series => series,
     };
+
     let mut overrides = Vec::new();
     for (name, limits) in &settings.tenants.overrides {
         let tenant = Tenant::new(name).with_context(|| format!("tenants.overrides.{name}"))?;
         let limits = limits.over(&settings.tenants.limits);
         overrides.push((tenant, ingest_limits(settings, &limits, of_all)));
     }
+
     let of_others = ingest_limits(settings, &settings.tenants.limits, of_all);
     Ok(Arc::new(LimitsTable::new(of_others, overrides)))
 }
@@ -190,6 +201,7 @@ fn ingest_limits(settings: &Settings, limits: &Limits, of_all: u64) -> IngestLim
         let share = series.div_ceil(u64::from(storage.shards));
         (share + share / 10).max(1) as usize
     };
+
     IngestLimits {
         out_of_order_window_ms: storage.out_of_order_window.as_millis_i64(),
         backfill_window_ms: storage.backfill_window.as_millis_i64(),
@@ -220,6 +232,7 @@ mod tests {
             "tenants.overrides.small.query_concurrency_max=2",
             "tenants.overrides.small.query_range_max=1d",
         ];
+
         let sources = Sources {
             set: set.map(str::to_owned).to_vec(),
             ..Sources::default()
@@ -232,6 +245,7 @@ mod tests {
             places_max,
             range_max: day(days),
         };
+
         assert_eq!(table.of(&Tenant::new("small").expect("valid")), want(2, 1));
         assert_eq!(table.of(&Tenant::default()), want(0, 7));
     }
@@ -254,6 +268,7 @@ mod tests {
             .bucket
             .external_labels
             .insert("cluster".into(), "a \"b\": c".into());
+
         let yaml = api_settings(&settings).config_yaml;
         assert!(
             yaml.starts_with("global:\n") && yaml.contains("evaluation_interval: 1m"),

@@ -69,6 +69,7 @@ impl BlockServer {
                 )),
             })
             .await;
+
         answer
             .map_err(|e| CallError::new(ErrorKind::Unavailable, e.to_string()))?
             .map(Bytes::from)
@@ -82,6 +83,7 @@ impl BlockServer {
         let Some(SettledBlocks { cut, blocks, .. }) = self.cutting.settled_blocks() else {
             return unavailable("blocks are being written, or the log is being replayed");
         };
+
         Ok(page(blocks, list.after.as_ref(), cut))
     }
 
@@ -104,6 +106,7 @@ impl BlockServer {
                 format!("{:?} is no file of a block", fetch.path),
             ));
         }
+
         let bytes_max = fetch.bytes_max.min(PIECE_BYTES_MAX);
         let data = read(&block.dir.join(&fetch.path), fetch.offset, bytes_max).map_err(|e| {
             // The block went between the list and the read.
@@ -117,6 +120,7 @@ impl BlockServer {
                 e.to_string(),
             )
         })?;
+
         self.served_bytes.inc_by(data.len() as u64);
         Ok(Piece::of(data.into()))
     }
@@ -132,6 +136,7 @@ impl BlockServer {
             .shelf
             .find(&tenant, ulid)
             .filter(|block| !block.is_damaged());
+
         found.ok_or_else(|| {
             CallError::new(
                 ErrorKind::NotFound,
@@ -149,9 +154,11 @@ fn page(blocks: Vec<Arc<ShelfBlock>>, after: Option<&BlockName>, cut: Option<i64
         .map(|block| (name_of(&block), block))
         .filter(|(name, _)| after.is_none_or(|after| key(name) > key(after)))
         .collect();
+
     named.sort_by(|(a, _), (b, _)| key(a).cmp(&key(b)));
     let more = named.len() > PAGE_BLOCKS;
     named.truncate(PAGE_BLOCKS);
+
     Listing {
         blocks: named
             .into_iter()
@@ -186,6 +193,7 @@ fn read(path: &Path, offset: u64, bytes_max: u32) -> io::Result<Vec<u8>> {
         .len()
         .saturating_sub(offset)
         .min(u64::from(bytes_max));
+
     let mut data = vec![0; left as usize];
     file.read_exact_at(&mut data, offset)?;
     Ok(data)

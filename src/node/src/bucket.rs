@@ -56,6 +56,7 @@ fn config(settings: &Settings, default_path: PathBuf) -> BucketConfig {
         BucketType::Azure => BucketKind::Azure,
         BucketType::None => BucketKind::None,
     };
+
     BucketConfig {
         kind,
         path: if bucket.path.is_empty() {
@@ -134,6 +135,7 @@ impl Freshness {
         let Some(listed_at) = seen.listed_at else {
             return Some(NEVER_READ.to_owned());
         };
+
         let age = self.clock.monotonic().saturating_sub(listed_at);
         if age > (self.every * OLD_AFTER_INTERVALS).max(OLD_AFTER_MIN) {
             return Some(format!(
@@ -141,11 +143,13 @@ impl Freshness {
                 age.as_secs() / 60
             ));
         }
+
         // A name has the time at which the block ends, or was made: all samples are before it.
         let first_ms = u64::try_from(start_ms).unwrap_or(0);
         let concerned = |ulid: &&Ulid| ulid.timestamp_ms() >= first_ms;
         let unreadable = seen.unreadable.iter().filter(concerned).count();
         let example = seen.unreadable.iter().find(concerned)?;
+
         Some(format!(
             "the meta of {unreadable} blocks in the bucket cannot be read, for example of {example}: \
              what they hold may be missing from this answer"
@@ -215,6 +219,7 @@ impl ListKeeper {
     pub(crate) async fn keep_fresh(self) {
         let mut before = BTreeMap::new();
         let mut ahead = tokio::task::JoinSet::new();
+
         // Blocks may have gone while this node was not running.
         let mut is_first = true;
         let mut is_told = false;
@@ -222,16 +227,20 @@ impl ListKeeper {
             every: self.marks_every,
             seen_at: None,
         };
+
         loop {
             let now = self.clock.monotonic();
+
             let listing = marks.listing(now);
             match self.metas.refresh(self.store.as_ref(), listing).await {
                 Ok(refreshed) => {
                     marks.note(listing, now);
                     before = self.tell_left_out(&before);
+
                     if is_first || !refreshed.removed.is_empty() {
                         self.forget_the_gone();
                     }
+
                     is_first = false;
                     if let Some(err) = self
                         .reader
@@ -241,18 +250,21 @@ impl ListKeeper {
                         warn!(self.log, "copies of indexes cannot be kept on disk, bucket blocks are read without";
                             "err" => err);
                     }
+
                     if !refreshed.added.is_empty() {
                         // The newest are asked for most; those that are open already cost nothing.
                         ahead.abort_all();
                         while ahead.try_join_next().is_some() {}
                         ahead.spawn(Arc::clone(&self.reader).open_ahead(self.metas.newest_first()));
                     }
+
                     self.note(refreshed);
                 }
                 Err(err) => {
                     warn!(self.log, "bucket cannot be listed, queries use the last list"; "err" => %err);
                 }
             }
+
             tokio::time::sleep(self.freshness.every).await;
         }
     }
@@ -269,10 +281,12 @@ impl ListKeeper {
         for (ulid, err) in &refreshed.failed {
             warn!(log, "meta of a bucket block cannot be read"; "block_id" => %ulid, "err" => %err);
         }
+
         for (ulid, err) in &refreshed.bad_marks {
             warn!(log, "mark of a bucket block cannot be read, the block is used"; "block_id" => %ulid,
                 "err" => %err);
         }
+
         let failed = refreshed.failed.into_iter().map(|(ulid, _)| ulid);
         self.freshness.listed(
             failed
@@ -285,11 +299,13 @@ impl ListKeeper {
     fn tell_left_out(&self, before: &BTreeMap<&'static str, i64>) -> BTreeMap<&'static str, i64> {
         let mut counts: BTreeMap<&str, i64> =
             LeftOut::REASONS.iter().map(|reason| (*reason, 0)).collect();
+
         let mut examples = BTreeMap::new();
         for (ulid, why) in self.metas.left_out() {
             *counts.entry(why.reason()).or_default() += 1;
             examples.insert(why.reason(), ulid);
         }
+
         self.metrics.blocks.set(self.metas.blocks().len() as i64);
         for (reason, count) in &counts {
             self.metrics
@@ -305,6 +321,7 @@ impl ListKeeper {
                     "example" => example);
             }
         }
+
         counts
     }
 }
@@ -322,12 +339,14 @@ mod tests {
             every: at(900),
             seen_at: None,
         };
+
         assert_eq!(marks.listing(at(5)), Listing::Objects);
         assert_eq!(
             marks.listing(at(65)),
             Listing::Objects,
             "the first one failed"
         );
+
         marks.note(Listing::Objects, at(65));
         assert_eq!(marks.listing(at(125)), Listing::Names);
         marks.note(Listing::Names, at(125));
@@ -345,6 +364,7 @@ mod tests {
         freshness.listed(Vec::new());
         assert_eq!(complaint(0), "");
         clock.advance_ms(660_000);
+
         assert!(complaint(0).contains("11 minutes old"), "{}", complaint(0));
 
         freshness.listed(vec![Ulid::from_parts(7_200_000, 1)]);

@@ -139,6 +139,7 @@ async fn decoded(pool: &CpuPool, entry: Bytes) -> Result<(Tenant, Batch), CallEr
     if is_small {
         return decode();
     }
+
     pool.call(decode)
         .await
         .unwrap_or_else(|e| Err(CallError::new(ErrorKind::Unavailable, e.to_string())))
@@ -170,10 +171,12 @@ async fn part(
     if !state.takes_writes() {
         return Err(CallError::new(ErrorKind::Unavailable, state.reason()));
     }
+
     let passes = *body
         .first()
         .ok_or_else(|| CallError::new(ErrorKind::Invalid, "a part of a write without content"))?;
     let (tenant, batch) = decoded(&pool, body.split_off(1)).await?;
     let outcome = writes.take_part(tenant, batch, passes).await;
+
     Ok(OutcomeMessage::from(outcome).encode_to_vec().into())
 }

@@ -47,6 +47,7 @@ impl BucketView {
         let start = scope.start_ms;
         let end = scope.end_ms;
         let mut coarser = self.metas.downsampled(scope.tenant.as_str(), start, end);
+
         coarser.retain(|read| read.block.meta.resolution_ms() > scope.max_source_resolution_ms);
         let finest = coarser
             .iter()
@@ -57,12 +58,14 @@ impl BucketView {
             .iter()
             .map(|meta: &&BlockMeta| -> Span<'_> { (meta.range(), &[]) })
             .collect();
+
         read.extend(
             remote
                 .iter()
                 .chain(downsampled)
                 .map(|of| (theirs(of), &*of.labels)),
         );
+
         let unread: Vec<Span<'_>> = coarser.iter().map(|of| (theirs(of), &*of.labels)).collect();
         is_uncovered(&read, &unread, start, end).then(|| only_coarser(finest))
     }
@@ -72,9 +75,11 @@ impl BucketView {
         if scope.max_source_resolution_ms <= 0 {
             return Vec::new();
         }
+
         let mut blocks =
             self.metas
                 .downsampled(scope.tenant.as_str(), scope.start_ms, scope.end_ms);
+
         blocks.retain(|read| read.block.meta.resolution_ms() <= scope.max_source_resolution_ms);
         blocks
     }
@@ -154,15 +159,18 @@ impl Catalog for NodeCatalog {
         if of_tenant.any(|b| b.meta().overlaps(scope.start_ms, scope.end_ms)) {
             return None;
         }
+
         let bucket = self.bucket.as_ref().filter(|_| !scope.local_only);
         let has_remote = bucket.is_some_and(|b| {
             b.freshness.complaint(scope.start_ms).is_some()
                 || b.metas
                     .has(scope.tenant.as_str(), scope.start_ms, scope.end_ms)
         });
+
         if has_remote {
             return None;
         }
+
         Some(self.heads(scope))
     }
 
@@ -174,6 +182,7 @@ impl Catalog for NodeCatalog {
             .into_iter()
             .filter(|b| b.tenant == scope.tenant)
             .collect();
+
         let local_metas: Vec<&BlockMeta> = local.iter().map(|b| b.meta()).collect();
         let bucket = self.bucket.as_ref().filter(|_| !scope.local_only);
         let remote = bucket.map_or_else(Vec::new, |b| {
@@ -182,6 +191,7 @@ impl Catalog for NodeCatalog {
         });
         let downsampled = bucket.map_or_else(Vec::new, |b| b.downsampled(scope));
         let remote_metas: Vec<&BlockMeta> = remote.iter().map(|b| &b.block.meta).collect();
+
         let mut blocks: Vec<(&BlockMeta, Arc<dyn Source>)> = Vec::new();
         for located in choose_blocks(&local_metas, &remote_metas, scope.start_ms, scope.end_ms) {
             match (located, bucket) {
@@ -202,6 +212,7 @@ impl Catalog for NodeCatalog {
                 (Located::Bucket(_), None) => {}
             }
         }
+
         if let Some(bucket) = bucket.filter(|_| !downsampled.is_empty()) {
             let source = |read: &Arc<ReadBlock>| bucket.source(read, scope, self.with_starts);
             blocks.extend(
@@ -220,6 +231,7 @@ impl Catalog for NodeCatalog {
             .extend(bucket.and_then(|b| b.freshness.complaint(scope.start_ms)));
         let too_coarse =
             bucket.and_then(|b| b.only_coarser(scope, &local_metas, &remote, &downsampled));
+
         list.warnings.extend(too_coarse);
         list.sources.extend(self.heads(scope));
         list
@@ -238,6 +250,7 @@ impl Catalog for NodeCatalog {
                 found.extend(shard.exemplars(tenant, set, start_ms, end_ms));
             }
         }
+
         Ok(found
             .into_iter()
             .map(|(labels, exemplars)| ExemplarSeries { labels, exemplars })

@@ -57,6 +57,7 @@ impl Cluster {
             incarnation: stream.incarnation,
             boot: stream.boot,
         };
+
         let place =
             Place::of(ring, &node).context("this node is not in the ring of its data directory")?;
         anyhow::ensure!(
@@ -65,6 +66,7 @@ impl Cluster {
              cluster.join=true, and use `trireme ring join`",
             ring.epoch
         );
+
         let now = clock.monotonic();
         let quorum = place.group.quorum.clone();
         let peers = place.group.peers.clone();
@@ -74,15 +76,19 @@ impl Cluster {
             ..GroupLimits::default()
         };
         let mut view = GroupView::new(me.clone(), quorum, peers, limits, now);
+
         view.set_ring(place.group.clone(), now);
         let hub = Arc::new(Hub::new(view, FEED_BYTES));
         let mut others = GroupView::of_neighbours(me.clone(), place.neighbours.peers.clone(), now);
+
         others.set_ring(place.neighbours.clone(), now);
         // Nobody writes into these feeds.
         let neighbours = Arc::new(Neighbours::new(Arc::new(Hub::new(others, 0))));
+
         neighbours.set_ring(ring, &node);
         let routes = Arc::new(Routes::default());
         routes.set(Route::of(ring, &node));
+
         let cluster = &settings.cluster;
         let data_dir = Path::new(&settings.node.data_dir);
         let process =
@@ -95,6 +101,7 @@ impl Cluster {
             shards: settings.storage.shards,
             lineage: note_start(&data_dir.join("starts"), stream.boot, process, log),
         };
+
         let processes = Some(data_dir.join("processes"));
         let config = MeshConfig {
             processes,
@@ -116,6 +123,7 @@ impl Cluster {
             other_window_bytes: cluster.window_bytes.0 / 2 / others_max,
             ..LinkConfig::default()
         };
+
         let calls = Arc::new(CallBook::new(CALLS_MAX, ANSWER_BYTES_MAX));
         calls.set_peers(place.peers.iter().map(|peer| &peer.node));
         Ok(Self {
@@ -137,15 +145,18 @@ pub(crate) fn bind(settings: &Settings) -> anyhow::Result<Option<TcpListener>> {
     if settings.cluster.peers.is_empty() {
         return Ok(None);
     }
+
     let listen = &settings.cluster.listen;
     let listener = TcpListener::bind(listen).with_context(|| {
         format!(
             "cannot listen on cluster.listen={listen}; if another process has the port, choose another one"
         )
     })?;
+
     listener
         .set_nonblocking(true)
         .context("cannot prepare cluster.listen")?;
+
     Ok(Some(listener))
 }
 

@@ -46,6 +46,7 @@ pub(crate) async fn add_compactor(
     if !settings.enabled {
         return Ok(());
     }
+
     let limits = compaction_limits(&ground.settings);
     let tenant_label = &ground.settings.tenants.label;
     let log = supervisor.logger("compactor");
@@ -58,9 +59,11 @@ pub(crate) async fn add_compactor(
         stop: Arc::default(),
         log: log.clone(),
     };
+
     if let Err(err) = Compactor::new(compactor.clone()).clear_dir() {
         warn!(log, "what a crash left of compaction cannot be removed"; "err" => %err);
     }
+
     let data_dir = ground.data_dir.path("");
     let free_min = ground.settings.storage.disk_free_min.0;
     let parts = CompactingParts {
@@ -77,6 +80,7 @@ pub(crate) async fn add_compactor(
         metrics: CompactingMetrics::new(&ground.metrics)?,
         log,
     };
+
     Ok(supervisor
         .add(
             ActorKind::Compactor,

@@ -127,6 +127,7 @@ impl Held {
             path: root.to_owned(),
             source,
         };
+
         let lock = File::open(root).map_err(fail)?;
         match lock.try_lock() {
             Ok(()) => Ok(Self {
@@ -166,14 +167,17 @@ impl DataDir {
                 source,
             })?;
         }
+
         sync(root)?;
         let held = Held::take(root)?;
+
         if let Ok(reason) = fs::read_to_string(root.join(REFUSED)) {
             return Err(DataDirError::Refused {
                 root: root.to_owned(),
                 reason: reason.trim().to_owned(),
             });
         }
+
         let path = root.join(IDENTITY);
         let (mut identity, is_new) = match fs::read_to_string(&path) {
             Ok(text) => (parse(&path, &text)?, false),
@@ -199,12 +203,14 @@ impl DataDir {
                 });
             }
         };
+
         if identity.shards != shards {
             return Err(DataDirError::Shards {
                 made: identity.shards,
                 set: shards,
             });
         }
+
         identity.boot += 1;
         // The boot is on disk before it is used: a stream id must never occur twice.
         write_identity(root, &toml_text(&identity)).map_err(|source| DataDirError::Io {
@@ -212,15 +218,18 @@ impl DataDir {
             path: path.clone(),
             source,
         })?;
+
         let incarnation =
             u64::from_str_radix(&identity.incarnation, 16).map_err(|e| DataDirError::Identity {
                 path,
                 reason: format!("incarnation: {e}"),
             })?;
+
         let stream = StreamId {
             incarnation: Incarnation(incarnation),
             boot: Boot(identity.boot),
         };
+
         Ok(Self {
             root: root.to_owned(),
             stream,
@@ -260,10 +269,12 @@ impl DataDir {
         let aside = self.root.join(format!("{ASIDE}{}", self.stream));
         fs::create_dir_all(&aside)?;
         Staging::of(&self.root).mark_needed(RebuildReason::Damaged)?;
+
         for part in [IDENTITY, "log", "head"] {
             fs::rename(self.root.join(part), aside.join(part))?;
             File::open(&self.root)?.sync_all()?;
         }
+
         Ok(aside)
     }
 
@@ -303,6 +314,7 @@ fn aside_in(root: &Path) -> io::Result<Vec<PathBuf>> {
             aside.push((entry.metadata()?.modified()?, entry.path()));
         }
     }
+
     aside.sort();
     Ok(aside.into_iter().map(|(_, path)| path).collect())
 }
@@ -325,6 +337,7 @@ fn parse(path: &Path, text: &str) -> Result<Identity, DataDirError> {
         path: path.to_owned(),
         reason,
     };
+
     let identity: Identity = toml::from_str(text).map_err(|e| damaged(e.to_string()))?;
     if identity.version != 1 {
         return Err(damaged(format!(
@@ -332,6 +345,7 @@ fn parse(path: &Path, text: &str) -> Result<Identity, DataDirError> {
             identity.version
         )));
     }
+
     Ok(identity)
 }
 
@@ -353,9 +367,11 @@ fn random() -> u64 {
     if read.is_ok() {
         return u64::from_le_bytes(bytes);
     }
+
     let nanos = SystemTime::now()
         .duration_since(UNIX_EPOCH)
         .map_or(0, |d| d.as_nanos() as u64);
+
     trireme_base::SeededRng::new(nanos ^ (u64::from(std::process::id()) << 32)).next_u64()
 }
 
@@ -370,14 +386,17 @@ fn toml_text(identity: &Identity) -> String {
 fn write_identity(root: &Path, text: &str) -> io::Result<()> {
     let spare = root.join(SPARE);
     replace(&root.join(IDENTITY), &spare, text)?;
+
     // Where there is no room any more the next start needs some.
     let made = File::create(&spare).and_then(|mut file| {
         io::copy(&mut io::repeat(b' ').take(SPARE_BYTES), &mut file)?;
         file.sync_all()
     });
+
     if made.is_err() {
         let _ = fs::remove_file(&spare);
     }
+
     Ok(())
 }
 
@@ -388,10 +407,12 @@ fn replace(path: &Path, by: &Path, text: &str) -> io::Result<()> {
         .truncate(false)
         .write(true)
         .open(by)?;
+
     file.write_all(text.as_bytes())?;
     file.set_len(text.len() as u64)?;
     file.sync_all()?;
     fs::rename(by, path)?;
+
     File::open(path.parent().unwrap_or(Path::new(".")))?.sync_all()
 }
 
@@ -404,16 +425,19 @@ mod tests {
         let dir = tempfile::tempdir().expect("temporary directory");
         let first = DataDir::open(dir.path(), 4).expect("new directory");
         assert!(first.is_new());
+
         let stream = first.stream();
         assert!(matches!(
             DataDir::open(dir.path(), 4),
             Err(DataDirError::InUse(_))
         ));
+
         drop(first);
         let second = DataDir::open(dir.path(), 4).expect("free again");
         assert_eq!(second.stream().incarnation, stream.incarnation);
         assert_eq!(second.stream().boot, Boot(2));
         drop(second);
+
         assert!(matches!(
             DataDir::open(dir.path(), 8),
             Err(DataDirError::Shards { made: 4, set: 8 })
@@ -427,12 +451,15 @@ mod tests {
         Staging::of(dir.path()).clear().expect("cleared");
         fs::write(dir.path().join("head/cut"), "?").expect("writable");
         fs::write(dir.path().join("blocks/kept"), "").expect("writable");
+
         let aside = first.set_aside().expect("moved");
         assert!(aside.join("head/cut").is_file() && aside.join(IDENTITY).is_file());
         let stream = first.stream();
+
         drop(first);
         let second = DataDir::open(dir.path(), 4).expect("as good as new");
         assert_ne!(second.stream().incarnation, stream.incarnation);
+
         assert!(!dir.path().join("head/cut").exists() && dir.path().join("blocks/kept").exists());
         let found = Staging::of(dir.path()).found().expect("readable");
         assert_eq!(found, Found::Needed(RebuildReason::Damaged));
@@ -441,11 +468,13 @@ mod tests {
     #[test]
     fn of_what_was_set_aside_the_oldest_and_the_newest_stay() {
         let dir = tempfile::tempdir().expect("temporary directory");
+
         let mut made = Vec::new();
         for _ in 0..6 {
             let one = DataDir::open(dir.path(), 4).expect("as good as new");
             made.push(one.set_aside().expect("moved"));
         }
+
         let is_there: Vec<bool> = made.iter().map(|path| path.exists()).collect();
         assert_eq!(is_there, [true, false, false, false, true, true]);
     }
@@ -455,6 +484,7 @@ mod tests {
         let dir = tempfile::tempdir().expect("temporary directory");
         drop(DataDir::open(dir.path(), 4).expect("new directory"));
         DataDir::refuse(dir.path(), "n1 knows boot 7").expect("writable");
+
         for _ in 0..2 {
             let error = DataDir::open(dir.path(), 4)
                 .err()
@@ -465,6 +495,7 @@ mod tests {
                 "{error}"
             );
         }
+
         fs::remove_file(dir.path().join("refused")).expect("there");
         assert_eq!(
             DataDir::open(dir.path(), 4)
@@ -483,13 +514,16 @@ mod tests {
         let dir = DataDir::open(&root, 4).expect("new directory");
         let held = dir.held();
         assert!(held.is_there());
+
         fs::rename(&root, &moved).expect("renamed");
         assert!(!held.is_there(), "moved away");
         let other = DataDir::open(&root, 4).expect("another one of that name");
         assert!(!held.is_there() && other.held().is_there());
+
         drop(other);
         fs::remove_dir_all(&root).expect("removed");
         fs::rename(&moved, &root).expect("renamed");
+
         assert!(held.is_there(), "back again");
         fs::remove_file(root.join(IDENTITY)).expect("removed");
         assert!(!held.is_there(), "emptied");

@@ -46,8 +46,10 @@ impl DiskWatch {
             });
             return;
         }
+
         let Some(free) = free(data_dir) else { return };
         self.free.set(i64::try_from(free).unwrap_or(i64::MAX));
+
         match self.gate.state() {
             GateState::Open if free < self.free_min => {
                 self.gate.set(GateState::DiskFull);

@@ -22,8 +22,10 @@ pub(crate) async fn until_quiet(gate: Arc<Gate>, traffic: Traffic, longest: Dura
     if !gate.set(GateState::Draining) {
         return true;
     }
+
     let mut seen = traffic.requests();
     let mut since = Instant::now();
+
     let end = since + longest;
     while Instant::now() < end {
         tokio::time::sleep(LOOK_EVERY).await;
@@ -35,5 +37,6 @@ pub(crate) async fn until_quiet(gate: Arc<Gate>, traffic: Traffic, longest: Dura
             return true;
         }
     }
+
     false
 }

@@ -59,6 +59,7 @@ impl Ground {
         let log = log.new(o!("node" => settings.node.name.clone()));
         let of_settings = membership::ring_of_settings(settings)?;
         let data_dir = DataDir::open(settings.node.data_dir.as_ref(), settings.storage.shards)?;
+
         info!(log, "starting"; "stream" => %data_dir.stream(), "new" => data_dir.is_new(),
             "data_dir" => &settings.node.data_dir);
         let book = RingBook::open(
@@ -66,6 +67,7 @@ impl Ground {
             of_settings,
             log.new(o!("part" => "ring")),
         )?;
+
         let metrics = Metrics::with_process_metrics();
         build_info_metric(&metrics)?;
         let io = IoThreads::start(IO_THREADS).context("cannot start the I/O runtime")?;
@@ -76,6 +78,7 @@ impl Ground {
         let query_pool = CpuPool::with_stack("query", places, places * 2, STACK_BYTES);
         let query_pool = query_pool.context("cannot start the query pool")?;
         let decode_pool = CpuPool::new("decode", cores, DECODE_QUEUE_JOBS);
+
         Ok(Self {
             name: NodeName::new(&settings.node.name),
             settings: settings.clone(),
@@ -109,8 +112,10 @@ fn build_info_metric(metrics: &Metrics) -> anyhow::Result<()> {
         "1, labelled with what was built.",
         &labels,
     )?;
+
     gauge
         .with_label_values(&[build.version, build.revision, build.rust_version])
         .set(1);
+
     Ok(())
 }

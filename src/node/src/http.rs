@@ -37,6 +37,7 @@ pub(crate) fn serve(
         let state = state.clone();
         // Runs once on each worker.
         actix_rt::spawn(memory::give_back_now_and_then());
+
         App::new()
             .wrap(from_fn(trireme_api::layers::measure))
             .wrap(from_fn(trireme_api::layers::say_what_is_missing))
@@ -64,6 +65,7 @@ pub(crate) fn serve(
     .listen(listener)
     .context("cannot serve on http.listen")?
     .run();
+
     let handle = server.handle();
     Ok((server, handle))
 }

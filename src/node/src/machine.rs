@@ -30,6 +30,7 @@ fn bound_of_groups(root: &Path, own: &str) -> Option<u64> {
     let path = own.lines().find_map(|line| line.strip_prefix("0::"))?;
     let group = root.join(path.trim_start_matches('/'));
     let above = group.ancestors().take_while(|dir| dir.starts_with(root));
+
     above
         .filter_map(|dir| {
             fs::read_to_string(dir.join("memory.max"))
@@ -60,6 +61,7 @@ mod tests {
         let root = tempfile::tempdir().expect("a directory");
         let own = root.path().join("system.slice/trireme.service");
         fs::create_dir_all(&own).expect("a group");
+
         let find = || bound_of_groups(root.path(), "0::/system.slice/trireme.service\n");
         assert_eq!(find(), None);
         fs::write(own.join("memory.max"), "max\n").expect("written");

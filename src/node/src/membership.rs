@@ -24,10 +24,13 @@ pub(crate) fn ring_of_settings(settings: &Settings) -> anyhow::Result<Ring> {
         .iter()
         .map(|p| Member::active(&p.name, &p.address))
         .collect();
+
     if members.is_empty() {
         members.push(Member::active(me, &cluster.listen));
     }
+
     let replication_factor = members.len();
+
     let mut epoch = 1;
     if members.iter().all(|m| m.node.as_str() != me) {
         epoch = EPOCH_OUTSIDE;
@@ -36,6 +39,7 @@ pub(crate) fn ring_of_settings(settings: &Settings) -> anyhow::Result<Ring> {
             ..Member::active(me, &cluster.listen)
         });
     }
+
     Ring::new(epoch, replication_factor, vec![Group::new("g0", members)]).context("cluster.peers")
 }
 
@@ -67,10 +71,12 @@ impl Place {
             MemberState::Draining => GateState::Leaving,
             MemberState::Left => GateState::Left,
         };
+
         let members: Vec<&Member> = match state {
             MemberState::Left => Vec::new(),
             _ => group.peers_of(me).collect(),
         };
+
         // A node that is not in the ring yet knows members of one group, which need not be the one it will be in.
         let others = ring
             .groups
@@ -82,6 +88,7 @@ impl Place {
             .iter()
             .map(|seal| (seal.stream(), seal.seq))
             .collect();
+
         let address = |role| {
             move |m: &&Member| PeerAddress {
                 node: m.node.clone(),
@@ -89,6 +96,7 @@ impl Place {
                 address: m.address.clone(),
             }
         };
+
         let names = |members: &[&Member]| members.iter().map(|m| m.node.clone()).collect();
         Some(Self {
             group: GroupRing {
@@ -143,6 +151,7 @@ mod tests {
         let of = |name: &str| {
             ring_of_settings(&settings(&[PEERS, &format!("node.name={name}")])).expect("valid")
         };
+
         assert_eq!((of("n0"), of("n0").epoch), (of("n2"), 1));
         let place = Place::of(&of("n1"), &NodeName::new("n1")).expect("a member");
         assert_eq!(
@@ -156,6 +165,7 @@ mod tests {
         let ring = ring_of_settings(&settings(&[PEERS, "node.name=n3", "cluster.join=true"]))
             .expect("valid");
         assert_eq!(ring.epoch, EPOCH_OUTSIDE);
+
         let place = Place::of(&ring, &NodeName::new("n3")).expect("waits");
         assert_eq!(
             (names(&place).len(), place.gate, place.is_active),
@@ -172,12 +182,14 @@ mod tests {
             phase: GroupPhase::Forming,
             ..Group::new("g1", members.to_vec())
         });
+
         let place = Place::of(&ring, &NodeName::new("m1")).expect("a member");
         let roles: Vec<String> = place
             .peers
             .iter()
             .map(|p| format!("{} {:?}", p.node, p.role))
             .collect();
+
         assert_eq!(
             roles,
             [
@@ -188,6 +200,7 @@ mod tests {
                 "n2 Neighbour"
             ]
         );
+
         assert_eq!(
             (place.group.peers.len(), place.neighbours.peers.len()),
             (2, 3)
@@ -200,9 +213,11 @@ mod tests {
         ring.groups[0].members[0].state = MemberState::Draining;
         let me = NodeName::new("n0");
         let place = Place::of(&ring, &me).expect("known");
+
         assert_eq!((names(&place).len(), place.gate), (2, GateState::Leaving));
         ring.groups[0].members[0].state = MemberState::Left;
         let place = Place::of(&ring, &me).expect("known");
+
         assert_eq!((names(&place).len(), place.gate), (0, GateState::Left));
         assert!(Place::of(&ring, &NodeName::new("n9")).is_none());
     }

@@ -80,12 +80,14 @@ impl MemoryWatch {
         self.shards
             .iter()
             .for_each(|shard| head.merge(&shard.memory()));
+
         let blocks = self
             .shelf
             .blocks()
             .iter()
             .map(|entry| entry.block.memory_bytes())
             .sum::<usize>();
+
         let log = self.wal.stats();
         let cache = self
             .bucket_cache
@@ -104,6 +106,7 @@ impl MemoryWatch {
             ("log_queue", log.queued_bytes),
             ("log_recent", log.recent_bytes),
         ];
+
         for (part, bytes) in parts {
             self.parts.with_label_values(&[part]).set(bytes as i64);
         }
@@ -115,11 +118,14 @@ fn look() {
     let Some(allocator) = memory::allocator() else {
         return;
     };
+
     let allocated = (allocator.allocated)();
+
     let held = (allocator.held)();
     if held > allocated + allocated / 4 + SPARE_BYTES {
         memory::ask_threads();
     }
+
     memory::give_back_if_asked();
 }
 

@@ -43,9 +43,11 @@ pub enum End {
 pub fn run(settings: Settings, log: Logger) -> anyhow::Result<End> {
     panics::log_panics(&log);
     open_files::raise(&log);
+
     // Many small buffers that come and go leave huge pages mostly empty: a node with a million series takes a fifth
     // more memory with them, and no less CPU. A kernel that cannot switch them off has none.
     let _ = rustix::thread::disable_transparent_huge_pages(true);
+
     trireme_bucket::install_crypto_provider();
     actix_rt::System::new().block_on(async move {
         match start(&settings, &log).await {
@@ -74,6 +76,7 @@ async fn start(settings: &Settings, log: &Logger) -> anyhow::Result<Option<(Node
     let mesh_listener = cluster::bind(settings)?;
     let (ask_stop, stop_asked) = mpsc::channel(STOP_REASONS);
     let ground = Ground::lay(settings, log, ask_stop)?;
+
     rebuild::install(&ground.data_dir.path(""), &ground.log)
         .context("cannot install what was copied from a peer")?;
     let cluster = Cluster::new(
@@ -83,6 +86,7 @@ async fn start(settings: &Settings, log: &Logger) -> anyhow::Result<Option<(Node
         &ground.clock,
         &ground.log,
     )?;
+
     let storage = match Storage::open(&ground, &cluster).await {
         // Alone it would lose what the log does not have any more.
         Err(error) if recovery::is_damage(&error) && !cluster.place.group.peers.is_empty() => {
@@ -102,12 +106,14 @@ async fn start(settings: &Settings, log: &Logger) -> anyhow::Result<Option<(Node
         }
         opened => opened?,
     };
+
     let bucket = bucket::open(settings, ground.data_dir.path("bucket"), log)?;
     let bucket = bucket
         .map(|store| outside::bucket_view(&ground, store))
         .transpose()?;
     let consensus = ring::keeper::start(&ground, &cluster).await?;
     let staff = Staff::hire(&ground, &cluster, &storage, bucket.as_ref(), &consensus).await?;
+
     outside::join_mesh(&ground, &cluster, mesh_listener);
     ring::keeper::keep(&ground, &cluster, &staff.steward)?;
     let traffic = Traffic::default();
@@ -116,6 +122,7 @@ async fn start(settings: &Settings, log: &Logger) -> anyhow::Result<Option<(Node
         traffic: traffic.clone(),
     };
     let server = outside::open_doors(&ground, &cluster, &storage, &staff, bucket, doors)?;
+
     rebuild::spawn(&ground, &cluster, &storage)?;
     ground.gate.set(GateState::Open);
     let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
@@ -126,6 +133,7 @@ async fn start(settings: &Settings, log: &Logger) -> anyhow::Result<Option<(Node
         .iter()
         .map(|group| group.present().count())
         .sum();
+
     info!(ground.log, "ready"; "http" => &settings.http.listen, "members" => members,
         "replaying" => !storage.store.replay().is_done());
     let node = Node {
@@ -134,6 +142,7 @@ async fn start(settings: &Settings, log: &Logger) -> anyhow::Result<Option<(Node
         stop_asked,
         supervisor: staff.supervisor.clone(),
     };
+
     Ok(Some((
         node,
         stop_list(ground, storage, staff, server, traffic),
@@ -152,35 +161,43 @@ fn stop_list(
     let mut stop = StopList::default();
     let gate = Arc::clone(&ground.gate);
     let longest = ground.settings.http.drain_timeout.as_duration();
+
     stop.push("clients", move || {
         drain::until_quiet(gate, traffic, longest)
     });
+
     let gate = Arc::clone(&ground.gate);
     let commits = Arc::clone(&storage.commits);
     let patience = ground.settings.http.stop_timeout.as_duration();
+
     stop.push("writes in flight", move || async move {
         gate.set(GateState::Stopping);
         // Nobody acknowledges the records of a node that has left, and nobody waits for them.
         wait_until(patience, || commits.waiting() == 0 || gate.has_left()).await
     });
+
     let store = Arc::clone(&storage.store);
     stop.push(
         "replay",
         move || async move { replaying::end(&store).await },
     );
+
     let supervisor = staff.supervisor.clone();
     stop.push("actors", move || async move {
         supervisor.expect_end();
         true
     });
+
     let wal = Arc::clone(&storage.wal);
     let pool = Arc::clone(&ground.pool);
     stop.push("log", move || async move {
         matches!(pool.call(move || wal.flush()).await, Ok(Ok(())))
     });
+
     let cutting = storage.cutting(&ground);
     let pool = Arc::clone(&ground.pool);
     let log = ground.log.clone();
+
     stop.push("checkpoint", move || async move {
         match pool.call(move || cutting.checkpoint()).await {
             Ok(Ok(_)) => true,
@@ -191,6 +208,7 @@ fn stop_list(
             Err(_) => false,
         }
     });
+
     stop.push("http", move || async move {
         server.stop(true).await;
         true
@@ -209,6 +227,7 @@ fn stop_list(
         drop(ground.data_dir);
         true
     });
+
     stop
 }
 
@@ -221,24 +240,29 @@ impl Node {
             _ = interrupt.recv() => None,
             asked = self.stop_asked.recv() => asked,
         };
+
         let end = if asked.as_deref() == Some(TO_INSTALL) {
             End::StartAnew
         } else {
             End::Stopped
         };
+
         let fault = asked.filter(|reason| reason != ASKED_BY_OPERATOR && reason != TO_INSTALL);
         match &fault {
             Some(reason) => warn!(self.log, "stopping because of a fault"; "reason" => reason),
             None => info!(self.log, "stopping"),
         }
+
         self.supervisor.expect_end();
         let clock = Arc::clone(&self.clock);
         stop.run(&self.log, move || -> Duration { clock.monotonic() })
             .await;
+
         // Whoever wants the node to end may have said so while it was about to start anew.
         let is_told =
             terminate.recv().now_or_never().is_some() || interrupt.recv().now_or_never().is_some();
         let end = if is_told { End::Stopped } else { end };
+
         match fault {
             Some(reason) => Err(anyhow::anyhow!("stopped because of a fault: {reason}")),
             None => Ok(end),

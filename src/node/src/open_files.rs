@@ -20,6 +20,7 @@ pub(crate) fn raise(log: &Logger) {
     if now >= possible {
         return;
     }
+
     match setrlimit(
         Resource::Nofile,
         Rlimit {

@@ -51,6 +51,7 @@ pub(crate) fn join_mesh(ground: &Ground, cluster: &Cluster, listener: Option<Tcp
     let Some(listener) = listener else { return };
     let mesh = Arc::clone(&cluster.mesh);
     let failed = ground.ask_stop.clone();
+
     // Sockets belong to the runtime they were opened on. On that of the replicators, which read and write them, no other
     // thread has to wake up first.
     actix_rt::spawn(async move {
@@ -59,6 +60,7 @@ pub(crate) fn join_mesh(ground: &Ground, cluster: &Cluster, listener: Option<Tcp
             Err(err) => drop(failed.try_send(format!("cluster.listen cannot be served: {err}"))),
         }
     });
+
     ground.io.spawn(stop_if_refused(
         Arc::clone(&cluster.mesh),
         Arc::clone(&cluster.hub),
@@ -81,9 +83,11 @@ async fn stop_if_refused(
         refusal = mesh.duplicate() => refusal.detail,
         proof = hub.second_writer() => proof.to_string(),
     };
+
     if let Err(err) = DataDir::refuse(&data_dir, &reason) {
         error!(log, "cannot mark the data directory as refused"; "path" => %data_dir.display(), "err" => %err);
     }
+
     let why = format!(
         "the members refused this node: {reason}; two nodes must not share a data directory, nor may one be set back"
     );
@@ -113,6 +117,7 @@ pub(crate) fn open_doors(
         tenants: Arc::clone(&tenants),
         clock: Arc::clone(&ground.clock),
     });
+
     let shown = ground.metrics.clone();
     let bucket_cache = bucket
         .as_ref()
@@ -134,23 +139,28 @@ pub(crate) fn open_doors(
         render_metrics: Arc::new(move || shown.render()),
         log: ground.part_log("http"),
     });
+
     let per_address = settings.http.connections_per_address;
     let clock = Arc::clone(&ground.clock);
     let log = ground.part_log("http");
     let addresses = Addresses::new(per_address, clock, &ground.metrics, log)?;
     let (server, handle) = http::serve(doors.listener, settings, state, addresses)?;
+
     actix_rt::spawn(server);
     let expiring = Arc::clone(&storage.commits);
     actix_rt::spawn(every(EXPIRE_EVERY, move || expiring.expire()));
+
     let watch = Arc::clone(&storage.clock_watch);
     actix_rt::spawn(every(CLOCK_EVERY, move || {
         watch.is_wrong();
     }));
+
     let shards = storage.shards.clone();
     let clock = Arc::clone(&ground.clock);
     actix_rt::spawn(every(TENANTS_EVERY, move || {
         tenants.look(&shards, clock.monotonic())
     }));
+
     let disk = DiskWatch {
         dir: ground.data_dir.held(),
         wal: Arc::clone(&storage.wal),
@@ -162,9 +172,11 @@ pub(crate) fn open_doors(
         )?,
         log: ground.log.clone(),
     };
+
     actix_rt::spawn(every(DISK_EVERY, move || disk.look()));
     let memory = MemoryWatch::new(&ground.metrics, storage, bucket_cache)?;
     actix_rt::spawn(memory.run(Arc::clone(&ground.pool)));
+
     if settings.telemetry.self_monitoring {
         actix_rt::spawn(write_own_metrics(
             ground.metrics.clone(),
@@ -176,6 +188,7 @@ pub(crate) fn open_doors(
             ground.log.clone(),
         ));
     }
+
     Ok(handle)
 }
 
@@ -215,11 +228,13 @@ pub(crate) fn bucket_view(ground: &Ground, store: bucket::Store) -> anyhow::Resu
         header_bytes_max: settings.index_cache_bytes.0,
         ..ReaderOptions::default()
     };
+
     let reader = Arc::new(BucketReader::new(
         Arc::clone(&store),
         ground.io.handle().clone(),
         options,
     ));
+
     let keeper = ListKeeper {
         store: Arc::clone(&store),
         metas: Arc::clone(&metas),
@@ -230,6 +245,7 @@ pub(crate) fn bucket_view(ground: &Ground, store: bucket::Store) -> anyhow::Resu
         metrics: ListMetrics::new(&ground.metrics)?,
         log: ground.part_log("bucket"),
     };
+
     ground.io.spawn(keeper.keep_fresh());
     Ok(BucketView {
         store,
@@ -261,6 +277,7 @@ fn querier_options(settings: &Settings, cores: usize) -> QuerierOptions {
         threads: cores,
         ..EngineOptions::default()
     };
+
     let room = Arc::new(Room::new(query.max_samples_node));
     QuerierOptions {
         engine,

@@ -18,6 +18,7 @@ const PANIC_FOR_TEST: &str = "TEST_PANIC_IN_TRIREME";
 /// Sends panics to `log` from now on; only the first call in a process has an effect.
 pub(crate) fn log_panics(log: &Logger) {
     static ONCE: Once = Once::new();
+
     let log = log.clone();
     ONCE.call_once(|| {
         std::panic::set_hook(Box::new(move |info: &PanicHookInfo<'_>| {
@@ -41,6 +42,7 @@ pub(crate) fn wanted_by_test() -> Option<(PanicPoint, Tenant)> {
     if !cfg!(debug_assertions) {
         return None;
     }
+
     let text = std::env::var(PANIC_FOR_TEST).ok()?;
     let (point, tenant) = text.split_once(':')?;
     let point = match point {
@@ -48,5 +50,6 @@ pub(crate) fn wanted_by_test() -> Option<(PanicPoint, Tenant)> {
         "apply" => PanicPoint::Apply,
         _ => return None,
     };
+
     Some((point, Tenant::new(tenant).ok()?))
 }

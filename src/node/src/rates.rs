@@ -69,6 +69,7 @@ impl Rates {
         for (name, over) in &tenants.overrides {
             overrides.insert(Tenant::new(name)?, Rate::of(&over.over(&tenants.limits)));
         }
+
         Ok(Rates {
             of_all: Rate::of(&tenants.limits),
             overrides,
@@ -93,18 +94,21 @@ impl Rates {
             .buckets
             .entry(tenant.clone())
             .or_insert(Bucket::full(rate, now));
+
         *bucket = bucket.filled(rate, now);
 
         if bucket.samples > 0.0 {
             bucket.samples -= samples as f64;
             return None;
         }
+
         let wait = -bucket.samples / rate.per_second as f64;
         let wait = Duration::from_secs_f64(wait.min(WAIT_MAX.as_secs_f64()));
         let message = format!(
             "{tenant} writes more than samples_per_second={} (tenants.limits, or its entry in tenants.overrides)",
             rate.per_second
         );
+
         Some(RetryLater {
             message,
             after: wait.clamp(WAIT_MIN, WAIT_MAX),
@@ -141,10 +145,12 @@ mod tests {
         let mut tenants = Tenants::default();
         tenants.limits.samples_per_second = 100;
         tenants.limits.samples_burst = 300;
+
         let free = LimitsOverride {
             samples_per_second: Some(0),
             ..LimitsOverride::default()
         };
+
         tenants.overrides.insert("free".to_owned(), free);
         Rates::new(&tenants).expect("valid")
     }
@@ -170,6 +176,7 @@ mod tests {
         let mut rates = rates();
         let a = tenant("a");
         assert!(rates.take(&a, 1_300, Duration::ZERO).is_none());
+
         let later = rates.take(&a, 1, Duration::ZERO).expect("over its rate");
         assert_eq!(later.after, Duration::from_secs(10));
         assert!(
@@ -177,6 +184,7 @@ mod tests {
             "{}",
             later.message
         );
+
         assert!(rates.take(&a, 1, Duration::from_secs(9)).is_some());
         assert!(rates.take(&a, 1, Duration::from_secs(11)).is_none());
     }
@@ -189,6 +197,7 @@ mod tests {
         let free = tenant("free");
         assert!(rates.take(&a, 1_000, Duration::ZERO).is_none());
         assert!(rates.take(&b, 1, Duration::ZERO).is_none());
+
         for _ in 0..100 {
             assert!(rates.take(&free, 1_000_000, Duration::ZERO).is_none());
         }

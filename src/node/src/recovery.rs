@@ -34,14 +34,17 @@ pub(crate) async fn open_shards(
     log: &Logger,
 ) -> anyhow::Result<OpenShards> {
     let manifest = Arc::new(CutManifest::load(&data_dir.path(CUT_MANIFEST))?);
+
     let mut opening = Vec::new();
     for options in shard_options(settings, &data_dir.path(""), own) {
         let manifest = Arc::clone(&manifest);
         opening.push(pool.run(move || Shard::recover(options, manifest.as_ref().as_ref()))?);
     }
+
     let mut opened = Vec::new();
     let mut positions = Vec::new();
     let mut series = 0;
+
     let mut bytes = 0;
     for shard in opening {
         let (shard, recovered) = shard.await.context("a shard could not be opened")??;
@@ -54,6 +57,7 @@ pub(crate) async fn open_shards(
         }
         positions.push(recovered.positions);
     }
+
     info!(log, "checkpoints loaded"; "series" => series, "bytes" => bytes);
     Ok(OpenShards {
         shards: opened,
@@ -79,6 +83,7 @@ pub(crate) fn shard_options(settings: &Settings, dir: &Path, own: StreamId) -> V
             own,
         )
     };
+
     (0..shards).map(of).collect()
 }
 
@@ -118,6 +123,7 @@ pub(crate) fn markers(open: &OpenShards, plan: &ReplayPlan) -> Vec<i64> {
         .markers
         .iter()
         .filter_map(|payload| read_marker(payload).ok());
+
     streams
         .filter_map(|stream| stream.marker)
         .chain(logged)

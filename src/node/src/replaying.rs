@@ -36,10 +36,12 @@ pub(crate) fn start(ground: &Ground, store: &Arc<Store>, plan: ReplayPlan) -> an
         log: ground.log.clone(),
         ask_stop: ground.ask_stop.clone(),
     };
+
     // Once for each start, and it ends by itself.
     let thread = std::thread::Builder::new()
         .name("replay".to_owned())
         .spawn(move || work.run());
+
     thread
         .map(drop)
         .context("cannot start the thread of the replay")
@@ -57,6 +59,7 @@ pub(crate) async fn end(store: &Store) -> bool {
 impl Work {
     fn run(self) {
         let began = self.clock.monotonic();
+
         // The panic hook has logged where; what was applied in part is not trusted.
         let result = catch_unwind(AssertUnwindSafe(|| self.apply()));
         match result {
@@ -76,6 +79,7 @@ impl Work {
         let shards = &self.store.parts().shards;
         let watch = self.store.replay().watch();
         let count = shards.len() as u16;
+
         self.store.log().replay(&self.plan, count, self.threads, watch, |shard, record| {
             if let Err(err) = shards[usize::from(shard)].apply(record) {
                 error!(self.log, "record of the log could not be applied in full"; "shard" => shard, "err" => %err);

@@ -76,6 +76,7 @@ impl Replicators {
                 None,
             ),
         };
+
         Some(Replicator::starter(ReplicatorParts {
             me: self.me.clone(),
             slot: self.mesh.slot(&peer.node)?,

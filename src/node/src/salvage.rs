@@ -76,25 +76,30 @@ pub fn salvage(settings: &Settings, mut tell: impl FnMut(&Salvaged)) -> anyhow::
         "{} is not the data directory of a node",
         root.display()
     );
+
     let data_dir = DataDir::open(root, settings.storage.shards)?;
     if is_head_damaged(settings, &data_dir)? {
         data_dir
             .set_aside()
             .context("the damaged head cannot be set aside")?;
     }
+
     let aside = data_dir.aside()?;
     ensure!(
         !aside.is_empty(),
         "there is nothing to salvage: the head can be read, and none was set aside"
     );
+
     for from in aside {
         let done =
             of_one(settings, &data_dir, &from).with_context(|| from.display().to_string())?;
         tell(&done);
     }
+
     // First the doubt: a start in between must not count as whole.
     note_missing(&data_dir.path(INCOMPLETE), "blocks")?;
     Staging::of(root).clear()?;
+
     Ok(())
 }
 
@@ -107,15 +112,18 @@ fn is_head_damaged(settings: &Settings, data_dir: &DataDir) -> anyhow::Result<bo
             Err(error.into())
         }
     };
+
     let manifest = match CutManifest::load(&data_dir.path(CUT_MANIFEST)) {
         Ok(manifest) => manifest,
         Err(error) => return is_damaged(error),
     };
+
     for options in shard_options(settings, &data_dir.path(""), data_dir.stream()) {
         if let Err(error) = Shard::recover(options, manifest.as_ref()) {
             return is_damaged(error);
         }
     }
+
     Ok(false)
 }
 
@@ -128,6 +136,7 @@ fn of_one(settings: &Settings, data_dir: &DataDir, from: &Path) -> anyhow::Resul
         blocks: vec![],
         damage: vec![],
     };
+
     let own = data_dir.stream();
     let manifest = match CutManifest::load(&from.join(CUT_MANIFEST)) {
         Ok(manifest) => manifest,
@@ -138,6 +147,7 @@ fn of_one(settings: &Settings, data_dir: &DataDir, from: &Path) -> anyhow::Resul
         }
         Err(error) => return Err(error.into()),
     };
+
     let mut shards = Vec::new();
     for options in shard_options(settings, from, own) {
         let (shard, damage) = Shard::salvage(options, manifest.as_ref())?;
@@ -145,22 +155,26 @@ fn of_one(settings: &Settings, data_dir: &DataDir, from: &Path) -> anyhow::Resul
         done.damage.extend(damage.iter().map(HeadError::to_string));
         shards.push(shard);
     }
+
     apply_log(settings, own, &shards, &mut done)?;
     let last = shards
         .iter()
         .filter_map(|shard| shard.waiting_cut(i64::MAX))
         .max();
     let mut windows = left_windows(&shards);
+
     windows.extend(
         last.map(|last| cut_windows(&shards, last))
             .unwrap_or_default(),
     );
+
     let style = block_style(settings);
     for window in &windows {
         let dir = Shelf::tenant_dir_in(&data_dir.path("blocks"), &window.tenant);
         let written = style.write_window(&shards, &dir, window)?;
         done.blocks.extend(written.as_ref().map(SalvagedBlock::of));
     }
+
     Ok(done)
 }
 
@@ -182,10 +196,12 @@ fn apply_log(
         Arc::new(NoObserver),
         Arc::new(SystemClock::default()),
     )?;
+
     let plan = log.plan_replay(&[])?;
     let damage = recovered.damage.iter().chain(&plan.damage);
     done.damage
         .extend(damage.map(|d| format!("{} at {}: {}", d.segment.display(), d.offset, d.what)));
+
     let in_part = AtomicU64::new(0);
     let threads = available_parallelism().map_or(1, usize::from);
     let replayed = log.replay(
@@ -199,6 +215,7 @@ fn apply_log(
             }
         },
     )?;
+
     (done.records, done.in_part) = (replayed.records, in_part.into_inner());
     log.close();
     Ok(())

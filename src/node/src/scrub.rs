@@ -27,6 +27,7 @@ pub(crate) async fn add_scrubber(
     if settings.scrub_interval.as_duration().is_zero() {
         return Ok(());
     }
+
     let data_dir = ground.data_dir.path("");
     let free_min = settings.disk_free_min.0;
     let parts = ScrubberParts {
@@ -50,6 +51,7 @@ pub(crate) async fn add_scrubber(
         metrics: ScrubberMetrics::new(&ground.metrics)?,
         log: supervisor.logger("scrubber"),
     };
+
     Ok(supervisor
         .add(ActorKind::Scrubber, "scrubber", Scrubber::starter(parts))
         .await?)

@@ -32,6 +32,7 @@ pub(crate) async fn write_own_metrics(
 
 fn batch_of(metrics: &Metrics, now_ms: i64, instance: &str, tenant: &Tenant) -> Batch {
     let up = (vec![("__name__".to_owned(), "up".to_owned())], 1.0);
+
     let mut batch = Batch::default();
     for (mut pairs, v) in metrics.samples().into_iter().chain([up]) {
         pairs.push(("job".to_owned(), "trireme".to_owned()));
@@ -39,6 +40,7 @@ fn batch_of(metrics: &Metrics, now_ms: i64, instance: &str, tenant: &Tenant) -> 
         let labels = Labels::from_pairs(pairs);
         let label_start = batch.label_bytes.len() as u32;
         let sample_start = batch.samples.len() as u32;
+
         batch.label_bytes.extend_from_slice(labels.as_bytes());
         batch.samples.push(FloatSample { t: now_ms, v });
         batch.series.push(BatchSeries {
@@ -49,6 +51,7 @@ fn batch_of(metrics: &Metrics, now_ms: i64, instance: &str, tenant: &Tenant) -> 
             exemplars: 0..0,
         });
     }
+
     batch
 }
 
@@ -63,18 +66,21 @@ mod tests {
             .counter("trireme_test_total", "Test.")
             .expect("fresh name")
             .inc();
+
         let batch = batch_of(&metrics, 5, "n0", &Tenant::default());
         let labels: Vec<_> = batch
             .series
             .iter()
             .map(|s| Labels::from_wire(batch.labels_of(s)).expect("ours"))
             .collect();
+
         assert_eq!(labels.len(), 2);
         assert!(
             labels
                 .iter()
                 .all(|l| l.get("instance") == Some("n0") && l.get("job") == Some("trireme"))
         );
+
         assert!(labels.iter().any(|l| l.metric_name() == "up"));
     }
 }

@@ -31,6 +31,7 @@ impl WriteSink for Sink {
         {
             return refused;
         }
+
         self.writes.write(tenant, batch).await
     }
 }

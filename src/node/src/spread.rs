@@ -71,6 +71,7 @@ impl Replicas for GroupReplicas {
             // What went wrong is told where rings are listened for; here it shows by the epoch.
             let _ = consensus.fetch(&peer).await;
         }));
+
         Box::pin(async move {
             let mut left = wait;
             while self.hub.epoch() < epoch && !left.is_zero() {
@@ -86,12 +87,14 @@ impl Replicas for GroupReplicas {
     fn members(&self) -> usize {
         // In a group that is forming nobody has acknowledged anything, so nobody has to be asked.
         let ring = self.book.current();
+
         if ring
             .group_of(&self.me)
             .is_some_and(|group| group.phase == GroupPhase::Forming)
         {
             return 1;
         }
+
         let group = self.hub.group().lock();
         let quorum = group.quorum();
         quorum.voters().count() + usize::from(!quorum.is_voter(&self.me))
@@ -177,6 +180,7 @@ impl Replicas for GroupReplicas {
             };
             done(body);
         });
+
         Box::new(Asked(task))
     }
 }
@@ -212,6 +216,7 @@ pub(crate) async fn answer(
         let (kind, text) = Refusal::told(&e);
         CallError::new(kind, text)
     };
+
     match queries.spread.accept(body).map_err(failed)? {
         Accepted::Answer(answer) => Ok(answer),
         Accepted::Job(job) => {
@@ -248,11 +253,13 @@ pub(crate) fn over_group(
         consensus: Arc::clone(consensus),
         io: ground.io.handle().clone(),
     };
+
     let mode = match ground.settings.query.spread {
         SpreadSetting::Auto => SpreadMode::Auto,
         SpreadSetting::Off => SpreadMode::Off,
         SpreadSetting::Always => SpreadMode::Always,
     };
+
     let clock = Arc::clone(&ground.clock);
     let spread = Arc::new(Spread::new(
         Arc::new(local),
@@ -261,6 +268,7 @@ pub(crate) fn over_group(
         Arc::clone(&clock),
         mode,
     ));
+
     let pool = CpuPool::with_stack(
         "spread",
         ground.cores,
@@ -268,6 +276,7 @@ pub(crate) fn over_group(
         trireme_promql::STACK_BYTES,
     )
     .context("cannot start threads for queries of peers")?;
+
     let served = ground.metrics.counter(
         "trireme_query_peer_shards_total",
         "Shards of queries, and whole queries, answered for other replicas.",
@@ -278,6 +287,7 @@ pub(crate) fn over_group(
         clock,
         served,
     };
+
     // Only the node's start calls this, once.
     let _ = cluster.queries.set(queries);
     Ok(Arc::new(Across::new(spread)))

@@ -64,6 +64,7 @@ impl Staff {
         let port_of = &ground.mailboxes;
         let membership = port_of.port(ActorKind::Membership, "membership");
         let starter = Membership::starter(Arc::clone(&ground.book), membership.clone());
+
         supervisor
             .add(ActorKind::Membership, "membership", starter)
             .await?;
@@ -73,6 +74,7 @@ impl Staff {
             substitute: port_of.port(ActorKind::Front, "front-substitute"),
             view: port_of.port(ActorKind::Front, "front-view"),
         };
+
         let starter = Front::starter(supervisor.logger("front"), front.clone());
         supervisor.add(ActorKind::Front, "front", starter).await?;
 
@@ -88,11 +90,13 @@ impl Staff {
             stock: Stock::of(ground, storage),
             log,
         }));
+
         let block_writer = BlockWriterPorts {
             windows: port_of.port(ActorKind::BlockWriter, "block-writer-windows"),
             checkpoint: port_of.port(ActorKind::BlockWriter, "block-writer-checkpoint"),
             snapshot: port_of.port(ActorKind::BlockWriter, "block-writer-snapshot"),
         };
+
         let handler = NodeCalls {
             writes: Arc::clone(&writes),
             gate: Arc::clone(&ground.gate),
@@ -115,6 +119,7 @@ impl Staff {
                 &ground.metrics,
             )?,
         };
+
         let replicators = Replicators::new(ground, cluster, storage, &front, Arc::new(handler));
         for peer in &cluster.place.peers {
             let start = replicators
@@ -124,6 +129,7 @@ impl Staff {
                 .add(ActorKind::Replicator, &Replicators::name(peer), start)
                 .await?;
         }
+
         let staff = Self {
             writes,
             steward,
@@ -135,13 +141,16 @@ impl Staff {
             supervisor: supervisor.handle(),
             arbiters,
         };
+
         staff
             .add_block_writer(&mut supervisor, ground, storage)
             .await?;
+
         if let Some(bucket) = bucket {
             add_uploader(&mut supervisor, ground, cluster, storage, bucket).await?;
             add_compactor(&mut supervisor, ground, cluster, storage, &bucket.store).await?;
         }
+
         add_scrubber(
             &mut supervisor,
             ground,
@@ -150,9 +159,11 @@ impl Staff {
             bucket.map(|bucket| &bucket.store),
         )
         .await?;
+
         let log = supervisor.logger("query-shard");
         let starter =
             QueryShard::starter(Arc::clone(&ground.query_pool), log, staff.evaluate.clone());
+
         supervisor
             .add(ActorKind::QueryShard, "query-shard", starter)
             .await?;
@@ -164,6 +175,7 @@ impl Staff {
             replicators,
             supervisor.door(),
         );
+
         actix_rt::spawn(supervisor.run());
         Ok(staff)
     }
@@ -195,6 +207,7 @@ impl Staff {
             metrics: BlockWriterMetrics::new(&ground.metrics)?,
             log: supervisor.logger("block-writer"),
         };
+
         // The first record of the new stream in every shard: which windows are closed already.
         let newest_ms = storage.store.newest_ms().max(storage.shelf.newest_ms());
         let closed = windows.opening(
@@ -202,6 +215,7 @@ impl Staff {
             newest_ms,
             storage.markers.iter().copied(),
         );
+
         if let Err(err) = close_window(&self.ingest, closed).await {
             match storage.wal.check() {
                 // The shards keep it, and write it before anything else once there is room.
@@ -211,6 +225,7 @@ impl Staff {
                 _ => return Err(anyhow::Error::msg(err).context("cannot open the log")),
             }
         }
+
         let starter = BlockWriter::starter(parts, self.block_writer.clone());
         Ok(supervisor
             .add(ActorKind::BlockWriter, "block-writer", starter)
@@ -245,6 +260,7 @@ fn follow_ring(
         clock: Arc::clone(&ground.clock),
         log: ground.part_log("ring"),
     };
+
     actix_rt::spawn(follower.run(cluster.place.clone()));
 }
 
@@ -252,6 +268,7 @@ fn supervisor(ground: &Ground) -> anyhow::Result<Supervisor> {
     let metrics = &ground.metrics;
     let give_up = ground.ask_stop.clone();
     let by = &["actor"];
+
     Ok(Supervisor::new(SupervisorParts {
         clock: Arc::clone(&ground.clock),
         log: ground.log.clone(),
@@ -274,6 +291,7 @@ async fn start_shards(
     let mut all_ports = Vec::new();
     let mut arbiters = Vec::new();
     let limits = limits_table(&ground.settings)?;
+
     let metrics = HeadMetrics::new(&ground.metrics)?;
     for (i, (shard, lane)) in storage.shards.iter().zip(&storage.lanes).enumerate() {
         let name = format!("ingest-{i}");
@@ -283,6 +301,7 @@ async fn start_shards(
             collect: ground.mailboxes.port(ActorKind::Ingest, "ingest-collect"),
             note: ground.mailboxes.port(ActorKind::Ingest, "ingest-note"),
         };
+
         let arbiter = Arbiter::new();
         let writer = ShardWriterParts {
             shard: Arc::clone(shard),
@@ -296,10 +315,12 @@ async fn start_shards(
             metrics: metrics.clone(),
             log: supervisor.logger(&name).new(o!("shard" => i)),
         };
+
         let parts = IngestParts {
             arbiter: arbiter.handle(),
             writer,
         };
+
         supervisor
             .add(
                 ActorKind::Ingest,
@@ -307,9 +328,11 @@ async fn start_shards(
                 Ingest::starter(parts, ports.clone()),
             )
             .await?;
+
         arbiters.push(arbiter);
         all_ports.push(ports);
     }
+
     Ok((all_ports, arbiters))
 }
 
@@ -365,6 +388,7 @@ async fn add_uploader(
         metrics: UploaderMetrics::new(&ground.metrics)?,
         log: supervisor.logger("uploader"),
     };
+
     Ok(supervisor
         .add(ActorKind::Uploader, "uploader", Uploader::starter(parts))
         .await?)

@@ -63,6 +63,7 @@ impl Storage {
             data_dir,
             ..
         } = ground;
+
         let own = data_dir.stream();
         let is_complete = Staging::of(&data_dir.path("")).is_complete()?;
         let completeness = Completeness::kept_at(&data_dir.path(INCOMPLETE), is_complete)
@@ -78,9 +79,11 @@ impl Storage {
                 ))
             })
             .collect();
+
         let unlogged: Vec<Arc<Unlogged>> = shards.iter().map(|_| Arc::default()).collect();
         let quorum = cluster.place.group.quorum.clone();
         let mut tracker = CommitTracker::new(own, ground.name.clone(), quorum.clone(), WAITERS_MAX);
+
         tracker.set_quorum(cluster.place.group.epoch, quorum);
         let commits = Arc::new(Commits::new(Arc::clone(clock), tracker));
         let store = Arc::new(Store::new(StoreParts {
@@ -96,17 +99,21 @@ impl Storage {
             metrics: StoreMetrics::new(&ground.metrics)?,
             log: ground.part_log("log"),
         }));
+
         let shelf = Arc::new(Shelf::open(
             &data_dir.path("blocks"),
             ground.part_log("blocks"),
         )?);
+
         let is_alone = cluster.place.group.peers.is_empty();
         if !is_alone && !shelf.lost().is_empty() {
             // Until blocks were compared, peers may have what was set aside here.
             completeness.set_lacks_blocks(true);
         }
+
         let mut options = log_options(settings, is_alone);
         let observer = Arc::clone(&store);
+
         match Log::load_ended(&data_dir.path(ENDED))? {
             Ok(ended) => options.ended = ended,
             // Peers that know of an end tell it, and this replica copies a snapshot once more if it cannot follow.
@@ -114,6 +121,7 @@ impl Storage {
                 warn!(log, "the list of streams that have ended is damaged"; "err" => what)
             }
         }
+
         let dir = data_dir.path("log");
         let (wal, recovered) = Log::open(
             &dir,
@@ -123,24 +131,30 @@ impl Storage {
             observer,
             Arc::clone(clock),
         )?;
+
         let wal = Arc::new(wal);
         recovery::report(&recovered, log);
         let plan = recovery::plan(&open, &wal, log)?;
         let markers = recovery::markers(&open, &plan);
+
         store.attach(Arc::clone(&wal), &plan);
+
         let was_cut = shards.iter().any(|shard| shard.last_cut().is_some());
         if was_cut || !wal.is_whole() || !shelf.blocks().is_empty() {
             completeness.note_history();
         }
+
         let snapshots = Snapshots::open(
             &data_dir.path("snapshots"),
             SNAPSHOT_LEASE,
             Arc::clone(clock),
             ground.part_log("snapshots"),
         );
+
         let snapshots =
             Arc::new(snapshots.context("cannot open snapshots/ in the data directory")?);
         replaying::start(ground, &store, plan)?;
+
         let alone = Arc::default();
         let clock_watch = Arc::new(ClockWatch {
             hub: Arc::clone(&cluster.hub),
@@ -149,6 +163,7 @@ impl Storage {
             metrics: ClockMetrics::new(&ground.metrics)?,
             log: ground.part_log("clock"),
         });
+
         Ok(Self {
             shards,
             lanes,

@@ -48,6 +48,7 @@ impl TenantGate {
                     .collect::<Result<_, _>>()?,
             ),
         };
+
         let rates = Rates::new(tenants)?;
         let rates = rates.are_any().then(|| Mutex::new(rates));
         Ok(Self {
@@ -95,6 +96,7 @@ impl TenantGate {
         if known.tenants.contains(tenant) {
             return None;
         }
+
         if self.tenants_max > 0 && known.tenants.len() >= self.tenants_max {
             let message = format!(
                 "{tenant} is new, and there are {} tenants, as many as may be (tenants.max)",
@@ -109,6 +111,7 @@ impl TenantGate {
                 ..WriteOutcome::default()
             });
         }
+
         known.tenants.insert(tenant.clone());
         known.newcomers.insert(tenant.clone());
         None
@@ -124,6 +127,7 @@ impl TenantGate {
         for shard in shards {
             with_data.extend(shard.tenants_with_data());
         }
+
         let mut known = self.known.lock();
         let newcomers = std::mem::take(&mut known.newcomers);
         with_data.extend(newcomers);
@@ -148,6 +152,7 @@ mod tests {
             gate.refuse(&tenant("a"), 1, Duration::ZERO).is_none()
                 && gate.refuse(&tenant("b"), 1, Duration::ZERO).is_none()
         );
+
         let refused = gate
             .refuse(&tenant("c"), 1, Duration::ZERO)
             .expect("no room");
@@ -156,6 +161,7 @@ mod tests {
                 .limited
                 .is_some_and(|later| later.message.contains("tenants.max"))
         );
+
         assert!(
             gate.refuse(&tenant("a"), 1, Duration::ZERO).is_none(),
             "who is known goes on"
@@ -164,6 +170,7 @@ mod tests {
         // Neither has data: the first look leaves them time to get some, the next one makes room.
         gate.look(&[], Duration::ZERO);
         assert!(gate.refuse(&tenant("c"), 1, Duration::ZERO).is_some());
+
         gate.look(&[], Duration::ZERO);
         assert!(gate.refuse(&tenant("c"), 1, Duration::ZERO).is_none());
     }
@@ -176,15 +183,18 @@ mod tests {
             .tenants
             .overrides
             .insert("team-a".to_owned(), Default::default());
+
         let gate = TenantGate::new(&settings).expect("valid");
         assert!(gate.refuse(&tenant("team-a"), 1, Duration::ZERO).is_none());
         assert!(
             gate.refuse(&tenant("default-tenant"), 1, Duration::ZERO)
                 .is_none()
         );
+
         let refused = gate
             .refuse(&tenant("typo"), 3, Duration::ZERO)
             .expect("not listed");
+
         assert_eq!(refused.rejections.total(), 3);
     }
 }

@@ -31,10 +31,12 @@ impl Select for Memory {
                 .iter()
                 .all(|m| m.matches(labels.get(&m.name).unwrap_or("")))
         };
+
         let chosen = self.0.iter().filter(|c| matches(&c.labels));
         let series = chosen
             .map(|c| Box::new(Read(Arc::clone(c))) as Box<dyn SeriesRead>)
             .collect();
+
         Ok(SeriesSet {
             series,
             warnings: Vec::new(),
@@ -81,6 +83,7 @@ fn memory() -> Memory {
             v,
         }));
     };
+
     for i in 0..1_000 {
         add(
             "requests_total",
@@ -91,6 +94,7 @@ fn memory() -> Memory {
             3.0,
         );
     }
+
     for i in 0..100 {
         for (b, le) in ["0.1", "0.25", "0.5", "1", "2.5", "5", "10", "+Inf"]
             .iter()
@@ -103,6 +107,7 @@ fn memory() -> Memory {
             );
         }
     }
+
     Memory(columns)
 }
 
@@ -137,8 +142,10 @@ fn bench(c: &mut Criterion) {
             2_000,
         ),
     ];
+
     let mut group = c.benchmark_group("range_query");
     group.sample_size(10);
+
     for threads in [1, 2] {
         let engine = Engine::new(EngineOptions {
             threads,
@@ -158,6 +165,7 @@ fn bench(c: &mut Criterion) {
             });
         }
     }
+
     group.finish();
 }
 

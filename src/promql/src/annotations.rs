@@ -91,6 +91,7 @@ impl Notes {
     /// Warnings and infos as texts, each sorted.
     pub(crate) fn render(&self, query: &str) -> (Vec<String>, Vec<String>) {
         let mut warnings = Vec::new();
+
         let mut infos = Vec::new();
         for note in self.by_text.values() {
             let mut text = note.text.clone();
@@ -105,15 +106,18 @@ impl Notes {
                     rfc3339(m.t_max.div_euclid(1000)),
                 ));
             }
+
             if let Some(pos) = note.pos {
                 let (line, col) = pos.line_col(query);
                 text.push_str(&format!(" ({line}:{col})"));
             }
+
             match note.severity {
                 Severity::Warning => warnings.push(text),
                 Severity::Info => infos.push(text),
             }
         }
+
         warnings.sort_unstable();
         infos.sort_unstable();
         (warnings, infos)
@@ -126,13 +130,16 @@ fn two_digits(v: f64) -> String {
     if !rounded.is_finite() || rounded == 0.0 {
         return format_float(rounded);
     }
+
     let exponent = rounded.abs().log10().floor() as i32;
     if (-4..2).contains(&exponent) {
         return format!("{rounded}");
     }
+
     let scientific = format!("{rounded:e}");
     let mantissa = scientific.split('e').next().unwrap_or_default();
     let sign = if exponent < 0 { '-' } else { '+' };
+
     format!("{mantissa}e{sign}{:02}", exponent.abs())
 }
 
@@ -145,11 +152,13 @@ mod tests {
         let mut notes = Notes::default();
         notes.add(mixed_floats_histograms_agg(PosRange::new(4, 5)));
         notes.add(mixed_floats_histograms_agg(PosRange::new(9, 10)));
+
         let (warnings, infos) = notes.render("sum(a) + sum(b)");
         assert_eq!(
             warnings,
             ["PromQL warning: encountered a mix of histograms and floats for aggregation (1:5)"]
         );
+
         assert!(infos.is_empty());
     }
 
@@ -166,6 +175,7 @@ mod tests {
                 diff,
             ));
         }
+
         let (_, infos) = notes.render("q");
         assert_eq!(infos.len(), 1);
         assert!(infos[0].ends_with(

@@ -129,6 +129,7 @@ impl StringLiteral {
         let Some(bytes) = &self.bytes else {
             return quote(&self.value);
         };
+
         let mut out = String::from("\"");
         for chunk in bytes.utf8_chunks() {
             let valid = quote(chunk.valid());
@@ -138,6 +139,7 @@ impl StringLiteral {
                 .iter()
                 .for_each(|b| out.push_str(&format!("\\x{b:02x}")));
         }
+
         out.push('"');
         out
     }

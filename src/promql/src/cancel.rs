@@ -57,6 +57,7 @@ impl Cancel {
         let Some(clock) = &self.clock else {
             return self.clone();
         };
+
         let at = clock.monotonic().saturating_add(timeout);
         let deadline = self.deadline.map_or(at, |present| present.min(at));
         Self {
@@ -80,6 +81,7 @@ impl Cancel {
         {
             return Err(Stop::TimedOut);
         }
+
         Ok(())
     }
 
@@ -100,6 +102,7 @@ mod tests {
         let clock = Arc::new(ManualClock::at(0));
         let outer = Cancel::new(clock.clone()).with_timeout(Duration::from_secs(2));
         let inner = outer.with_timeout(Duration::from_secs(10));
+
         assert_eq!(inner.check(), Ok(()));
         clock.advance_ms(2_000);
         assert_eq!(inner.check(), Err(Stop::TimedOut));

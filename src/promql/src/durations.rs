@@ -85,9 +85,11 @@ fn resolve_arg(
     if !may_be_negative && (seconds.is_nan() || seconds <= 0.0) {
         return Err(failed(DurationFault::NotPositive));
     }
+
     let ms = seconds_to_ms(seconds).map_err(failed)?;
     // What is greater than 0 must not become 0 for want of resolution.
     arg.ms = if may_be_negative { ms } else { ms.max(1) };
+
     Ok(())
 }
 
@@ -124,6 +126,7 @@ fn evaluate(expr: &DurationExpr, ctx: DurationContext) -> Result<f64, DurationEr
                     pos: expr.pos(),
                 })
             };
+
             match op {
                 DurationOp::Add => Ok(a + b),
                 DurationOp::Sub => Ok(a - b),
@@ -182,8 +185,10 @@ pub fn parse_duration(text: &str) -> Result<i64, DurationLiteralError> {
         "0" => return Ok(0),
         _ => {}
     }
+
     let mut rest = text;
     let mut next_unit = 0;
+
     let mut total_ms: i64 = 0;
     while !rest.is_empty() {
         let digits = rest.bytes().take_while(u8::is_ascii_digit).count();
@@ -193,28 +198,35 @@ pub fn parse_duration(text: &str) -> Result<i64, DurationLiteralError> {
         if number.is_empty() || unit.is_empty() {
             return Err(syntax());
         }
+
         let Some(i) = UNITS.iter().position(|(name, ..)| *name == unit) else {
             return Err(DurationLiteralError::Unit {
                 unit: unit.to_owned(),
                 text: text.to_owned(),
             });
         };
+
         if i < next_unit {
             return Err(syntax());
         }
+
         next_unit = i + 1;
         let part_ms = number
             .parse::<i64>()
             .ok()
             .and_then(|n| n.checked_mul(UNITS[i].1));
+
         total_ms = part_ms
             .and_then(|p| p.checked_add(total_ms))
             .ok_or(DurationLiteralError::OutOfRange)?;
+
         if total_ms > i64::MAX / 1_000_000 {
             return Err(DurationLiteralError::OutOfRange);
         }
+
         rest = tail;
     }
+
     Ok(total_ms)
 }
 
@@ -223,7 +235,9 @@ pub fn format_duration(ms: i64) -> String {
     if ms == 0 {
         return "0s".to_owned();
     }
+
     let mut out = String::from(if ms < 0 { "-" } else { "" });
+
     let mut left = ms.unsigned_abs();
     for (name, unit_ms, exact) in UNITS {
         let unit_ms = unit_ms.unsigned_abs();
@@ -233,6 +247,7 @@ pub fn format_duration(ms: i64) -> String {
             left %= unit_ms;
         }
     }
+
     out
 }
 
@@ -265,6 +280,7 @@ mod tests {
                 Err(DurationLiteralError::Syntax(bad.to_owned()))
             );
         }
+
         for (bad, unit) in [
             ("1.5h", "."),
             ("5mm", "mm"),
@@ -275,6 +291,7 @@ mod tests {
             let text = format!("unknown unit \"{unit}\" in duration \"{bad}\"");
             assert_eq!(parse_duration(bad).map_err(|e| e.to_string()), Err(text));
         }
+
         assert_eq!(parse_duration(""), Err(DurationLiteralError::Empty));
         assert_eq!(
             parse_duration("300y"),

@@ -129,6 +129,7 @@ impl Engine {
         let cancel = cancel.with_timeout(options.timeout);
         let steps = Steps::single(t_ms);
         let query = self.query(select, options, cancel, (t_ms, t_ms, 0), steps, &self.given);
+
         query.check_cost()?;
         let value = Evaluator::of_query(&query, steps).instant_result(&expr)?;
         Ok(finish(&query, value, text))
@@ -153,11 +154,13 @@ impl Engine {
                 "zero or negative query resolution step widths are not accepted. Try a positive integer",
             ));
         }
+
         if end_ms < start_ms {
             return Err(QueryError::execution(
                 "end timestamp must not be before start time",
             ));
         }
+
         check_range_type(expr)?;
         let range_ms = end_ms.saturating_sub(start_ms);
         let count = usize::try_from(range_ms / step_ms)
@@ -167,6 +170,7 @@ impl Engine {
         if count - 1 > options.steps_max {
             return Err(QueryError::TooManySteps(options.steps_max));
         }
+
         let expr = resolved(expr, DurationContext { step_ms, range_ms })?;
         let cancel = cancel.with_timeout(options.timeout);
         let steps = Steps {
@@ -174,6 +178,7 @@ impl Engine {
             step: step_ms,
             count,
         };
+
         let query = self.query(
             select,
             options,
@@ -182,6 +187,7 @@ impl Engine {
             steps,
             &self.given,
         );
+
         query.check_cost()?;
         let value = Evaluator::of_query(&query, steps).range_result(&expr)?;
         Ok(finish(&query, value, text))
@@ -209,17 +215,20 @@ impl Engine {
                 "start, end and step do not go together",
             ));
         }
+
         let count = range_ms
             .checked_div(step_ms)
             .map_or(0, |n| usize::try_from(n).unwrap_or(usize::MAX));
         if count > options.steps_max {
             return Err(QueryError::TooManySteps(options.steps_max));
         }
+
         let context = if step_ms == 0 {
             DurationContext::default()
         } else {
             DurationContext { step_ms, range_ms }
         };
+
         let expr = resolved(expr, context)?;
         let cancel = cancel.with_timeout(options.timeout);
         let steps = Steps {
@@ -227,6 +236,7 @@ impl Engine {
             step: step_ms.max(1),
             count: count + 1,
         };
+
         let query = self.query(
             select,
             options,
@@ -235,16 +245,19 @@ impl Engine {
             steps,
             &[],
         );
+
         let evaluator = Evaluator::of_query(&query, steps);
         let mut wanted = Vec::with_capacity(nodes.len());
         expr.walk(&mut |node| match node {
             Expr::Aggregate(a) if nodes.contains(&a.pos) => wanted.push(a),
             _ => {}
         });
+
         let nodes = wanted
             .into_iter()
             .map(|a| evaluator.partial(a))
             .collect::<Result<_, _>>()?;
+
         Ok(Partials {
             nodes,
             stats: query.stats(),
@@ -258,6 +271,7 @@ fn check_range_type(expr: &Expr) -> Result<(), QueryError> {
     if matches!(kind, ValueType::Vector | ValueType::Scalar) {
         return Ok(());
     }
+
     Err(QueryError::execution(format!(
         "invalid expression type \"{}\" for range query, must be Scalar or instant Vector",
         kind.document_name()

@@ -79,6 +79,7 @@ impl QueryError {
 /// A number with commas: `11,000`.
 fn thousands(n: usize) -> String {
     let digits = n.to_string();
+
     let mut out = String::with_capacity(digits.len() + digits.len() / 3);
     for (i, digit) in digits.chars().enumerate() {
         if i > 0 && (digits.len() - i).is_multiple_of(3) {
@@ -86,6 +87,7 @@ fn thousands(n: usize) -> String {
         }
         out.push(digit);
     }
+
     out
 }
 

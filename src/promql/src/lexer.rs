@@ -29,6 +29,7 @@ pub(crate) fn tokenize(query: &str, unquoted_utf8: bool) -> Vec<Token> {
             pos,
         });
     }
+
     lexer.tokens
 }
 
@@ -141,6 +142,7 @@ impl<'a> Lexer<'a> {
         if self.bracket {
             return Err("unclosed left bracket".to_owned());
         }
+
         self.emit(Kind::Eof);
         Ok(())
     }
@@ -225,11 +227,13 @@ impl<'a> Lexer<'a> {
                         "unexpected colon before duration in duration expression".to_owned(),
                     );
                 }
+
                 if self.bracket_colon {
                     return self.replace_last(
                         "unexpected repeated colon in duration expression".to_owned(),
                     );
                 }
+
                 self.bracket_colon = true;
                 Ok(())
             }
@@ -252,6 +256,7 @@ impl<'a> Lexer<'a> {
                         ));
                     }
                 };
+
                 self.bracket_duration = true;
                 self.emit(kind);
                 Ok(())
@@ -267,6 +272,7 @@ impl<'a> Lexer<'a> {
         let Some(c) = self.next() else {
             return Err("unexpected end of input inside braces".to_owned());
         };
+
         match c {
             ',' => self.emit(Kind::Comma),
             '"' | '\'' | '`' => return self.string(c),
@@ -297,6 +303,7 @@ impl<'a> Lexer<'a> {
                 ));
             }
         }
+
         Ok(())
     }
 
@@ -325,6 +332,7 @@ impl<'a> Lexer<'a> {
         } else {
             self.keyword(word)
         };
+
         self.emit(kind);
     }
 
@@ -338,12 +346,14 @@ impl<'a> Lexer<'a> {
             "inf" | "nan" => return Kind::Number,
             _ => None,
         };
+
         if let Some(op) = op {
             return Kind::Op(op);
         }
         if let Some(op) = AggregateOp::ALL.into_iter().find(|op| op.as_str() == lower) {
             return Kind::Aggregate(op);
         }
+
         match Keyword::find(&lower) {
             // Metrics of these names existed before the modifiers did.
             Some(Keyword::Fill | Keyword::FillLeft | Keyword::FillRight)

@@ -90,6 +90,7 @@ impl EngineOptions {
             Some(lookback_ms) => out.lookback_ms = lookback_ms,
             None => out.lookback_ms = out.lookback_ms.max(query.lookback_min_ms),
         }
+
         out.samples_max = query
             .samples_max
             .map_or(out.samples_max, |n| n.min(out.samples_max));
@@ -100,6 +101,7 @@ impl EngineOptions {
         out.per_step_stats |= query.per_step_stats;
         out.partial_bytes_max = query.partial_bytes_max.unwrap_or(out.partial_bytes_max);
         out.threads = query.threads.unwrap_or(out.threads).max(1);
+
         out
     }
 }

@@ -64,9 +64,11 @@ pub fn parse(query: &str, options: &ParserOptions) -> Result<Expr, ParseError> {
     if parser.peek().kind == Kind::Eof {
         return Err(parser.error(PosRange::default(), "no expression found in input"));
     }
+
     let mut expr = parser.expression(0)?.expr;
     parser.end()?;
     check::check(&mut expr, query)?;
+
     Ok(expr)
 }
 
@@ -85,6 +87,7 @@ pub fn parse_selectors<'a>(
     options: &ParserOptions,
 ) -> Result<Vec<Vec<Matcher>>, ParseError> {
     let mut patterns = Patterns::default();
+
     let mut sets = Vec::new();
     for query in queries {
         let mut parser = Parser::new(query, options)?;
@@ -94,6 +97,7 @@ pub fn parse_selectors<'a>(
         sets.push(selector.matchers);
         patterns = parser.patterns;
     }
+
     Ok(sets)
 }
 
@@ -216,6 +220,7 @@ impl<'a> Parser<'a> {
         if let Kind::Error(message) = &token.kind {
             return self.error(token.pos, message.clone());
         }
+
         let mut message = format!("unexpected {}", token.describe(self.query));
         for (word, text) in [(" in ", context), (", expected ", expected)] {
             if !text.is_empty() {
@@ -223,6 +228,7 @@ impl<'a> Parser<'a> {
                 message.push_str(text);
             }
         }
+
         self.error(token.pos, message)
     }
 
@@ -250,6 +256,7 @@ impl<'a> Parser<'a> {
         if size.depth > self.options.depth_max {
             return Err(self.too_deep(expr.pos()));
         }
+
         if size.height > self.options.height_max {
             let message = format!(
                 "expression has more than {} operators above each other",
@@ -257,6 +264,7 @@ impl<'a> Parser<'a> {
             );
             return Err(self.error(expr.pos(), message));
         }
+
         Ok(Tree { expr, size })
     }
 

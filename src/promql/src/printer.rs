@@ -48,6 +48,7 @@ impl Display for Expr {
 impl Display for Printed<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let names = self.names;
+
         let inner = |expr| Printed { expr, names };
         match self.expr {
             Expr::Number(n) => f.write_str(&number(n)),
@@ -199,6 +200,7 @@ impl Names {
         let v = &m.selector;
         let at = at_suffix(v.at);
         let offset = offset_suffix(&v.offset);
+
         format!(
             "{}[{}]{}{at}{offset}",
             self.selector(v),
@@ -217,10 +219,12 @@ impl Names {
                 self == Self::Unquoted || is_plain_label_name(&name.replace(':', "_"))
             })
             .unwrap_or("");
+
         let is_name =
             |m: &Matcher| &*m.name == METRIC_NAME && m.op == MatchOp::Equal && &*m.value == name;
         let others = v.matchers.iter().filter(|m| name.is_empty() || !is_name(m));
         let mut matchers: Vec<String> = others.map(|m| self.matcher(m)).collect();
+
         matchers.sort_unstable();
         match (matchers.is_empty(), name.is_empty()) {
             (true, false) => name.to_owned(),
@@ -274,9 +278,11 @@ impl Names {
         if b.return_bool {
             out.push_str(" bool");
         }
+
         if let Some(matching) = &b.matching {
             out.push_str(&matching_suffix(matching, self));
         }
+
         out
     }
 
@@ -299,13 +305,16 @@ fn matching_suffix(m: &VectorMatching, names: Names) -> String {
         MatchCardinality::OneToMany => Some("group_right"),
         MatchCardinality::OneToOne | MatchCardinality::ManyToMany => None,
     };
+
     if !m.labels.is_empty() || m.on || grouped.is_some() {
         let word = if m.on { "on" } else { "ignoring" };
         out.push_str(&format!(" {word} ({})", names.labels(&m.labels)));
     }
+
     if let Some(word) = grouped {
         out.push_str(&format!(" {word} ({})", names.labels(&m.include)));
     }
+
     match (m.fill_left, m.fill_right) {
         (Some(l), Some(r)) if l.to_bits() == r.to_bits() => {
             out.push_str(&format!(" fill ({})", format_number(l)))
@@ -318,5 +327,6 @@ fn matching_suffix(m: &VectorMatching, names: Names) -> String {
             }
         }
     }
+
     out
 }

@@ -82,6 +82,7 @@ pub fn run_script(
     on_case: &mut dyn FnMut(usize, Option<&Failure>),
 ) -> Report {
     let mut report = Report::default();
+
     let mut storage = MemoryStorage::default();
     for (line, command) in script::commands(text) {
         let outcome = match command {
@@ -116,6 +117,7 @@ pub fn run_script(
             }
         }
     }
+
     report
 }
 

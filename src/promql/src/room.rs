@@ -112,6 +112,7 @@ mod tests {
             &options,
             &cancel,
         )?;
+
         Ok(result.stats.peak_samples)
     }
 
@@ -133,6 +134,7 @@ mod tests {
         let engine = Engine::within(EngineOptions::default(), Arc::clone(&room));
         let peak = ask(&engine, &storage, "m").expect("there is room");
         assert!(peak >= 200_000, "{peak} samples");
+
         assert_eq!(room.taken(), 0);
 
         // Another query holds most of it.

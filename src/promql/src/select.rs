@@ -161,9 +161,11 @@ impl Columns {
             self.float_st.push(st);
             return;
         }
+
         let has_st = !self.float_st.is_empty();
         self.float_t.push(t);
         self.float_v.push(v);
+
         if has_st {
             self.float_st.push(st);
         }

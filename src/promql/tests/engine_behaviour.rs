@@ -39,6 +39,7 @@ impl Evaluate for Tested {
             &options,
             &cancel,
         );
+
         result.map_err(|e| e.to_string())
     }
 }
@@ -50,12 +51,14 @@ fn check(delayed_name_removal: bool, script: &str) {
         start_timestamps: true,
         ..EngineOptions::default()
     };
+
     let report = run_script(
         "inline",
         script,
         &Tested(Engine::new(options)),
         &mut |_, _| {},
     );
+
     assert!(report.failures.is_empty(), "{:#?}", report.failures);
     assert!(report.passed > 0);
 }
@@ -127,6 +130,7 @@ load 1m
   b{x=\"1\"} 1 2 3
   c{x=\"2\"} 1 2 3
 ";
+
     let both = "
 eval instant at 2m absent_over_time({x=\"1\"}[2m])
 
@@ -141,6 +145,7 @@ eval instant at 2m last_over_time({__name__=~\"a|b\"}[1m])
   a{x=\"1\"} 3
   b{x=\"1\"} 3
 ";
+
     check(true, &format!("{load}{both}"));
     check(false, &format!("{load}{both}"));
     check(
@@ -155,6 +160,7 @@ eval instant at 2m sum by (__name__) (-{{__name__=~\"a|c\"}})
 "
         ),
     );
+
     check(
         true,
         &format!(
@@ -281,6 +287,7 @@ fn instant(query: &str, series: &str) -> Result<(), String> {
         &Tested(Engine::new(options)),
         &mut |_, _| {},
     );
+
     match report.failures.first() {
         Some(failure) => Err(format!("{failure:?}")),
         None => Ok(()),
@@ -342,10 +349,12 @@ fn info_joins_very_many_targets() {
             i % 250
         ));
     }
+
     series.push_str("target_info{instance=\"10.0.0.0:9100-0\", job=\"x\", version=\"7\"} 1\n");
     let script = format!(
         "load 1m\n{series}\n\neval instant at 0 count by (version) (info(up))\n  {{version=\"7\"}} 1\n  {{}} 11999\n"
     );
+
     check(true, &script);
 }
 
@@ -364,6 +373,7 @@ fn failures_on_query_stack(script: String, threads: usize) -> String {
                 &Tested(Engine::new(options)),
                 &mut |_, _| {},
             );
+
             report
                 .failures
                 .iter()
@@ -380,6 +390,7 @@ fn chains_of_thousands_of_terms_are_evaluated() {
     let chain = |first: &str, op: &str, term: &str, terms: usize| {
         format!("{first}{}", format!(" {op} {term}").repeat(terms - 1))
     };
+
     let load = "load 1m\n  a 1 2 3 4\n  b 1 2 3 4\n\n";
     for terms in [300, 1_900] {
         let ones = chain("1", "+", "1", terms);
@@ -405,6 +416,7 @@ fn chains_of_thousands_of_terms_are_evaluated() {
                 terms + 1
             ),
         ];
+
         for script in scripts {
             assert_eq!(
                 failures_on_query_stack(script.clone(), 1),
@@ -414,14 +426,17 @@ fn chains_of_thousands_of_terms_are_evaluated() {
             );
         }
     }
+
     // Rows that other threads compute.
     let mut many = "load 1m\n".to_owned();
     (0..3_000).for_each(|i| many.push_str(&format!("  c{{i=\"{i}\"}} 1\n")));
+
     let query = format!(
         "\neval instant at 0 sum({})\n  {{}} {}\n",
         chain("c", "+", "1", 500),
         3_000 * 500
     );
+
     assert_eq!(failures_on_query_stack(many + &query, 3), "");
 }
 
@@ -471,6 +486,7 @@ fn no_series_is_read_beyond_what_the_query_may_hold() {
         ..EngineOptions::default()
     });
     let options = QueryOptions::default();
+
     let cancel = Cancel::never();
     for query in ["rate(m[10y])", "m[10y]", "sum(count_over_time(m[10y]))"] {
         let expr = parse(query, &ParserOptions::default()).expect("parses");
@@ -479,6 +495,7 @@ fn no_series_is_read_beyond_what_the_query_may_hold() {
             .expect_err(query);
         assert_eq!(error, QueryError::TooManySamples, "{query}");
     }
+
     for query in ["rate(m[5m])", "m", "m smoothed"] {
         let expr = parse(query, &ParserOptions::default()).expect("parses");
         let span = (0, 3_600_000);

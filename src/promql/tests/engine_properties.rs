@@ -87,6 +87,7 @@ fn points(value: &Value) -> Points {
                     .histograms
                     .iter()
                     .map(|(t, h)| (*t, SampleValue::Histogram(h.clone())));
+
                 for (t, value) in floats.chain(histograms) {
                     let twice = out.insert((labels.clone(), t), shown(&value)).is_some();
                     assert!(!twice, "twice in a matrix: {labels} at {t}");
@@ -94,6 +95,7 @@ fn points(value: &Value) -> Points {
             }
         }
     }
+
     out
 }
 
@@ -113,6 +115,7 @@ fn over_range(
         &QueryOptions::default(),
         &Cancel::never(),
     );
+
     result.map(|r| points(&r.value))
 }
 
@@ -129,12 +132,14 @@ fn step_by_step(
         let result = engine.instant(memory, expr, text, step * STEP_MS, &options, &cancel)?;
         all.extend(points(&result.value));
     }
+
     if expr.value_type() == ValueType::Scalar {
         all = all
             .into_iter()
             .map(|((_, t), v)| (("{}".to_owned(), t), v))
             .collect();
     }
+
     Ok(all)
 }
 
@@ -154,20 +159,25 @@ fn a_range_query_is_an_instant_query_at_each_step() {
         .and_then(|n| n.parse().ok())
         .unwrap_or(300);
     let mut agreed = 0;
+
     let mut with_points = 0;
     for seed in 0..seeds {
         let mut rng = SeededRng::new(seed);
         let memory = memory(&mut rng, 3, 40);
+
         let engine = engine(rng.chance(0.5));
         for _ in 0..6 {
             let mut text = expression(&mut rng, 3);
             if rng.chance(0.05) {
                 text = format!("sort_by_label_desc({text}, \"instance\")");
             }
+
             let Ok(expr) = parse(&text, &ParserOptions::default()) else {
                 panic!("seed {seed}: the generator made what is no PromQL: {text}");
             };
+
             let whole = over_range(&engine, &memory, &expr, &text);
+
             let steps = step_by_step(&engine, &memory, &expr, &text);
             match (whole, steps) {
                 (Ok(whole), Ok(steps)) => {
@@ -182,6 +192,7 @@ fn a_range_query_is_an_instant_query_at_each_step() {
             }
         }
     }
+
     assert!(
         agreed > 3 * seeds && with_points > 2 * seeds,
         "{agreed} agreed, {with_points} had points"
@@ -198,6 +209,7 @@ fn the_number_of_threads_does_not_show() {
             threads: 3,
             ..one.options().clone()
         });
+
         for _ in 0..6 {
             let text = expression(&mut rng, 2);
             let expr = parse(&text, &ParserOptions::default()).expect("generated");
@@ -228,6 +240,7 @@ fn the_sample_limit_holds_and_is_the_only_thing_it_changes() {
             samples_max,
             ..engine(true).options().clone()
         });
+
         match bound.range(&memory, &expr, &text, times, STEP_MS, &options, &cancel) {
             Err(QueryError::TooManySamples) => refused += 1,
             // Labels that the query would make count as well.
@@ -249,6 +262,7 @@ fn the_sample_limit_holds_and_is_the_only_thing_it_changes() {
             Err(e) => assert_eq!(Some(e), free.err(), "seed {seed}: {text}"),
         }
     }
+
     assert!(refused > 20, "{refused} were refused");
 }
 
@@ -263,12 +277,14 @@ fn canceled_and_late_queries_stop() {
             .instant(&memory, &expr, text, 60_000, options, cancel)
             .map(|_| ())
     };
+
     let cancel = Cancel::new(clock.clone() as Arc<dyn Clock>);
     assert_eq!(run(&cancel, &QueryOptions::default()), Ok(()));
     let late = QueryOptions {
         timeout: Some(Duration::ZERO),
         ..QueryOptions::default()
     };
+
     assert_eq!(run(&cancel, &late), Err(QueryError::Timeout));
     cancel.cancel();
     assert_eq!(
@@ -295,10 +311,12 @@ impl Clock for Looks {
 fn operators_between_vectors_look_whether_they_have_to_stop() {
     // One group of 200 series at 2,000 steps: 400,000 cells and more.
     let mut memory = MemoryStorage::default();
+
     for i in 0..200 {
         let labels = Labels::from_pairs([("__name__", "many"), ("i", &i.to_string())]);
         memory.append_float(&labels, 0, f64::from(i));
     }
+
     memory.append_float(&Labels::from_pairs([("__name__", "one")]), 0, 1.0);
     let looks = |text: &str| {
         let expr = parse(text, &ParserOptions::default()).expect("valid");
@@ -312,6 +330,7 @@ fn operators_between_vectors_look_whether_they_have_to_stop() {
             .expect("works");
         clock.0.load(Ordering::Relaxed)
     };
+
     let sides = looks("many") + looks("one");
     for text in [
         "many * on() group_left() one",
@@ -336,15 +355,18 @@ fn odd_ranges_are_refused() {
             .map(|_| ())
             .map_err(|e| e.to_string())
     };
+
     assert!(run("g", (0, 10), 0).is_err());
     assert!(run("g", (10, 0), 1).is_err());
     assert!(run("g[5m]", (0, 10), 1).is_err());
+
     assert_eq!(run("g", (0, 11_000), 1), Ok(()));
     let text = run("g", (0, 11_001), 1).expect_err("too many steps");
     assert!(
         text.starts_with("exceeded maximum resolution of 11,000 points"),
         "{text}"
     );
+
     assert_eq!(run("g + 1", (i64::MIN, i64::MIN + 10), 1), Ok(()));
     assert_eq!(run("rate(g[1h])", (i64::MAX - 10, i64::MAX), 1), Ok(()));
 }

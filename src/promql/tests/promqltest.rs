@@ -42,9 +42,11 @@ fn run_all(threads: usize) {
     let entries = |dir: PathBuf| fs::read_dir(dir).expect("a folder of the repository");
     let both = entries(dir.join("prometheus")).chain(entries(dir));
     let mut paths: Vec<PathBuf> = both.flatten().map(|e| e.path()).collect();
+
     paths.retain(|p| p.extension().is_some_and(|e| e == "test"));
     paths.sort();
     assert!(paths.len() > 15, "scripts are missing: {paths:?}");
+
     let engine = Engine::new(EngineOptions {
         threads,
         ..script_options()
@@ -53,6 +55,7 @@ fn run_all(threads: usize) {
     let mut unexpected = Vec::new();
     let mut passed = 0;
     let mut cases = 0;
+
     let mut executions = 0;
     for path in &paths {
         let name = path
@@ -62,6 +65,7 @@ fn run_all(threads: usize) {
             known.retain(|case, _| case.split(':').next() != Some(name.as_str()));
             continue;
         }
+
         let text = fs::read_to_string(path).expect("a listed script can be read");
         let report = run_script(&name, &text, &engine, &mut |_, _| {});
         say(format!(
@@ -71,6 +75,7 @@ fn run_all(threads: usize) {
         passed += report.passed;
         cases += report.passed + report.failed;
         executions += report.executions;
+
         for failure in report.failures {
             if known
                 .remove(&format!("{}:{}", failure.file, failure.line))
@@ -83,15 +88,18 @@ fn run_all(threads: usize) {
             }
         }
     }
+
     say(format!(
         "all, {threads} threads: {passed} of {cases} cases passed, {executions} queries"
     ));
+
     assert!(
         unexpected.is_empty(),
         "{} unexpected failures:\n{}",
         unexpected.len(),
         unexpected.join("\n")
     );
+
     assert!(
         known.is_empty(),
         "listed as known failures, but they pass: {known:?}"
@@ -114,10 +122,12 @@ fn the_deepest_queries_fit_the_stack_of_a_thread() {
         wrapped("a ^ ", "", 120),
         wrapped("max_over_time(", "[1s:1s])", 120),
     ];
+
     let engine = Engine::new(EngineOptions {
         samples_max: 1_000_000,
         ..script_options()
     });
+
     for query in queries {
         let evaluate: &dyn Evaluate = &engine;
         for result in [

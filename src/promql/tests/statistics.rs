@@ -23,6 +23,7 @@ fn storage() -> MemoryStorage {
             }
         }
     }
+
     storage
 }
 
@@ -52,6 +53,7 @@ fn run(
     if step_ms == 0 {
         return engine.instant(&storage, &expr, query, T_MS, options, &never);
     }
+
     engine.range(
         &storage,
         &expr,
@@ -72,6 +74,7 @@ fn estimate(query: &str, (start_ms, end_ms): (i64, i64), step_ms: i64) -> CostEs
             (0..=120).for_each(|n| storage.append_float(&labels, n * 15_000, n as f64));
         }
     }
+
     let h = FloatHistogram {
         count: 6.0,
         sum: 3.0,
@@ -82,14 +85,17 @@ fn estimate(query: &str, (start_ms, end_ms): (i64, i64), step_ms: i64) -> CostEs
         positive_buckets: vec![1.0, 2.0, 3.0],
         ..FloatHistogram::default()
     };
+
     storage.append_histogram(
         &Labels::from_pairs([("__name__", "h")]),
         30 * MINUTE_MS,
         Arc::new(h),
     );
+
     let expr = parse(query, &ParserOptions::default()).expect("an expression");
     let options = QueryOptions::default();
     let never = Cancel::never();
+
     Engine::default()
         .estimate(
             &storage,
@@ -109,6 +115,7 @@ fn samples_and_series_are_counted_as_prometheus_does() {
         "quantile_over_time(time() / 1e11, g[1m:15s] @ {})",
         T_MS / 1000
     );
+
     // Query, range and step, then total, read and series.
     let cases = [
         ("sum_over_time(g[1m:15s])", 0, 0, (8, 8, 2)),
@@ -133,6 +140,7 @@ fn samples_and_series_are_counted_as_prometheus_does() {
         ("rate(c[1m])", 20 * MINUTE_MS, 5 * MINUTE_MS, (40, 40, 2)),
         ("g[1m]", 0, 0, (8, 8, 2)),
     ];
+
     for (query, length_ms, step_ms, (total, read, series)) in cases {
         let got = stats(query, length_ms, step_ms);
         let got = (got.total_samples, got.samples_read, got.series);
@@ -147,6 +155,7 @@ fn samples_and_series_are_counted_as_prometheus_does() {
 #[test]
 fn costs_are_estimated_as_prometheus_does() {
     const END: i64 = 30 * MINUTE_MS;
+
     let instant = (END, END);
     let cases = [
         ("g", instant, 0, (2, 2)),
@@ -167,6 +176,7 @@ fn costs_are_estimated_as_prometheus_does() {
         ("h", instant, 0, (1, 13)),
         ("histogram_count(h)", instant, 0, (1, 11)),
     ];
+
     for (query, span, step_ms, want) in cases {
         let got = estimate(query, span, step_ms);
         assert_eq!(
@@ -176,6 +186,7 @@ fn costs_are_estimated_as_prometheus_does() {
         );
         assert!(got.warnings.is_empty(), "{query}: {:?}", got.warnings);
     }
+
     let info = estimate("info(g, {a=\"b\"})", instant, 0);
     assert_eq!((info.series, info.samples_read), (2, 2));
     assert!(
@@ -199,6 +210,7 @@ fn limits_of_cost_hold_for_a_query_as_a_whole_and_only_with_the_switch() {
         };
         run(&engine, query, length_ms, step_ms, &options).map(|result| result.stats.samples_read)
     };
+
     // Steps of a subquery that no window holds are read too.
     assert_eq!(
         limited(subquery, 20 * MINUTE_MS, 5 * MINUTE_MS, true, None, None),
@@ -215,6 +227,7 @@ fn limits_of_cost_hold_for_a_query_as_a_whole_and_only_with_the_switch() {
         ),
         Ok(168)
     );
+
     let too_many = Err(QueryError::TooManySamplesRead);
     assert_eq!(
         limited(
@@ -227,6 +240,7 @@ fn limits_of_cost_hold_for_a_query_as_a_whole_and_only_with_the_switch() {
         ),
         too_many
     );
+
     assert_eq!(
         limited(
             "max_over_time(rate(c[5m])[5m:1m])",
@@ -238,6 +252,7 @@ fn limits_of_cost_hold_for_a_query_as_a_whole_and_only_with_the_switch() {
         ),
         too_many
     );
+
     assert_eq!(limited("g[5m]", 0, 0, true, None, Some(39)), too_many);
     assert_eq!(limited("g smoothed", 0, 0, true, None, Some(39)), too_many);
     assert_eq!(limited("g + g", 0, 0, true, Some(4), Some(4)), Ok(4));
@@ -250,6 +265,7 @@ fn limits_of_cost_hold_for_a_query_as_a_whole_and_only_with_the_switch() {
         Ok(4),
         "0 is no bound"
     );
+
     assert_eq!(limited("g + g", 0, 0, false, Some(3), Some(3)), Ok(4));
 }
 
@@ -257,6 +273,7 @@ fn limits_of_cost_hold_for_a_query_as_a_whole_and_only_with_the_switch() {
 fn steps_are_told_apart_on_request() {
     // Total and read of each step, as Prometheus 3.16 answers.
     type Steps<'a> = &'a [(u64, u64)];
+
     let cases: [(&str, i64, Steps<'_>); 4] = [
         ("sum_over_time(g[1m:15s])", 5 * MINUTE_MS, &[(8, 8); 5]),
         (
@@ -271,6 +288,7 @@ fn steps_are_told_apart_on_request() {
         ),
         ("sum(g)", MINUTE_MS, &[(2, 2); 5]),
     ];
+
     for (query, step_ms, want) in cases {
         let options = QueryOptions {
             per_step_stats: true,
@@ -284,6 +302,7 @@ fn steps_are_told_apart_on_request() {
             .iter()
             .map(|(_, total, read)| (*total, *read))
             .collect();
+
         assert_eq!(steps, want, "{query}");
         assert!(
             got.by_step
@@ -291,16 +310,19 @@ fn steps_are_told_apart_on_request() {
                 .zip(0..)
                 .all(|((t, ..), n)| *t == T_MS + n * step_ms)
         );
+
         // The sums are those of a query that is not asked for steps.
         let plain = stats(query, 4 * step_ms, step_ms);
         assert_eq!(
             (got.total_samples, got.samples_read),
             (plain.total_samples, plain.samples_read)
         );
+
         assert!(plain.by_step.is_empty());
         let sums = want
             .iter()
             .fold((0, 0), |sum, step| (sum.0 + step.0, sum.1 + step.1));
+
         assert_eq!(sums, (got.total_samples, got.samples_read), "{query}");
     }
 }

@@ -34,9 +34,11 @@ impl Questions {
             step_ms: 3_600_000,
             lookback: None,
         };
+
         let result = self.querier.range(&self.context, &query).unwrap();
         assert!(result.warnings.is_empty(), "{:?}", result.warnings);
         let text = format!("{:?}", result.value);
+
         format!("{} bytes of answer", text.len())
     }
 
@@ -50,7 +52,9 @@ impl Questions {
             end_ms: self.end_ms - 1,
             limit: 0,
         };
+
         let context = &self.context;
+
         let all = selection(None);
         match question {
             "one metric" => self.range("sum(metric_010_total)"),
@@ -87,15 +91,18 @@ fn main() {
     let series = number(2_000);
     let delay = number(30);
     let one_by_one = args.next().is_some();
+
     let dir = std::env::temp_dir().join(format!("trireme-bucket-cost-{blocks}-{series}"));
     if !dir.exists() {
         support::fill(&dir, blocks, series, &[]);
     }
+
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
         .enable_all()
         .build()
         .unwrap();
+
     let headers = tempfile::tempdir().unwrap();
     let store = Arc::new(Slow::new(&dir, Duration::from_millis(delay as u64)));
     let counts = Arc::clone(&store.counts);
@@ -107,6 +114,7 @@ fn main() {
             "{what:<28} {took:>10.1?} {requests:>6} requests {megabytes:>8.1} MB {side_by_side:>4} at once  {answer}"
         );
     };
+
     let open = || {
         let options = ReaderOptions {
             header_dir: Some(headers.path().to_owned()),
@@ -116,6 +124,7 @@ fn main() {
         bucket.side_by_side = !one_by_one;
         bucket
     };
+
     let end_ms = START_MS + blocks as i64 * WINDOW_MS;
     let questions = |bucket: BucketOnly| {
         let context = QueryContext::new(Tenant::new(TENANT).unwrap(), Cancel::never());
@@ -129,17 +138,21 @@ fn main() {
     println!(
         "{blocks} blocks of 2 h, {series} series at 60 s, {delay} ms a request, one by one: {one_by_one}"
     );
+
     let began = Instant::now();
     let bucket = open();
     tell("list", began, String::new());
+
     let began = Instant::now();
     let asked = questions(bucket);
     let answer = asked.ask("one metric");
+
     tell("one metric, nothing here", began, answer);
 
     let ahead = |bucket: &BucketOnly| {
         runtime.block_on(Arc::clone(&bucket.reader).open_ahead(bucket.metas.newest_first()));
     };
+
     for question in [
         "one metric",
         "rate by mode",
@@ -150,15 +163,18 @@ fn main() {
         let bucket = open();
         counts.take();
         let began = Instant::now();
+
         ahead(&bucket);
         let opened = began.elapsed();
         counts.take();
+
         let asked = questions(bucket);
         for state in ["cold", "warm", "warm"] {
             let began = Instant::now();
             let answer = asked.ask(question);
             tell(&format!("{question}, {state}"), began, answer);
         }
+
         println!("  (opening all blocks from copies: {opened:.1?})");
     }
 }

@@ -37,9 +37,11 @@ impl Far {
     ) -> Result<Vec<Result<T, SourceError>>, SourceError> {
         self.reader.begin_pass();
         let mut answers: Vec<Option<Result<T, SourceError>>> = (0..count).map(|_| None).collect();
+
         let mut waiting: Vec<usize> = (0..count).collect();
         for _ in 0..ROUNDS_MAX {
             let mut lacking = Vec::new();
+
             let mut lacks = Vec::new();
             for number in waiting {
                 cancel.check()?;
@@ -51,13 +53,16 @@ impl Far {
                     (answer, _) => answers[number] = Some(answer),
                 }
             }
+
             waiting = Vec::new();
             if lacks.is_empty() {
                 break;
             }
+
             let fetched = self
                 .reader
                 .fetch(&lacks, &self.tenant, &|| cancel.check().is_err());
+
             for (number, result) in lacking.into_iter().zip(fetched) {
                 match result {
                     Ok(()) => waiting.push(number),
@@ -70,10 +75,12 @@ impl Far {
                 }
             }
         }
+
         for number in waiting {
             cancel.check()?;
             answers[number] = Some(ask(number));
         }
+
         let all: Vec<_> = answers.into_iter().flatten().collect();
         assert_eq!(all.len(), count, "BUG: a source was not asked");
         Ok(all)
@@ -118,6 +125,7 @@ impl Ahead {
         {
             return None;
         }
+
         let members = series.iter().map(|_| Member::default()).collect();
         Some(Self {
             far: far.clone(),
@@ -145,20 +153,24 @@ impl Ahead {
         if is_here.load(Ordering::Acquire) {
             return Ok(());
         }
+
         let _one = self.fetching.lock();
         if is_here.load(Ordering::Acquire) {
             return Ok(());
         }
+
         let (upto, wishes) = self.gather(series, number, start_ms, end_ms);
         if !wishes.is_empty() {
             self.far.reader.fetch(&[wishes], &self.far.tenant, &|| {
                 self.cancel.check().is_err()
             });
         }
+
         self.cancel.check()?;
         self.members[number..upto]
             .iter()
             .for_each(|member| member.is_here.store(true, Ordering::Release));
+
         Ok(())
     }
 

@@ -79,14 +79,17 @@ impl Source for BlockSource {
                     stopped = Some(stop);
                     return Err(BlockError::Input(stop.to_string()));
                 }
+
                 found.push(Box::new(BlockSeriesRead {
                     block: Arc::clone(&self.block),
                     series,
                     with_starts: self.with_starts,
                     aggregate: self.aggregate,
                 }));
+
                 Ok(())
             });
+
         match (stopped, walk) {
             (Some(stop), _) => Err(stop.into()),
             (None, Err(e)) => Err(self.failed(&e)),
@@ -156,6 +159,7 @@ impl BlockSeriesRead {
         let read =
             self.block
                 .read_aggregate(&self.series, range, self.aggregate, samples_max, &mut found);
+
         read.map_err(|e| self.failed(&e))?;
 
         let AggregateSamples { samples, counts } = found;
@@ -171,6 +175,7 @@ impl BlockSeriesRead {
                 n: counted.n,
             })
             .collect();
+
         out.check_within(samples_max)
     }
 }
@@ -194,6 +199,7 @@ impl SeriesRead for BlockSeriesRead {
         if self.block.meta().resolution_ms() > 0 {
             return self.read_windows((start_ms, end_ms), samples_max, out);
         }
+
         // The columns' vectors are lent to the block's decoder, so floats are decoded into place.
         let mut samples = Samples {
             times: std::mem::take(&mut out.float_t),
@@ -201,18 +207,23 @@ impl SeriesRead for BlockSeriesRead {
             starts: std::mem::take(&mut out.float_st),
             histograms: Vec::new(),
         };
+
         let read = self
             .block
             .read_some(&self.series, start_ms, end_ms, samples_max, &mut samples);
+
         (out.float_t, out.float_v, out.float_st) = (samples.times, samples.values, samples.starts);
         read.map_err(|e| self.failed(&e))?;
+
         if !self.with_starts {
             out.float_st.clear();
         }
+
         for sample in samples.histograms {
             let start = if self.with_starts { sample.st } else { 0 };
             out.push_stored_histogram(sample.t, start, &sample.h);
         }
+
         out.check_within(samples_max)
     }
 }

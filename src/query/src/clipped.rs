@@ -19,6 +19,7 @@ pub fn clipped(inner: Arc<dyn Source>, spans: &[(i64, i64)]) -> Vec<Arc<dyn Sour
             }),
         }
     };
+
     spans.iter().map(clip).collect()
 }
 
@@ -46,6 +47,7 @@ impl Source for Clipped {
         let start = start_ms.max(self.span.0);
         let end = end_ms.min(self.span.1);
         let found = self.inner.select(matchers, start, end, cancel)?;
+
         Ok(found
             .into_iter()
             .map(|inner| {

@@ -17,17 +17,21 @@ pub fn merge_columns(out: &mut Columns, more: &Columns, scratch: &mut Columns) {
         out.clone_from(more);
         return;
     }
+
     if last_time(out) < first_time(more) {
         append(out, more);
         return;
     }
+
     scratch.clear();
     scratch.counts = merge_counts(&out.counts, &more.counts);
     merge_floats(out, more, scratch);
     merge_histograms(&out.histograms, &more.histograms, &mut scratch.histograms);
+
     if !scratch.histograms.is_empty() && !scratch.float_t.is_empty() {
         drop_floats_beside_histograms(scratch);
     }
+
     std::mem::swap(out, scratch);
 }
 
@@ -48,6 +52,7 @@ fn append(out: &mut Columns, more: &Columns) {
         out.float_st
             .resize(out.float_t.len() + more.float_t.len(), 0);
     }
+
     out.float_t.extend_from_slice(&more.float_t);
     out.float_v.extend_from_slice(&more.float_v);
     out.histograms.extend_from_slice(&more.histograms);
@@ -65,6 +70,7 @@ pub(crate) fn merge_counts(a: &[Counted], b: &[Counted]) -> Vec<Counted> {
 fn merge_floats(a: &Columns, b: &Columns, out: &mut Columns) {
     let start = |c: &Columns, i: usize| c.float_st.get(i).copied().unwrap_or(0);
     let mut i = 0;
+
     let mut j = 0;
     while i < a.float_t.len() || j < b.float_t.len() {
         let order = match (a.float_t.get(i), b.float_t.get(j)) {
@@ -101,6 +107,7 @@ fn merge_floats(a: &Columns, b: &Columns, out: &mut Columns) {
 
 fn merge_histograms(a: &[HistogramPoint], b: &[HistogramPoint], out: &mut Vec<HistogramPoint>) {
     let mut i = 0;
+
     let mut j = 0;
     while i < a.len() || j < b.len() {
         let order = match (a.get(i), b.get(j)) {
@@ -153,14 +160,17 @@ pub(crate) fn drop_floats_beside_histograms(c: &mut Columns) {
         .iter()
         .map(|t| histograms.binary_search_by_key(t, |h| h.t).is_err())
         .collect();
+
     if keep.iter().all(|k| *k) {
         return;
     }
+
     let filter = |i: &mut usize| {
         *i += 1;
         keep[*i - 1]
     };
     let mut i = 0;
+
     c.float_t.retain(|_| filter(&mut i));
     i = 0;
     c.float_v.retain(|_| filter(&mut i));
@@ -193,6 +203,7 @@ mod tests {
                 _ => c.push_float_st(*t, *st, f64::from(*v)),
             }
         }
+
         c
     }
 

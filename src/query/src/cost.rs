@@ -66,6 +66,7 @@ pub fn estimate_cost(
     let engine = Engine::new(EngineOptions::default());
     let span = (query.start_ms, query.end_ms);
     let options = query_options(context, query.lookback);
+
     Ok(engine.estimate(
         &storage,
         &expr,

@@ -56,6 +56,7 @@ impl<S: Select> Select for Dedup<S> {
         if self.replica_labels.is_empty() {
             return Ok(SeriesSet { series, warnings });
         }
+
         let mut groups: HashMap<Labels, Vec<Box<dyn SeriesRead>>> =
             HashMap::with_capacity(series.len());
         for series in series {
@@ -64,9 +65,11 @@ impl<S: Select> Select for Dedup<S> {
                 .or_default()
                 .push(series);
         }
+
         let mut groups: Vec<_> = groups.into_iter().collect();
         groups.sort_unstable_by(|a, b| a.0.cmp(&b.0));
         let counters = COUNTER_FUNCTIONS.contains(&request.hints.func.as_str());
+
         Ok(SeriesSet {
             series: groups
                 .into_iter()
@@ -105,19 +108,23 @@ impl SeriesRead for DedupSeries {
         if let [only] = self.replicas.as_slice() {
             return only.read_within(start_ms, end_ms, samples_max, out);
         }
+
         let mut all = Vec::with_capacity(self.replicas.len());
         for replica in &self.replicas {
             let mut columns = Columns::default();
             replica.read_within(start_ms, end_ms, samples_max, &mut columns)?;
             all.push(columns);
         }
+
         let tracks: Vec<Track> = all.iter().map(Track::new).collect();
         for (replica, at) in splice(&tracks, start_ms, end_ms, self.counters) {
             tracks[replica].push(at, &all[replica], out);
         }
+
         out.counts = all.iter().fold(Vec::new(), |counts, columns| {
             merge_counts(&counts, &columns.counts)
         });
+
         Ok(())
     }
 

@@ -99,6 +99,7 @@ impl Guarded {
                 self.notes.clone(),
             ));
         }
+
         let list = self.catalog.sources(scope);
         for warning in list.warnings {
             if !context.partial_response {
@@ -106,6 +107,7 @@ impl Guarded {
             }
             self.notes.add(warning);
         }
+
         let merged = Merged::new(list.sources, context.partial_response, self.notes.clone());
         Ok(merged.with_far(list.far))
     }
@@ -146,6 +148,7 @@ impl Guarded {
                 return Ok((standing, set));
             }
         }
+
         Err(SelectError::Unavailable(TOO_FAST.to_owned()))
     }
 
@@ -164,6 +167,7 @@ impl Guarded {
                 return Ok(());
             }
         }
+
         Err(QueryError::new(ErrorKind::Unavailable, TOO_FAST))
     }
 }
@@ -178,6 +182,7 @@ impl Select for Guarded {
             cancel: cancel.clone(),
             again: Mutex::new(None),
         });
+
         Ok(SeriesSet {
             series: set
                 .series
@@ -237,6 +242,7 @@ impl Shared {
                 }
             }
         };
+
         let answer = (found.standing, found.series.get(labels).cloned());
         *again = Some(found);
         Ok(answer)
@@ -288,6 +294,7 @@ impl GuardedSeries {
         if !self.shared.has_moved(self.standing) {
             return Ok(());
         }
+
         for _ in 0..ATTEMPTS_MAX {
             self.shared.cancel.check()?;
             let (standing, series) = self.shared.again(self.labels())?;
@@ -299,6 +306,7 @@ impl GuardedSeries {
                 return Ok(());
             }
         }
+
         Err(SelectError::Unavailable(TOO_FAST.to_owned()))
     }
 }

@@ -73,6 +73,7 @@ impl Source for HeadSource {
             .shard
             .select_at(moment, &self.tenant, matchers, start_ms, end_ms);
         let with_starts = self.with_starts;
+
         Ok(found
             .into_iter()
             .map(|series| {
@@ -144,9 +145,11 @@ impl SeriesRead for HeadSeriesRead {
             float_st,
             ..
         } = out;
+
         let floats = self
             .series
             .read_with_starts(start_ms, end_ms, float_t, float_v, float_st);
+
         self.finish(floats, start_ms, end_ms, out)?;
         out.check_within(samples_max)
     }
@@ -163,9 +166,11 @@ impl SeriesRead for HeadSeriesRead {
             float_st,
             ..
         } = out;
+
         let floats = self
             .series
             .read_newest(start_ms, end_ms, float_t, float_v, float_st);
+
         self.finish(floats, start_ms, end_ms, out)
     }
 }
@@ -183,6 +188,7 @@ impl HeadSeriesRead {
         if !self.with_starts {
             out.float_st.clear();
         }
+
         match has_histograms {
             true => self.read_histograms(start_ms, end_ms, out),
             false => Ok(()),
@@ -200,10 +206,12 @@ impl HeadSeriesRead {
         self.series
             .read_histograms(start_ms, end_ms, &mut histograms)
             .map_err(select_error)?;
+
         for sample in histograms {
             let start = if self.with_starts { sample.st } else { 0 };
             out.push_stored_histogram(sample.t, start, &sample.h);
         }
+
         crate::columns::drop_floats_beside_histograms(out);
         Ok(())
     }

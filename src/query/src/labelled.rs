@@ -39,6 +39,7 @@ impl<S: Source> Labelled<S> {
                 None => rest.push(matcher.clone()),
             }
         }
+
         Some(rest)
     }
 
@@ -70,6 +71,7 @@ impl<S: Source> Source for Labelled<S> {
         let Some(matchers) = self.inner_matchers(matchers) else {
             return Ok(Vec::new());
         };
+
         let found = self.inner.select(&matchers, start_ms, end_ms, cancel)?;
         let mut series: Vec<United> = found
             .into_iter()
@@ -81,6 +83,7 @@ impl<S: Source> Source for Labelled<S> {
                 }
             })
             .collect();
+
         series.sort_by(|a, b| a.labels.cmp(&b.labels));
         Ok(unite_equal(series))
     }
@@ -95,13 +98,16 @@ impl<S: Source> Source for Labelled<S> {
         let Some(matchers) = self.inner_matchers(matchers) else {
             return Ok(());
         };
+
         let mut names = Texts::default();
         self.inner
             .label_names(&matchers, start_ms, end_ms, &mut names)?;
+
         let mut names = names.into_sorted();
         if !names.is_empty() {
             names.extend(self.labels.iter().map(|(name, _)| name.clone()));
         }
+
         out.extend(names);
         Ok(())
     }
@@ -122,12 +128,15 @@ impl<S: Source> Source for Labelled<S> {
                 .inner
                 .label_values(name, &matchers, start_ms, end_ms, out);
         };
+
         if out.contains(value) {
             return Ok(());
         }
+
         if self.inner.has_series(&matchers, start_ms, end_ms)? {
             out.add(value);
         }
+
         Ok(())
     }
 }
@@ -141,6 +150,7 @@ fn unite_equal(series: Vec<United>) -> Vec<Box<dyn SeriesRead>> {
             _ => united.push(next),
         }
     }
+
     united
         .into_iter()
         .map(|series| Box::new(series) as Box<dyn SeriesRead>)
@@ -156,9 +166,11 @@ pub fn is_uncovered(read: &[Span<'_>], unread: &[Span<'_>], start_ms: i64, end_m
     for (range, labels) in read {
         by_labels.entry(labels).or_default().push(range);
     }
+
     by_labels
         .values_mut()
         .for_each(|ranges| ranges.sort_by_key(|range| range.start));
+
     unread.iter().any(|(range, labels)| {
         let mut at = range.start.max(start_ms);
         let end = range.end.min(end_ms.saturating_add(1));
@@ -272,9 +284,11 @@ mod tests {
             (vec![("__name__", "up"), ("a", "1"), ("cluster", "x")], 2),
             (vec![("__name__", "up"), ("a", "1"), ("cluster", "y")], 3),
         ];
+
         let series = series
             .map(|(pairs, t)| (Labels::from_pairs(pairs), t))
             .to_vec();
+
         Labelled::new(
             Fixed(series),
             [("cluster".to_owned(), "eu".to_owned())].into(),
@@ -300,11 +314,13 @@ mod tests {
                 })
                 .collect::<Vec<_>>()
         };
+
         let all = [
             r#"up{a="1", cluster="eu"} [2, 3]"#,
             r#"up{cluster="eu"} [1]"#,
         ];
         let up = matcher("__name__", MatchOp::Equal, "up");
+
         assert_eq!(select(std::slice::from_ref(&up)), all);
         assert_eq!(
             select(&[up.clone(), matcher("cluster", MatchOp::Regex, "e.")]),
@@ -330,6 +346,7 @@ mod tests {
                 .expect("answers");
             out.into_sorted()
         };
+
         let values = |name: &str, matchers: &[Matcher]| {
             let mut out = Texts::default();
             labelled()
@@ -337,6 +354,7 @@ mod tests {
                 .expect("answers");
             out.into_sorted()
         };
+
         let some = matcher("a", MatchOp::Equal, "");
         let none = matcher("a", MatchOp::Equal, "2");
         assert_eq!(names(&[]), ["__name__", "a", "cluster"]);
@@ -364,6 +382,7 @@ mod tests {
         assert!(is_uncovered(&read, &[(10..101, &eu)], 0, 1_000));
         assert!(!is_uncovered(&read, &[(10..101, &eu)], 0, 99));
         assert!(is_uncovered(&read, &[(10..100, &us)], 0, 99));
+
         assert!(is_uncovered(&[(50..100, &eu)], &[(0..100, &eu)], 0, 99));
         assert!(!is_uncovered(&[(50..100, &eu)], &[(0..100, &eu)], 50, 99));
     }

@@ -58,6 +58,7 @@ impl Merged {
                 })
                 .collect::<Result<_, SourceError>>()?,
         };
+
         let mut good = Vec::with_capacity(answers.len());
         for (source, answer) in sources.into_iter().zip(answers) {
             match answer {
@@ -65,6 +66,7 @@ impl Merged {
                 Err(e) => self.forgive(source.as_ref(), e)?,
             }
         }
+
         Ok(good)
     }
 
@@ -99,11 +101,13 @@ impl Select for Merged {
             source.select(&request.matchers, range.0, range.1, cancel)
         })?;
         let mut lists: Vec<Vec<Parts>> = Vec::with_capacity(answers.len());
+
         let mut sources = Vec::with_capacity(answers.len());
         for (source, mut found) in answers {
             // Sources give label order, which this only makes sure of.
             found.sort_by(|a, b| a.labels().cmp(b.labels()));
             let number = sources.len() as u32;
+
             sources.push(source);
             lists.push(
                 found
@@ -117,6 +121,7 @@ impl Select for Merged {
                     .collect(),
             );
         }
+
         cancel.check()?;
         let series = merge_all(lists);
         let ahead = self
@@ -130,6 +135,7 @@ impl Select for Merged {
             notes: self.notes.clone(),
             ahead,
         });
+
         let series = (0..shared.series.len())
             .map(|number| {
                 Box::new(MergedSeries {
@@ -138,6 +144,7 @@ impl Select for Merged {
                 }) as _
             })
             .collect();
+
         Ok(SeriesSet {
             series,
             warnings: Vec::new(),
@@ -154,6 +161,7 @@ fn merge_all(mut lists: Vec<Vec<Parts>>) -> Vec<Parts> {
     if lists.len() > LISTS_MERGED_MAX {
         return merge_many(lists);
     }
+
     while lists.len() > 1 {
         let mut halved = Vec::with_capacity(lists.len().div_ceil(2));
         let mut rest = lists.into_iter();
@@ -165,12 +173,14 @@ fn merge_all(mut lists: Vec<Vec<Parts>>) -> Vec<Parts> {
         }
         lists = halved;
     }
+
     lists.pop().unwrap_or_default()
 }
 
 /// The same for the many blocks of a long time, which mostly have the same series.
 fn merge_many(lists: Vec<Vec<Parts>>) -> Vec<Parts> {
     let mut numbers: HashMap<Labels, usize> = HashMap::new();
+
     let mut merged: Vec<Parts> = Vec::new();
     for parts in lists.into_iter().flatten() {
         match numbers.get(labels_of(&parts)) {
@@ -181,6 +191,7 @@ fn merge_many(lists: Vec<Vec<Parts>>) -> Vec<Parts> {
             }
         }
     }
+
     // What each list added is in order already, which a stable sort finds.
     merged.sort_by(|a, b| labels_of(a).cmp(labels_of(b)));
     merged
@@ -191,8 +202,10 @@ fn merge_two(a: Vec<Parts>, b: Vec<Parts>) -> Vec<Parts> {
     if a.is_empty() || b.is_empty() {
         return if a.is_empty() { b } else { a };
     }
+
     let mut out = Vec::with_capacity(a.len().max(b.len()));
     let mut a = a.into_iter().peekable();
+
     let mut b = b.into_iter().peekable();
     while let (Some(x), Some(y)) = (a.peek(), b.peek()) {
         match labels_of(x).cmp(labels_of(y)) {
@@ -206,6 +219,7 @@ fn merge_two(a: Vec<Parts>, b: Vec<Parts>) -> Vec<Parts> {
             }
         }
     }
+
     out.extend(a);
     out.extend(b);
     out

@@ -24,19 +24,23 @@ pub fn choose_blocks(
     end_ms: i64,
 ) -> Vec<Located> {
     let wanted = |m: &BlockMeta| m.overlaps(start_ms, end_ms) && m.resolution_ms() == 0;
+
     let mut held = BTreeSet::new();
     for meta in local.iter().filter(|_| !bucket.is_empty()) {
         held.insert(meta.ulid);
         held.extend(meta.compaction.sources.iter().copied());
     }
+
     let here = |m: &BlockMeta| {
         let sources = &m.compaction.sources;
         held.contains(&m.ulid) || (!sources.is_empty() && sources.iter().all(|s| held.contains(s)))
     };
+
     let mut chosen: Vec<(i64, Located)> = Vec::new();
     for (i, meta) in local.iter().enumerate().filter(|(_, m)| wanted(m)) {
         chosen.push((meta.range().start, Located::Local(i)));
     }
+
     let mut seen = BTreeSet::new();
     for (i, meta) in bucket
         .iter()
@@ -47,6 +51,7 @@ pub fn choose_blocks(
             chosen.push((meta.range().start, Located::Bucket(i)));
         }
     }
+
     chosen.sort_by_key(|(start, _)| *start);
     chosen.into_iter().map(|(_, located)| located).collect()
 }
@@ -76,6 +81,7 @@ mod tests {
             meta(5, &[5], 100, 300_000), // downsampled
             meta(6, &[6], 900, 0),       // another time
         ];
+
         let (local, bucket): (Vec<_>, Vec<_>) = (local.iter().collect(), bucket.iter().collect());
         let want = [Located::Local(0), Located::Local(1), Located::Bucket(2)];
         assert_eq!(choose_blocks(&local, &bucket, 0, 199), want);

@@ -149,6 +149,7 @@ impl Queries for Querier {
             &options,
             &context.cancel,
         )?;
+
         Ok(with_notes(result, &notes))
     }
 
@@ -167,6 +168,7 @@ impl Queries for Querier {
             &options,
             &context.cancel,
         )?;
+
         Ok(with_notes(result, &notes))
     }
 
@@ -189,6 +191,7 @@ impl Queries for Querier {
         selection: &Selection,
     ) -> Result<Found<Labels>, QueryError> {
         let mut items: Vec<Labels> = Vec::new();
+
         let mut warnings = Vec::new();
         for matchers in &selection.matchers {
             let start_ms = selection.start_ms;
@@ -203,6 +206,7 @@ impl Queries for Querier {
                 end_ms,
                 hints,
             };
+
             let set = self.select(context, &request)?;
             // They are sorted, so the first of all are among the first of each.
             items.extend(
@@ -211,15 +215,19 @@ impl Queries for Querier {
                     .take(selection.items_max())
                     .map(|s| s.labels().clone()),
             );
+
             warnings.extend(set.warnings);
         }
+
         warnings.sort();
         warnings.dedup();
+
         // One selection is sorted and distinct already.
         if selection.matchers.len() > 1 {
             items.sort();
             items.dedup();
         }
+
         Ok(Found { items, warnings })
     }
 
@@ -232,12 +240,15 @@ impl Queries for Querier {
         let mut names = Texts::default();
         let start = selection.start_ms;
         let end = selection.end_ms;
+
         self.each_source(context, selection, &notes, |source, matchers| {
             source.label_names(matchers, start, end, &mut names)
         })?;
+
         let mut items = names.into_sorted();
         items.retain(|n| !context.replica_labels.contains(n));
         items.truncate(selection.items_max());
+
         Ok(Found {
             items,
             warnings: notes.take(),
@@ -254,9 +265,11 @@ impl Queries for Querier {
         let mut values = Texts::default();
         let start = selection.start_ms;
         let end = selection.end_ms;
+
         self.each_source(context, selection, &notes, |source, matchers| {
             source.label_values(name, matchers, start, end, &mut values)
         })?;
+
         let mut items = values.into_sorted();
         items.truncate(selection.items_max());
         Ok(Found {
@@ -279,15 +292,18 @@ impl Queries for Querier {
             Expr::Matrix(matrix) => sets.push(matrix.selector.matchers.clone()),
             _ => {}
         });
+
         let mut items = match sets.is_empty() {
             true => Vec::new(),
             false => self
                 .catalog
                 .exemplars(&context.tenant, &sets, start_ms, end_ms)?,
         };
+
         items.sort_by(|a, b| a.labels.cmp(&b.labels));
         // Two selectors may choose one series.
         items.dedup_by(|later, kept| later.labels == kept.labels);
+
         Ok(Found {
             items,
             warnings: Vec::new(),
@@ -306,10 +322,12 @@ impl Queries for Querier {
                 entries.push(entry);
             }
         }
+
         // The greatest first: a declared type before none, and the same order at every node.
         by_metric
             .values_mut()
             .for_each(|entries| entries.sort_unstable_by(|a, b| b.cmp(a)));
+
         Ok(by_metric.into_iter().collect())
     }
 

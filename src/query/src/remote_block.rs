@@ -46,6 +46,7 @@ impl RemoteBlock {
             .block(meta)
             .map_err(|e: BucketError| SourceError::failed(ErrorKind::Unavailable, e.to_string()))?;
         let source = BlockSource::new(block, "bucket").with_starts(self.with_starts);
+
         let answer = ask(&source.with_aggregate(self.aggregate));
         if answer
             .as_ref()
@@ -53,6 +54,7 @@ impl RemoteBlock {
         {
             self.reader.forget(meta.ulid);
         }
+
         answer
     }
 }

@@ -75,9 +75,11 @@ pub fn choose_resolutions(blocks: &[&BlockMeta]) -> Vec<Part> {
             meta.ulid,
         )
     });
+
     let mut chosen: Vec<Chosen<'_>> = Vec::with_capacity(order.len());
     for (number, meta) in order {
         let sources = sources_of(meta);
+
         let mut spans = vec![(meta.min_time, meta.max_time.saturating_sub(1))];
         for other in chosen.iter_mut().filter(|other: &&mut Chosen<'_>| {
             let own = meta.resolution_ms();
@@ -98,6 +100,7 @@ pub fn choose_resolutions(blocks: &[&BlockMeta]) -> Vec<Part> {
                 spans = without(&spans, &other.part.spans);
             }
         }
+
         chosen.push(Chosen {
             meta,
             sources,
@@ -110,6 +113,7 @@ pub fn choose_resolutions(blocks: &[&BlockMeta]) -> Vec<Part> {
         .map(|chosen| chosen.part)
         .filter(|part| !part.spans.is_empty())
         .collect();
+
     parts.sort_by_key(|part| (part.spans[0], part.number));
     parts
 }
@@ -148,10 +152,12 @@ fn without(spans: &[(i64, i64)], gone: &[(i64, i64)]) -> Vec<(i64, i64)> {
             }
             at = at.max(last.saturating_add(1));
         }
+
         if at <= *end {
             left.push((at, *end));
         }
     }
+
     left
 }
 
@@ -212,6 +218,7 @@ mod tests {
             meta(10, (0, 4), RESOLUTION_5M_MS, &[1, 2]),
             meta(20, (0, 2), RESOLUTION_1H_MS, &[1]),
         ];
+
         let want = [(20, vec![(0, 2)]), (10, vec![(2, 4)]), (3, vec![(4, 6)])];
         assert_eq!(chosen(&blocks), want);
         assert_eq!(
@@ -227,12 +234,14 @@ mod tests {
             meta(9, (0, 2), 0, &[9]),
             meta(10, (0, 4), RESOLUTION_5M_MS, &[1, 2]),
         ];
+
         assert_eq!(chosen(&late), [(9, vec![(0, 2)]), (10, vec![(0, 4)])]);
         // It was compacted into 5 since, and the 5 minutes of that are not there yet.
         let since = [
             meta(5, (2, 4), 0, &[2, 9]),
             meta(10, (0, 6), RESOLUTION_5M_MS, &[1, 2, 3]),
         ];
+
         assert_eq!(
             chosen(&since),
             [(10, vec![(0, 2), (4, 6)]), (5, vec![(2, 4)])]
@@ -248,6 +257,7 @@ mod tests {
             meta.compaction.sources = sources.to_vec();
             meta
         };
+
         let windows = [2, 4, 6, 8].map(|hour| named(hour, 0));
         let parts = [
             of(10, (0, 4), RESOLUTION_5M_MS, &windows[..2]),
@@ -257,6 +267,7 @@ mod tests {
             let raw = of(1, (0, 8), 0, &[&windows[..], more].concat());
             chosen(&[&[raw][..], &parts[..]].concat())
         };
+
         assert_eq!(with(&[]), [(10, vec![(0, 4)]), (11, vec![(4, 8)])]);
         assert_eq!(
             with(&[named(4, 1)]),
@@ -287,6 +298,7 @@ mod tests {
             range_ms,
             ..SelectHints::default()
         };
+
         let aggregate = |func| aggregate_for(&hints(func, HOUR));
         assert_eq!(
             [
@@ -309,6 +321,7 @@ mod tests {
                 Aggregate::Counter,
             ]
         );
+
         assert_eq!(resolution_for(&hints("rate", HOUR), HOUR), HOUR / 2);
         assert_eq!(resolution_for(&hints("max_over_time", HOUR), HOUR), HOUR);
         assert_eq!(

@@ -147,6 +147,7 @@ impl Question<'_> {
         if self.step_ms == 0 {
             return engine.instant(storage, expr, self.text, self.start_ms, &options, cancel);
         }
+
         engine.range(
             storage,
             expr,
@@ -207,6 +208,7 @@ impl Spread {
         let parser = options.parser;
         let memory = Memory::default();
         let alone_until = clock.monotonic() + MEETING;
+
         Self {
             inner,
             engine,
@@ -240,6 +242,7 @@ impl Spread {
         q: &Question<'_>,
     ) -> Result<QueryResult, QueryError> {
         let expr = q.text.to_owned();
+
         let lookback = q.lookback;
         if q.step_ms == 0 {
             return self.inner.instant(
@@ -251,9 +254,11 @@ impl Spread {
                 },
             );
         }
+
         let start_ms = q.start_ms;
         let end_ms = q.end_ms;
         let step_ms = q.step_ms;
+
         self.inner.range(
             context,
             &RangeQuery {
@@ -270,20 +275,24 @@ impl Spread {
         if self.is_alone(context) {
             return self.undivided(context, q);
         }
+
         let fence = self.fence(context)?;
         if !fence.complete {
             return self.elsewhere(context, q, &fence);
         }
+
         // Whatever is looked at without a thread of its own is small.
         let divided = if context.head_only {
             None
         } else {
             self.divided(context, q, &fence)?
         };
+
         let result = match divided {
             Some(result) => result,
             None => self.undivided(context, q)?,
         };
+
         self.memory
             .note(q.asked(context), result.stats.samples_read);
         Ok(result)
@@ -308,6 +317,7 @@ impl Spread {
         let Ok(expr) = parse(q.text, &self.parser) else {
             return Ok(None);
         };
+
         let nodes = plan::distributable(&expr);
         let peers = self.replicas.connected();
         if nodes.is_empty() || peers.is_empty() {
@@ -316,11 +326,13 @@ impl Spread {
         let Some(parts) = self.parts(context, q, fence, &expr, &nodes, &peers)? else {
             return Ok(None);
         };
+
         // Elements that all shards chose are held at once, of which the undivided way never holds that many.
         let chosen = parts
             .iter()
             .flat_map(|part| &part.nodes)
             .any(|node| !node.rows.is_empty());
+
         match q.evaluate(
             &self.engine.merging(parts),
             &self.local(context),
@@ -356,6 +368,7 @@ impl Spread {
             },
             SHARD_TIMEOUT,
         );
+
         let local = self.local(context);
         let here = |shard: u32| {
             let storage = Sharded::new(&local, shard, shards);
@@ -370,19 +383,24 @@ impl Spread {
                 &options,
                 &context.cancel,
             );
+
             unless_curable(part)
         };
+
         let mut parts: Vec<Option<Partials>> = vec![None; shards as usize];
         parts[0] = here(0)?;
         if parts[0].is_none() {
             return Ok(None);
         }
+
         let took = self.clock.monotonic().saturating_sub(began);
+
         let until = began + took + (took * 3).max(PATIENCE);
         for _ in peers {
             let Some(answer) = self.next(&answers, until, context)? else {
                 break;
             };
+
             let body = match answer.body {
                 Ok(body) => body,
                 Err(refusal) => match refusal.into_final() {
@@ -390,17 +408,21 @@ impl Spread {
                     None => continue,
                 },
             };
+
             let part = message::Answer::decode(body)
                 .ok()
                 .and_then(|a| codec::partials_in(a).ok());
+
             parts[answer.from + 1] = part.filter(|part| part.nodes.len() == nodes.len());
         }
+
         drop(asked);
         for (shard, part) in parts.iter_mut().enumerate() {
             if part.is_none() {
                 *part = here(shard as u32)?;
             }
         }
+
         Ok(parts.into_iter().collect())
     }
 }
@@ -466,6 +488,7 @@ impl Queries for Spread {
         let end_ms = t;
         let step_ms = 0;
         let lookback = query.lookback;
+
         self.answer(
             context,
             &Question {
@@ -486,6 +509,7 @@ impl Queries for Spread {
         if step_ms <= 0 || end_ms < start_ms {
             return self.inner.range(context, query);
         }
+
         self.answer(
             context,
             &Question {

@@ -28,12 +28,14 @@ impl TenantLimits {
         if max_ms == 0 || range_ms <= max_ms {
             return Ok(());
         }
+
         let range = format_duration(range_ms);
         let max = format_duration(max_ms);
         let why = format!(
             "the query has a time range of {range}, this tenant's may have {max} (query_range_max of \
              tenants.limits, or of its entry in tenants.overrides)"
         );
+
         Err(QueryError::new(ErrorKind::TooLarge, why))
     }
 }
@@ -77,10 +79,12 @@ mod tests {
             range_max: day,
             ..TenantLimits::default()
         };
+
         assert_eq!(limits.check_range(1_000, 86_401_000), Ok(()));
         let error = limits
             .check_range(1_000, 86_401_001)
             .expect_err("a millisecond too long");
+
         assert_eq!(error.kind(), ErrorKind::TooLarge);
         assert_eq!(
             TenantLimits::default().check_range(i64::MIN, i64::MAX),

@@ -218,6 +218,7 @@ fn the_cost_of_a_series_in_head_and_bucket_is_that_of_one() {
             fault: Fault::None,
         })
     };
+
     // Both have the sample in the middle.
     let sources = vec![part("bucket", 0, 10), part("head", 10, 20)];
     let catalog = FakeCatalog {
@@ -239,6 +240,7 @@ fn the_cost_of_a_series_in_head_and_bucket_is_that_of_one() {
             .map(|cost| (cost.series, cost.samples_read))
             .expect("works")
     };
+
     assert_eq!(at(200_000), (1, 12), "over both");
     assert_eq!(at(90_000), (1, 10), "in the bucket alone");
 }
@@ -251,11 +253,13 @@ fn a_window_that_moves_while_it_is_read_is_not_missed() {
         samples: vec![(10_000, 7.0)],
         moved: moved.clone(),
     });
+
     let catalog = FakeCatalog {
         sources: vec![head],
         generation: moved,
         ..Default::default()
     };
+
     let querier = Querier::new(Arc::new(catalog), QuerierOptions::default());
     let result = querier.range(&context(), &range("up")).expect("works");
     assert_eq!(matrix(result.value)[0].1[0], (10_000, 7.0));
@@ -271,6 +275,7 @@ fn what_moves_is_looked_up_once_and_what_moves_elsewhere_not_at_all() {
             samples: vec![(10_000, 7.0)],
             moved: moved.clone(),
         });
+
         let sources = vec![head];
         let generation = moved;
         let catalog = Arc::new(FakeCatalog {
@@ -279,8 +284,10 @@ fn what_moves_is_looked_up_once_and_what_moves_elsewhere_not_at_all() {
             is_elsewhere,
             ..Default::default()
         });
+
         let querier = Querier::new(catalog.clone(), QuerierOptions::default());
         let result = querier.range(&context(), &range("up")).expect("works");
+
         // The first one that was read had let go of its samples; the block is not this tenant's where it is elsewhere.
         assert_eq!(
             matrix(result.value).len(),
@@ -364,6 +371,7 @@ fn slipping() -> Querier {
         generation: moved,
         ..Default::default()
     };
+
     Querier::new(Arc::new(catalog), QuerierOptions::default())
 }
 
@@ -376,6 +384,7 @@ fn a_series_whose_only_window_moves_while_it_is_looked_for_is_not_missed() {
         end_ms: 20_000,
         ..Selection::default()
     };
+
     assert_eq!(
         slipping()
             .label_names(&context(), &all)
@@ -383,6 +392,7 @@ fn a_series_whose_only_window_moves_while_it_is_looked_for_is_not_missed() {
             .items,
         ["job"]
     );
+
     assert_eq!(
         slipping()
             .label_values(&context(), "job", &all)
@@ -452,6 +462,7 @@ impl Catalog for FakeCatalog {
             ("a", MetricType::Counter),
             ("b", MetricType::Gauge),
         ];
+
         Ok(all.map(|(n, k)| (n.to_owned(), entry(k))).to_vec())
     }
 
@@ -540,12 +551,15 @@ fn halves_of_a_series_become_one_and_conflicts_have_one_winner() {
     let (querier, _) = querier(halves(Fault::None));
     let result = querier.range(&context(), &range("up[1m]")).map(|_| ());
     assert!(result.is_err(), "a range vector is no range query");
+
     let result = querier.range(&context(), &range("up")).expect("works");
     let got = matrix(result.value);
     assert_eq!(got[0].0, r#"up{job="a"}"#);
+
     let values: Vec<f64> = got[0].1.iter().map(|p| p.1).collect();
     assert_eq!(values, [1.0, 1.0, 1.0, 3.0, 3.0, 4.0]);
     assert_eq!(got[1].1, [(60_000, 9.0)]);
+
     assert!(result.warnings.is_empty());
 }
 
@@ -556,16 +570,19 @@ fn a_source_that_fails_is_named_in_a_warning_or_is_an_error() {
         let result = querier
             .range(&context(), &range("up"))
             .expect("the rest answers");
+
         assert_eq!(result.warnings.len(), 1, "{:?}", result.warnings);
         assert!(
             result.warnings[0].starts_with("block 1 was not read: bad "),
             "{:?}",
             result.warnings
         );
+
         assert_eq!(
             matrix(result.value)[0].1,
             [(40_000, 3.0), (50_000, 3.0), (60_000, 4.0)]
         );
+
         let whole = QueryContext {
             partial_response: false,
             ..context()
@@ -573,6 +590,7 @@ fn a_source_that_fails_is_named_in_a_warning_or_is_an_error() {
         let error = querier
             .range(&whole, &range("up"))
             .expect_err("no partial answers");
+
         assert_eq!(error.kind(), ErrorKind::Corrupt);
     }
 }
@@ -589,14 +607,17 @@ fn what_the_catalog_misses_is_a_warning_too() {
         time_ms: 0,
         lookback: None,
     };
+
     assert_eq!(
         querier.instant(&context(), &query).expect("works").warnings,
         ["bucket block X cannot be opened"]
     );
+
     let selection = Selection {
         end_ms: 1,
         ..Default::default()
     };
+
     assert_eq!(
         querier
             .label_names(&context(), &selection)
@@ -605,6 +626,7 @@ fn what_the_catalog_misses_is_a_warning_too() {
             .len(),
         1
     );
+
     let whole = QueryContext {
         partial_response: false,
         ..context()
@@ -620,6 +642,7 @@ fn every_selector_asks_for_its_own_time() {
         time_ms: 7_200_000,
         lookback: None,
     };
+
     querier.instant(&context(), &query).expect("works");
     let mut ends: Vec<i64> = catalog.asked.lock().iter().map(|s| s.end_ms).collect();
     ends.sort_unstable();
@@ -639,12 +662,14 @@ fn kinds_of_failures_are_kept() {
             },
         )
     };
+
     let parse: QueryError = ask("up{").expect_err("not PromQL");
     assert!(
         parse.kind() == ErrorKind::Invalid
             && !parse.is_execution()
             && parse.to_string().contains("parse error")
     );
+
     let execution = ask("up * on() up").expect_err("many to many");
     assert!(execution.is_execution(), "{execution}");
 }
@@ -660,6 +685,7 @@ fn no_more_is_found_than_shows_that_the_answer_was_cut() {
         end_ms: 20_000,
         limit,
     };
+
     for (limit, found) in [(0, 4), (1, 2), (2, 3), (3, 4), (9, 4)] {
         assert_eq!(
             querier
@@ -669,10 +695,12 @@ fn no_more_is_found_than_shows_that_the_answer_was_cut() {
                 .len(),
             found
         );
+
         let values = querier
             .label_values(&context(), "job", &asked(limit))
             .expect("works")
             .items;
+
         assert_eq!(values, ["a", "b", "c", "d"][..found]);
     }
 }
@@ -685,6 +713,7 @@ fn labels_of_all_sources_are_united_and_sorted() {
         end_ms: 100_000,
         ..Default::default()
     };
+
     let names = querier.label_names(&context(), &all).expect("works");
     assert_eq!(names.items, ["__name__", "job"]);
     assert_eq!(
@@ -694,10 +723,12 @@ fn labels_of_all_sources_are_united_and_sorted() {
             .items,
         ["a", "b"]
     );
+
     let early = Selection {
         end_ms: 30_000,
         ..all.clone()
     };
+
     assert_eq!(
         querier
             .label_values(&context(), "job", &early)
@@ -705,12 +736,14 @@ fn labels_of_all_sources_are_united_and_sorted() {
             .items,
         ["a"]
     );
+
     let matchers =
         trireme_promql::parse_selector("up{job='b'}", &Default::default()).expect("good");
     let one = Selection {
         matchers: vec![matchers],
         ..all
     };
+
     assert_eq!(
         querier
             .label_values(&context(), "job", &one)
@@ -718,6 +751,7 @@ fn labels_of_all_sources_are_united_and_sorted() {
             .items,
         ["b"]
     );
+
     let series = querier.series(&context(), &one).expect("works");
     assert_eq!(series.items, [up(&[("job", "b")])]);
 }
@@ -737,12 +771,14 @@ fn a_series_of_many_blocks_is_whole() {
         };
         source("block", (at, at + 9_999), &series, Fault::None)
     };
+
     let (querier, _) = querier((0..30).map(block).collect());
     let query = RangeQuery {
         start_ms: 0,
         end_ms: 290_000,
         ..range("up")
     };
+
     let got = matrix(querier.range(&context(), &query).expect("works").value);
     assert_eq!(
         got[0].1,
@@ -762,12 +798,14 @@ fn replicas_become_one_series_on_request() {
             .map(|i| (i * 10_000, i as f64))
             .collect::<Vec<_>>()
     };
+
     let head = source(
         "head",
         (0, i64::MAX),
         &[(of("x"), samples(1)), (of("y"), samples(1))],
         Fault::None,
     );
+
     let (querier, _) = querier(vec![head]);
     let dedup = QueryContext {
         replica_labels: vec!["replica".into()],
@@ -779,12 +817,14 @@ fn replicas_become_one_series_on_request() {
             .map(|s| s.0)
             .collect::<Vec<_>>()
     };
+
     assert_eq!(count(&context()).len(), 2);
     assert_eq!(count(&dedup), [r#"up{job="a"}"#]);
     let all = Selection {
         end_ms: 100_000,
         ..Default::default()
     };
+
     assert_eq!(
         querier.label_names(&dedup, &all).expect("works").items,
         ["__name__", "job"]
@@ -802,6 +842,7 @@ fn metadata_is_grouped_and_exemplars_follow_the_selectors() {
             .collect::<Vec<_>>(),
         [("a", 1), ("b", 1)]
     );
+
     let found = querier
         .exemplars(&context(), "rate(a[5m]) + b", 0, 1)
         .expect("works");
@@ -810,6 +851,7 @@ fn metadata_is_grouped_and_exemplars_follow_the_selectors() {
         .get("asked")
         .expect("remembered")
         .to_owned();
+
     assert!(
         asked.contains("\"a\"") && asked.contains("\"b\""),
         "{asked}"

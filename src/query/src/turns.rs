@@ -132,6 +132,7 @@ impl<W> Turns<W> {
         self.next_number += 1;
         self.waiting += 1;
         line.waiting.push_back((number, waker()));
+
         Turn::Wait(number)
     }
 
@@ -147,9 +148,11 @@ impl<W> Turns<W> {
         else {
             return false;
         };
+
         line.waiting.remove(at);
         self.waiting -= 1;
         self.forget_if_idle(tenant);
+
         true
     }
 
@@ -169,6 +172,7 @@ impl<W> Turns<W> {
         if self.taken >= self.limits.places {
             return None;
         }
+
         let able = |line: &Line<W>| !line.waiting.is_empty() && line.taken < line.places;
         let best = self.lines.iter().filter(|(_, line)| able(line));
         let best = best.min_by_key(|(_, line)| (line.taken, line.spent, line.waiting[0].0));
@@ -180,6 +184,7 @@ impl<W> Turns<W> {
         self.spent_floor = self.spent_floor.max(line.spent);
         self.taken += 1;
         self.waiting -= 1;
+
         Some((tenant, waker))
     }
 
@@ -215,6 +220,7 @@ mod tests {
         let light = tenant("light");
         let mut turns = turns(4, 10);
         let got: Vec<Turn> = (0..5).map(|_| turns.enter(&heavy, || "heavy")).collect();
+
         assert_eq!(
             got,
             [
@@ -225,6 +231,7 @@ mod tests {
                 Turn::Wait(1)
             ]
         );
+
         assert_eq!(turns.enter(&light, || "light"), Turn::Now);
         assert_eq!(turns.admit(), None, "the light one has the last place");
     }
@@ -240,6 +247,7 @@ mod tests {
         let mut turns =
             Turns::with_own_places(limits, |tenant| usize::from(tenant.as_str() == "small") * 2);
         let got: Vec<Turn> = (0..4).map(|_| turns.enter(&small, || "small")).collect();
+
         assert_eq!(got, [Turn::Now, Turn::Now, Turn::Wait(0), Turn::Wait(1)]);
         let got: Vec<Turn> = (0..6).map(|_| turns.enter(&other, || "other")).collect();
         assert_eq!(got, [Turn::Now; 6]);
@@ -254,6 +262,7 @@ mod tests {
         let heavy = tenant("heavy");
         let light = tenant("light");
         let mut turns = turns(1, 10);
+
         assert_eq!(turns.enter(&heavy, || "heavy 1"), Turn::Now);
         turns.enter(&heavy, || "heavy 2");
         turns.enter(&heavy, || "heavy 3");
@@ -262,11 +271,13 @@ mod tests {
 
         let mut order = Vec::new();
         turns.leave(&heavy, Duration::from_secs(10));
+
         while let Some((tenant, waker)) = turns.admit() {
             order.push(waker);
             let spent = if waker.starts_with("heavy") { 10 } else { 1 };
             turns.leave(&tenant, Duration::from_secs(spent));
         }
+
         assert_eq!(order, ["light 1", "light 2", "heavy 2", "heavy 3"]);
         assert_eq!(
             (turns.taken(), turns.waiting(), turns.lines.len()),
@@ -282,9 +293,11 @@ mod tests {
         assert_eq!(turns.enter(&one, || "b"), Turn::Wait(0));
         assert_eq!(turns.enter(&one, || "c"), Turn::Wait(1));
         assert_eq!(turns.enter(&one, || "d"), Turn::Full);
+
         assert!(turns.give_up(&one, 0) && !turns.give_up(&one, 0));
         turns.leave(&one, Duration::ZERO);
         assert_eq!(turns.admit(), Some((one.clone(), "c")));
+
         assert!(!turns.give_up(&one, 1), "its turn has come");
     }
 

@@ -15,12 +15,15 @@ pub(crate) fn read_united<P>(
     let Some((first, rest)) = parts.split_first() else {
         return Ok(());
     };
+
     read(first, out)?;
     out.check_within(samples_max)?;
     if rest.is_empty() {
         return Ok(());
     }
+
     let mut more = Columns::default();
+
     let mut scratch = Columns::default();
     for part in rest {
         more.clear();
@@ -28,6 +31,7 @@ pub(crate) fn read_united<P>(
         merge_columns(out, &more, &mut scratch);
         out.check_within(samples_max)?;
     }
+
     Ok(())
 }
 

@@ -45,6 +45,7 @@ fn range(querier: &Querier, expr: &str) -> (String, Vec<String>) {
         step_ms: WINDOW_MS / 4,
         lookback: None,
     };
+
     let result = querier.range(&context(), &query).unwrap();
     (format!("{:?}", result.value), result.warnings)
 }
@@ -72,6 +73,7 @@ fn open_slow(
         ..ReaderOptions::default()
     };
     let bucket = BucketOnly::new(store, runtime, options);
+
     counts.take();
     (bucket, counts)
 }
@@ -81,12 +83,14 @@ fn many_blocks_are_read_side_by_side_with_few_requests_each() {
     let dir = tempfile::tempdir().unwrap();
     let headers = tempfile::tempdir().unwrap();
     let runtime = runtime();
+
     fill(dir.path(), BLOCKS, 60, &[]);
     let exprs = [
         "sum(metric_001_total)",
         "sum by (mode) (rate(cpu_seconds_total[10m]))",
     ];
     let (mut alone, _) = open(dir.path(), None, &runtime);
+
     alone.side_by_side = false;
     let alone = querier(alone);
     let want: Vec<_> = exprs.iter().map(|expr| range(&alone, expr)).collect();
@@ -98,9 +102,11 @@ fn many_blocks_are_read_side_by_side_with_few_requests_each() {
         let (bucket, counts) = open_slow(dir.path(), headers, &runtime, REQUEST);
         let asked = querier(bucket);
         assert_eq!(range(&asked, exprs[0]), want[0], "{headers:?}");
+
         let (requests, _, side_by_side) = counts.take();
         assert!(requests <= 3 * BLOCKS as u64, "{requests} requests");
         assert!(side_by_side >= BLOCKS as u64 / 2, "{side_by_side} at once");
+
         assert_eq!(range(&asked, exprs[0]), want[0], "{headers:?}");
         assert_eq!(counts.take().0, 0, "all of it is in memory");
         assert_eq!(range(&asked, exprs[1]), want[1], "{headers:?}");
@@ -109,12 +115,14 @@ fn many_blocks_are_read_side_by_side_with_few_requests_each() {
         // What is on the local disk outlives the process.
         let (bucket, counts) = open(dir.path(), headers, &runtime);
         let asked = querier(bucket);
+
         assert_eq!(range(&asked, exprs[0]), want[0], "{headers:?}");
         let most = if headers.is_some() {
             BLOCKS
         } else {
             3 * BLOCKS
         } as u64;
+
         let (requests, ..) = counts.take();
         assert!(requests <= most, "{requests} requests, {headers:?}");
         let all = Selection {
@@ -122,6 +130,7 @@ fn many_blocks_are_read_side_by_side_with_few_requests_each() {
             end_ms: i64::MAX,
             ..Selection::default()
         };
+
         let names = asked.label_names(&context(), &all).unwrap().items;
         assert_eq!(names, ["__name__", "cpu", "instance", "job", "mode"]);
         assert_eq!(counts.take().0, 0, "names come from what is open");
@@ -133,6 +142,7 @@ fn a_block_that_is_gone_or_damaged_is_named_and_the_rest_answers() {
     let dir = tempfile::tempdir().unwrap();
     let runtime = runtime();
     fill(dir.path(), BLOCKS, 60, &[]);
+
     let (bucket, _) = open(dir.path(), None, &runtime);
     let names: Vec<_> = bucket
         .metas
@@ -140,15 +150,19 @@ fn a_block_that_is_gone_or_damaged_is_named_and_the_rest_answers() {
         .iter()
         .map(|block| block.meta.ulid.to_string())
         .collect();
+
     std::fs::remove_dir_all(dir.path().join(&names[3])).unwrap();
     let chunks = dir.path().join(&names[5]).join("chunks/000001");
     let zeros = vec![0; std::fs::metadata(&chunks).unwrap().len() as usize];
+
     std::fs::write(&chunks, zeros).unwrap();
     let index = dir.path().join(&names[7]).join("index");
     let short = std::fs::read(&index).unwrap();
+
     std::fs::write(&index, &short[..short.len() / 2]).unwrap();
 
     let asked = querier(bucket);
+
     let (_, warnings) = range(&asked, "sum(metric_001_total)");
     for (number, name) in names.iter().enumerate() {
         let is_named = warnings.iter().any(|warning| warning.contains(name));
@@ -158,6 +172,7 @@ fn a_block_that_is_gone_or_damaged_is_named_and_the_rest_answers() {
             "{number}: {warnings:?}"
         );
     }
+
     let whole = QueryContext {
         partial_response: false,
         ..context()
@@ -167,10 +182,12 @@ fn a_block_that_is_gone_or_damaged_is_named_and_the_rest_answers() {
         time_ms: START_MS + 4 * WINDOW_MS + WINDOW_MS / 2,
         lookback: None,
     };
+
     assert!(
         asked.instant(&whole, &query).is_ok(),
         "it asks for none of them"
     );
+
     let query = InstantQuery {
         time_ms: START_MS + 3 * WINDOW_MS + WINDOW_MS / 2,
         ..query
@@ -184,6 +201,7 @@ fn blocks_with_other_external_labels_are_other_series() {
     let runtime = runtime();
     fill(dir.path(), 1, 40, &[("cluster", "A")]);
     fill(dir.path(), 1, 40, &[("cluster", "B")]);
+
     let (bucket, _) = open(dir.path(), None, &runtime);
     let asked = querier(bucket);
     let count = |expr: &str| {
@@ -198,6 +216,7 @@ fn blocks_with_other_external_labels_are_other_series() {
             other => panic!("{other:?}"),
         }
     };
+
     assert_eq!(count("metric_001_total"), 40);
     assert_eq!(count(r#"metric_001_total{cluster="A"}"#), 20);
     assert_eq!(
@@ -205,11 +224,13 @@ fn blocks_with_other_external_labels_are_other_series() {
         2
     );
     assert_eq!(count(r#"metric_001_total{cluster=""}"#), 0);
+
     let all = Selection {
         start_ms: START_MS,
         end_ms: i64::MAX,
         ..Selection::default()
     };
+
     assert_eq!(
         asked
             .label_values(&context(), "cluster", &all)
@@ -217,6 +238,7 @@ fn blocks_with_other_external_labels_are_other_series() {
             .items,
         ["A", "B"]
     );
+
     assert!(
         asked
             .label_names(&context(), &all)
@@ -224,12 +246,14 @@ fn blocks_with_other_external_labels_are_other_series() {
             .items
             .contains(&"cluster".to_owned())
     );
+
     let cluster = Matcher::new("cluster", MatchOp::Equal, "B").unwrap();
     let of_b = Selection {
         matchers: vec![vec![cluster]],
         ..all
     };
     let series = asked.series(&context(), &of_b).unwrap().items;
+
     assert_eq!(series.len(), 40);
     assert!(
         series

@@ -59,15 +59,18 @@ fn view(starts: u32) -> GroupView {
         GroupLimits::default(),
         Duration::ZERO,
     );
+
     let all = vector(starts);
     all.iter()
         .for_each(|(stream, seq)| view.own_durable(stream, seq));
+
     for node in 1..NODES {
         view.admit(&identity(node, starts), Duration::ZERO)
             .expect("a member");
         view.heard(&name(node), Health::default(), 0, 0, Duration::ZERO);
         view.observed(&name(node), Incarnation(node), &all);
     }
+
     view
 }
 
@@ -76,6 +79,7 @@ fn end(view: &mut GroupView, starts: u32) -> Ended {
     let settled: Ended = (0..NODES)
         .map(|node| (Incarnation(node), Boot(starts)))
         .collect();
+
     for node in 1..NODES {
         view.heard_ends(
             &name(node),
@@ -85,9 +89,11 @@ fn end(view: &mut GroupView, starts: u32) -> Ended {
             },
         );
     }
+
     let ended = view.may_end(&settled);
     assert_eq!(ended, settled);
     view.end(&ended);
+
     ended
 }
 
@@ -124,6 +130,7 @@ fn heartbeats(starts: u32, ended: Option<&Ended>) -> (usize, Duration) {
     };
     let mut link = PeerLink::new(identity(0, starts), name(1), config);
     let mut now = Duration::ZERO;
+
     let mut durable = vector(starts);
     if let Some(ended) = ended {
         durable.end(ended);
@@ -132,10 +139,12 @@ fn heartbeats(starts: u32, ended: Option<&Ended>) -> (usize, Duration) {
             ended: ended.clone(),
         }));
     }
+
     let mut effects = Vec::new();
     let left = durable.len();
     let tails = durable.clone();
     let applied = durable.clone();
+
     link.handle(
         Event::Up {
             peer: identity(1, starts),
@@ -146,6 +155,7 @@ fn heartbeats(starts: u32, ended: Option<&Ended>) -> (usize, Duration) {
         now,
         &mut effects,
     );
+
     let mut tick = || {
         now += Duration::from_secs(1);
         link.handle(Event::Tick { wall_ms: 0 }, now, &mut effects);
@@ -155,12 +165,15 @@ fn heartbeats(starts: u32, ended: Option<&Ended>) -> (usize, Duration) {
         });
         told.sum::<usize>()
     };
+
     let mut told = 0;
+
     let mut beats = 0;
     while told < left {
         told += tick();
         beats += 1;
     }
+
     (
         beats,
         shortest(|| {

@@ -141,12 +141,14 @@ impl<T> CommitTracker<T> {
         if word.incarnation != incarnation || seq > self.given_out {
             return false;
         }
+
         if epoch > self.epoch {
             let (known_epoch, known) = word.later.unwrap_or_default();
             word.later = Some((epoch.max(known_epoch), seq.max(known)));
         } else {
             word.position = word.position.max(seq);
         }
+
         true
     }
 
@@ -181,10 +183,12 @@ impl<T> CommitTracker<T> {
         if !self.is_suspended {
             self.committed = self.committed.max(self.committed_now());
         }
+
         let waiting = self
             .waiters
             .split_off(&(self.committed.saturating_add(1), 0));
         let released = std::mem::replace(&mut self.waiters, waiting);
+
         released
             .into_iter()
             .map(|((seq, ticket), (deadline, token))| {
@@ -210,16 +214,19 @@ impl<T> CommitTracker<T> {
         if seq <= self.committed {
             return Ok(Some(token));
         }
+
         if self.waiters.len() >= self.waiters_max {
             return Err(TooManyWaiters {
                 max: self.waiters_max,
                 token,
             });
         }
+
         let ticket = self.next_ticket;
         self.next_ticket += 1;
         self.waiters.insert((seq, ticket), (deadline, token));
         self.deadlines.insert((deadline, seq, ticket));
+
         Ok(None)
     }
 
@@ -234,6 +241,7 @@ impl<T> CommitTracker<T> {
             self.deadlines.pop_first();
             expired.extend(self.waiters.remove(&(seq, ticket)).map(|(_, token)| token));
         }
+
         expired
     }
 

@@ -87,11 +87,13 @@ fn blocker(window: i64, input: &CutInput, s: &StreamCut) -> Option<CutBlocker> {
     if let Some(end) = s.sealed_at {
         return (s.applied < end).then_some(CutBlocker::NotApplied(s.stream));
     }
+
     // A start that is away has what its predecessor wrote, and perhaps nobody else does.
     let has_ended = match s.unreachable_for {
         Some(away) => away > input.seal_after,
         None => s.later_boot,
     };
+
     if !has_ended {
         let away = s.unreachable_for.is_some();
         return Some(if away {
@@ -100,18 +102,21 @@ fn blocker(window: i64, input: &CutInput, s: &StreamCut) -> Option<CutBlocker> {
             CutBlocker::Open(s.stream)
         });
     }
+
     if !input.quorum_connected {
         return Some(CutBlocker::NoQuorum(s.stream));
     }
     if input.is_unsettled {
         return Some(CutBlocker::Unsettled(s.stream));
     }
+
     if s.peer_positions
         .iter()
         .any(|position| *position != s.position)
     {
         return Some(CutBlocker::NotLevel(s.stream));
     }
+
     (s.applied < s.position).then_some(CutBlocker::NotApplied(s.stream))
 }
 

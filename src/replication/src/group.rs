@@ -187,6 +187,7 @@ impl GroupView {
             .filter(|node| *node != me.node)
             .map(|node| (node, unseen()))
             .collect();
+
         Self {
             me,
             epoch: 1,
@@ -218,12 +219,14 @@ impl GroupView {
         let Some(view) = self.peers.get(&peer.node) else {
             return Err(AdmitError::Stranger(peer.node.clone()));
         };
+
         // Each would take the other's place, and be counted for what only the other has.
         let running = view
             .identity
             .as_ref()
             .filter(|_| view.connected)
             .map(|known| known.incarnation);
+
         if let Some(running) = running.filter(|running| *running != peer.incarnation) {
             let node = peer.node.clone();
             let incarnation = peer.incarnation;
@@ -233,6 +236,7 @@ impl GroupView {
                 incarnation,
             });
         }
+
         self.check_incarnation(peer)?;
         match self.latest_boot(peer.incarnation) {
             Some(known) if known > peer.boot => Err(AdmitError::StaleBoot {
@@ -252,6 +256,7 @@ impl GroupView {
             .values()
             .filter(|p| p.connected)
             .filter_map(|p| p.identity.as_ref());
+
         if let Some(other) = running.chain([&self.me]).find(|other: &&PeerIdentity| {
             other.incarnation == peer.incarnation && other.node != peer.node
         }) {
@@ -263,6 +268,7 @@ impl GroupView {
                 incarnation,
             });
         }
+
         Ok(())
     }
 
@@ -272,6 +278,7 @@ impl GroupView {
         self.check(peer)?;
         let untold = self.untold();
         let view = self.peers.get_mut(&peer.node).expect("BUG: checked above");
+
         view.positions = untold;
         view.settled = Ended::default();
         view.unserved.clear();
@@ -279,12 +286,14 @@ impl GroupView {
         view.taking.clear();
         view.health = Health::default();
         view.is_heard = false;
+
         // The ring of before may be lost with the disk.
         view.epoch = 0;
         view.identity = Some(peer.clone());
         view.connected = true;
         view.session += 1;
         view.changed_at = now;
+
         Ok(view.session)
     }
 
@@ -396,6 +405,7 @@ impl GroupView {
             .values()
             .filter_map(|p| p.identity.as_ref())
             .chain([&self.me]);
+
         let running = identities
             .filter(|id| id.incarnation == incarnation)
             .map(|id| id.boot);
@@ -404,6 +414,7 @@ impl GroupView {
             .values()
             .map(|p| &p.positions)
             .chain([&self.mine]);
+
         running
             .chain(vectors.filter_map(|v| v.latest_boot(incarnation)))
             .max()
@@ -474,12 +485,14 @@ impl GroupView {
         let connected: Vec<(&PeerView, bool)> = connected
             .map(|peer| (peer, self.has_missed(peer)))
             .collect();
+
         // The streams of those who are away too: they may have entries that nobody else has seen.
         let running = self
             .peers
             .values()
             .filter_map(|p| p.identity.as_ref())
             .chain([&self.me]);
+
         let mut streams: Vec<StreamId> = running.map(PeerIdentity::stream).collect();
         for vector in self
             .peers
@@ -489,10 +502,12 @@ impl GroupView {
         {
             streams.extend(vector.iter().map(|(stream, _)| stream));
         }
+
         // They are applied everywhere, and a peer may not have let go of them yet.
         streams.retain(|stream| !self.mine.ended().has(*stream));
         streams.sort_unstable();
         streams.dedup();
+
         // What an origin has of its earlier starts is not known before its first heartbeat.
         let unheard = |stream: StreamId| {
             self.peers
@@ -500,18 +515,21 @@ impl GroupView {
                 .filter(|p: &&PeerView| p.identity.as_ref().is_some_and(|id| id.stream() == stream))
                 .any(|p| p.connected && !p.is_heard)
         };
+
         // Of a stream that has ended for a peer, that has what this node has; or more, if this node has missed something.
         let peer_has =
             |(peer, has_missed): &(&PeerView, bool), stream| match peer.positions.get(stream) {
                 ALL if !has_missed => self.mine.get(stream),
                 seq => seq,
             };
+
         let peers_have = |stream| {
             connected
                 .iter()
                 .map(|peer| peer_has(peer, stream))
                 .collect()
         };
+
         let state = |stream: StreamId| StreamCut {
             stream,
             marker: if unheard(stream) {
@@ -528,6 +546,7 @@ impl GroupView {
                 .is_some_and(|boot| boot > stream.boot),
             unreachable_for: self.unreachable_for(stream.incarnation, now),
         };
+
         CutInput {
             quorum_connected: self.quorum_complete(),
             is_unsettled: self.is_unsettled(now, seal_after) || self.has_missed_ends(),

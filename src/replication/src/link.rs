@@ -126,11 +126,14 @@ impl PeerLink {
         if Arc::ptr_eq(&ends, &self.ends) {
             return;
         }
+
         self.tails.end(&ends.ended);
         self.durable.end(&ends.ended);
+
         if let Some(session) = &mut self.session {
             session.moved.retain(|stream| !ends.ended.has(*stream));
         }
+
         self.ends = ends;
     }
 
@@ -258,6 +261,7 @@ impl PeerLink {
         let Some(session) = self.session.as_mut() else {
             return;
         };
+
         session.last_heard = now;
         match frame {
             Frame::Heartbeat(heartbeat) => self.heartbeat(heartbeat, effects),
@@ -314,16 +318,19 @@ impl PeerLink {
             heartbeat.epoch,
             effects,
         );
+
         effects.push(Effect::PeerHealth {
             health: heartbeat.health.unwrap_or_default(),
             wall_ms: heartbeat.wall_ms,
             epoch: heartbeat.epoch,
         });
+
         let starts = |told: &[StartsBefore]| told.iter().map(StartsBefore::parts).collect();
         let ends = Ends {
             settled: starts(&heartbeat.settled),
             ended: starts(&heartbeat.ended),
         };
+
         if ends != Ends::default() {
             effects.push(Effect::PeerEnds(ends));
         }
@@ -334,6 +341,7 @@ impl PeerLink {
         let Some(session) = self.session.as_mut() else {
             return;
         };
+
         session.claimed_own = session.claimed_own.max(positions.get(self.me.stream()));
         if !positions.is_empty() {
             effects.push(Effect::PeerDurable {
@@ -352,6 +360,7 @@ impl PeerLink {
         let Some(session) = &mut self.session else {
             return;
         };
+
         session.moved.insert(stream);
         // The origin needs it to commit, a server to see that it is of use. Others learn it from the heartbeat.
         if stream == session.peer.stream() || self.inbound.has(stream) {
@@ -372,6 +381,7 @@ impl PeerLink {
         if now.saturating_sub(session.last_heard) >= self.config.peer_timeout {
             return self.disconnect(DisconnectReason::Silent, effects);
         }
+
         // A moment of "more than was written" is normal: the news of an append may reach this link after a peer that got
         // the entry by another way has answered. If it lasts, somebody else writes this stream.
         if session.claimed_own > written {
@@ -391,6 +401,7 @@ impl PeerLink {
         } else {
             session.overclaimed_since = None;
         }
+
         if now >= session.next_heartbeat {
             session.next_heartbeat = now + self.config.heartbeat_every;
             let positions =
@@ -398,6 +409,7 @@ impl PeerLink {
             let health = Some(self.health);
             let told = [&self.ends.settled, &self.ends.ended];
             let [settled, ended] = told.map(|all| session.ends_to_tell(all));
+
             session.heartbeats += 1;
             effects.push(Effect::Send(Frame::Heartbeat(Heartbeat {
                 positions,
@@ -408,6 +420,7 @@ impl PeerLink {
                 ended,
             })));
         }
+
         self.outbound.retry_reads();
         self.pump(effects);
     }
@@ -426,6 +439,7 @@ impl Session {
         if !self.has_told_all {
             return Vec::new();
         }
+
         let parts = all.len().div_ceil(HEARTBEAT_ENDS_MAX).max(1);
         let from = self.heartbeats % parts * HEARTBEAT_ENDS_MAX;
         all.iter()
@@ -445,6 +459,7 @@ impl Session {
         } else {
             max
         };
+
         let mut positions = durable.part(self.sent_up_to, max);
         let is_full = positions.len() == max;
         self.sent_up_to = positions.last().filter(|_| is_full).map(|p| p.stream());
@@ -457,6 +472,7 @@ impl Session {
             boot: stream.boot.0,
             seq: durable.get(*stream),
         }));
+
         positions
     }
 }

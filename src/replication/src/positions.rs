@@ -101,6 +101,7 @@ impl PositionVector {
             .range(first..=last)
             .next_back()
             .map(|(stream, _)| stream.boot);
+
         let ended = self.ended.before(incarnation).0.checked_sub(1).map(Boot);
         entry.max(ended)
     }
@@ -115,6 +116,7 @@ impl PositionVector {
             incarnation,
             boot: Boot(u32::MAX),
         };
+
         self.seqs
             .range(first..=last)
             .map(|(stream, seq)| (*stream, *seq))
@@ -137,6 +139,7 @@ impl PositionVector {
             .seqs
             .range((from, std::ops::Bound::Unbounded))
             .take(max);
+
         entries
             .map(|(s, seq)| Position {
                 incarnation: s.incarnation.0,

@@ -398,14 +398,17 @@ impl Rebuild {
                     };
                     return Action::Install;
                 }
+
                 if look.sources.iter().any(|peer| peer.node == *source) {
                     *away_since = None;
                     return files.next(source, self.limits.piece_bytes);
                 }
+
                 let since = *away_since.get_or_insert(look.now);
                 if look.now.saturating_sub(since) >= self.limits.source_away {
                     self.state = State::Choosing;
                 }
+
                 Action::Wait
             }
             State::Copied { .. } => Action::Install,
@@ -422,6 +425,7 @@ impl Rebuild {
             self.set_complete();
             return Action::Complete;
         }
+
         Action::Wait
     }
 
@@ -447,6 +451,7 @@ impl Rebuild {
             && look.quorum_connected;
         let is_served = may_be && look.is_served;
         let is_furthest = may_be && look.is_furthest;
+
         self.served_since = is_served.then(|| self.served_since.unwrap_or(look.now));
         self.furthest_since = is_furthest.then(|| self.furthest_since.unwrap_or(look.now));
 
@@ -456,6 +461,7 @@ impl Rebuild {
         if lasts(self.served_since, self.limits.stranded_for) {
             return Some(Revoked::Served);
         }
+
         lasts(self.furthest_since, self.limits.last_resort_after).then_some(Revoked::LastResort)
     }
 
@@ -507,6 +513,7 @@ impl Rebuild {
             State::Copying { source, .. } | State::Asked { source } => source.clone(),
             _ => return,
         };
+
         self.faults += 1;
         let give_up = match fault {
             // The same source may make another one at once, but not again and again.
@@ -522,6 +529,7 @@ impl Rebuild {
             }
             SourceFault::Unfit => true,
         };
+
         if give_up {
             self.avoid(source, now);
             self.faults = 0;
@@ -547,6 +555,7 @@ impl Rebuild {
             .ask_again_after
             .saturating_mul(times)
             .min(self.limits.ask_again_max);
+
         avoided.until = now + pause;
         avoided.failures += 1;
     }

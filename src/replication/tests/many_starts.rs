@@ -45,15 +45,18 @@ fn view(starts: u32) -> GroupView {
         GroupLimits::default(),
         Duration::ZERO,
     );
+
     for (stream, seq) in positions(starts).iter() {
         view.own_durable(stream, seq);
     }
+
     for (peer, boot) in [(1, starts), (2, 1)] {
         view.admit(&identity(peer, boot), Duration::ZERO)
             .expect("a member");
         view.observed(&name(peer), Incarnation(peer), &positions(starts));
         view.heard(&name(peer), Health::default(), 0, 0, Duration::ZERO);
     }
+
     view
 }
 
@@ -82,9 +85,11 @@ fn a_look_at_who_serves_what_does_not_grow_with_the_starts() {
             }
         })
     };
+
     let few = plan(10);
     let many = plan(STARTS);
     println!("100 plans: {few:?} after 10 starts, {many:?} after {STARTS}");
+
     assert!(
         many < few * 10 + Duration::from_millis(1),
         "{few:?} became {many:?}"
@@ -99,9 +104,11 @@ fn a_new_lag_is_seen_among_many_level_streams() {
         incarnation: Incarnation(1),
         boot: Boot(STARTS / 2),
     };
+
     view.observed(&name(2), Incarnation(2), &[(late, 9)].into_iter().collect());
     view.plan(Duration::from_secs(11));
     assert!(view.assigned(&name(2)).contains(&late));
+
     view.own_durable(late, 9);
     view.plan(Duration::from_secs(12));
     assert!(!view.assigned(&name(2)).contains(&late));
@@ -120,11 +127,13 @@ fn what_a_cut_asks_is_a_matter_of_milliseconds() {
         );
         cut_blockers(5, &input).len()
     };
+
     assert!(cut(&view) > 0);
     let took = least(|| {
         cut(&view);
     });
     let copied = least(|| drop(view.clone()));
+
     println!("{STARTS} starts: {took:?} for a cut, of which {copied:?} with the view locked");
     assert!(took < Duration::from_secs(2), "{took:?}");
 }
@@ -139,6 +148,7 @@ fn positions_told(starts: u32) -> usize {
         durable: positions(starts),
         applied: PositionVector::new(),
     };
+
     link.handle(up, Duration::ZERO, &mut effects);
     for at_ms in (0..10_000).step_by(500) {
         effects.clear();
@@ -153,10 +163,12 @@ fn positions_told(starts: u32) -> usize {
             &mut effects,
         );
     }
+
     let sent = effects.iter().filter_map(|effect| match effect {
         Effect::Send(Frame::Heartbeat(heartbeat)) => Some(heartbeat.positions.len()),
         _ => None,
     });
+
     sent.sum()
 }
 

@@ -156,11 +156,13 @@ impl Change {
             Self::Move { address, .. } => (None, address.as_str(), None),
             _ => (None, "", None),
         };
+
         is_short(
             "a name",
             self.node().map_or("", NodeName::as_str),
             NAME_BYTES_MAX,
         )?;
+
         is_short("a name", group.unwrap_or_default(), NAME_BYTES_MAX)?;
         is_short("a zone", zone.unwrap_or_default(), NAME_BYTES_MAX)?;
         is_short("an address", address, ADDRESS_BYTES_MAX)
@@ -204,8 +206,10 @@ impl Ring {
                 is: self.epoch,
             });
         }
+
         let mut next = self.clone();
         next.epoch += 1;
+
         let forced = proposal.force.is_some();
         match &proposal.change {
             Change::Join {
@@ -246,6 +250,7 @@ impl Ring {
             Change::Retire { group } => next.retire(group)?,
             Change::Dissolve { group } => next.dissolve(group)?,
         }
+
         next.check()?;
         Ok(next)
     }
@@ -267,13 +272,16 @@ impl Ring {
                 state: known.state,
             });
         }
+
         if !is_address(&member.address) {
             return Err(Refusal::Address(member.address));
         }
+
         // Somebody of this name has been here before; the new one has nothing to do with it.
         self.groups
             .iter_mut()
             .for_each(|g| g.members.retain(|m| m.node != member.node));
+
         let group = &mut self.groups[group];
         if group.present().count() >= MEMBERS_MAX {
             return Err(Refusal::Full {
@@ -281,6 +289,7 @@ impl Ring {
                 max: MEMBERS_MAX,
             });
         }
+
         group.members.push(member);
         Ok(())
     }
@@ -297,6 +306,7 @@ impl Ring {
                 });
             }
         }
+
         let factor = self.replication_factor;
         for group in self
             .groups
@@ -307,6 +317,7 @@ impl Ring {
                 group.phase = GroupPhase::Serving;
             }
         }
+
         Ok(())
     }
 
@@ -319,11 +330,13 @@ impl Ring {
                 wanted: "drained",
             });
         }
+
         member.state = MemberState::Draining;
         let factor = self.replication_factor;
         let group = self
             .group_of(node)
             .ok_or_else(|| Refusal::Unknown(node.clone()))?;
+
         let left = group.active().count();
         if left < factor && !forced && group.phase != GroupPhase::Forming {
             return Err(Refusal::TooFewCopies {
@@ -332,6 +345,7 @@ impl Ring {
                 factor,
             });
         }
+
         Ok(())
     }
 
@@ -340,8 +354,10 @@ impl Ring {
         if member.state == MemberState::Active {
             return Err(Refusal::StillActive(node.clone()));
         }
+
         member.state = MemberState::Left;
         member.replaces = None;
+
         for group in &mut self.groups {
             for member in group
                 .members
@@ -350,11 +366,13 @@ impl Ring {
             {
                 member.replaces = None;
             }
+
             let gone = group
                 .members
                 .iter()
                 .filter(|m| m.state == MemberState::Left)
                 .count();
+
             let mut surplus = gone.saturating_sub(LEFT_SHOWN_MAX);
             group.members.retain(|m| {
                 let drop = m.state == MemberState::Left && surplus > 0 && &m.node != node;
@@ -362,12 +380,14 @@ impl Ring {
                 !drop
             });
         }
+
         for seal in seals {
             match self.seals.iter_mut().find(|s| s.stream() == seal.stream()) {
                 Some(known) => known.seq = known.seq.max(seal.seq),
                 None => self.seals.push(*seal),
             }
         }
+
         let surplus = self.seals.len().saturating_sub(SEALS_MAX);
         self.seals.drain(..surplus);
         Ok(())

@@ -92,18 +92,21 @@ impl Evidence {
         if !known.connected {
             return Err(Refusal::Unreachable { node });
         }
+
         if known.epoch != ring.epoch {
             return Err(Refusal::NotInformed {
                 node,
                 epoch: known.epoch,
             });
         }
+
         if known.behind_records > 0 {
             return Err(Refusal::Behind {
                 node,
                 records: known.behind_records,
             });
         }
+
         Ok(())
     }
 
@@ -118,6 +121,7 @@ impl Evidence {
                 .flat_map(Group::present)
                 .filter(|m| &m.node != leaving)
         };
+
         let known = |m: &Member| self.of(&m.node).incarnation;
         let all_known = staying().all(|m| known(m).is_some());
         let own = self.of(leaving).incarnation;
@@ -126,6 +130,7 @@ impl Evidence {
                 || (all_known && staying().all(|m| known(m) != Some(stream.incarnation)))
         };
         let orphans = self.streams.iter().filter(|(stream, _)| is_orphan(stream));
+
         orphans
             .map(|(stream, seq)| Seal::new(*stream, *seq))
             .collect()
@@ -139,11 +144,13 @@ pub fn guard(ring: &Ring, proposal: &Proposal, evidence: &Evidence) -> Result<()
     if proposal.force.is_some() {
         return Ok(());
     }
+
     if let Change::Activate { node } | Change::Drain { node } | Change::Leave { node, .. } =
         &proposal.change
     {
         evidence.is_of(ring, group_with(ring, node)?)?;
     }
+
     match &proposal.change {
         Change::Join { .. } | Change::Describe { .. } | Change::Move { .. } => Ok(()),
         Change::Weigh { .. } | Change::Resume { .. } | Change::Retire { .. } => Ok(()),
@@ -177,10 +184,12 @@ fn holds_nothing(ring: &Ring, name: &str, evidence: &Evidence) -> Result<(), Ref
         .ok_or_else(|| Refusal::UnknownGroup(name.to_owned()))?;
     let mut answered = 0;
     let active = group.active().count();
+
     for member in group.present() {
         let Some(has) = evidence.holdings.get(&member.node) else {
             continue;
         };
+
         let node = member.node.clone();
         if has.epoch != ring.epoch || !has.all_informed {
             return Err(Refusal::NotInformed {
@@ -188,9 +197,11 @@ fn holds_nothing(ring: &Ring, name: &str, evidence: &Evidence) -> Result<(), Ref
                 epoch: has.epoch,
             });
         }
+
         if has.writing {
             return Err(Refusal::Writing { node });
         }
+
         if let Some(what) = has.in_words() {
             let soon = !has.open_windows && has.unshipped == 0;
             return Err(Refusal::Holds {
@@ -200,13 +211,16 @@ fn holds_nothing(ring: &Ring, name: &str, evidence: &Evidence) -> Result<(), Ref
                 soon,
             });
         }
+
         answered += usize::from(member.state == MemberState::Active);
     }
+
     let needed = if active == 0 {
         0
     } else {
         ring.quorum(group).needed()
     };
+
     if answered < needed {
         return Err(Refusal::FewAnswer {
             group: name.to_owned(),
@@ -214,6 +228,7 @@ fn holds_nothing(ring: &Ring, name: &str, evidence: &Evidence) -> Result<(), Ref
             needed,
         });
     }
+
     Ok(())
 }
 
@@ -224,12 +239,15 @@ impl Holdings {
         if self.open_windows {
             what.push("windows that are not cut yet".to_owned());
         }
+
         if self.unshipped > 0 {
             what.push(format!("{} blocks not uploaded", self.unshipped));
         }
+
         if self.unseen > 0 {
             what.push(format!("{} blocks uploaded only now", self.unseen));
         }
+
         (!what.is_empty()).then(|| what.join(", "))
     }
 }
@@ -251,6 +269,7 @@ fn level_quorum(
         .active()
         .filter(|m| evidence.level(&m.node, ring).is_ok())
         .count();
+
     let needed = next.quorum(group).needed();
     if level < needed {
         return Err(Refusal::NoLevelQuorum {
@@ -259,6 +278,7 @@ fn level_quorum(
             needed,
         });
     }
+
     Ok(())
 }
 
@@ -287,6 +307,7 @@ pub fn next_step(ring: &Ring, group: &Group, evidence: &Evidence) -> Option<Prop
         }),
         None => None,
     });
+
     steps
         .map(|change| Proposal {
             epoch: ring.epoch,

@@ -49,6 +49,7 @@ impl Placement {
             }
             tokens.sort_unstable();
         }
+
         Self {
             groups: groups.iter().map(|(name, _)| (*name).to_owned()).collect(),
             tokens,
@@ -77,11 +78,13 @@ impl Placement {
         let Some((mut before, _)) = self.tokens.last().copied() else {
             return vec![1.0; self.groups.len()];
         };
+
         for (token, group) in &self.tokens {
             let arc = &mut points[usize::from(*group)];
             *arc = arc.saturating_add(token.wrapping_sub(before));
             before = *token;
         }
+
         points
             .into_iter()
             .map(|arc| arc as f64 / 2_f64.powi(64))
@@ -109,6 +112,7 @@ mod tests {
             let names: Vec<String> = (0..=groups).map(|i| format!("g{i}")).collect();
             let before = named(&names[..groups]);
             let after = named(&names);
+
             let mut moved = 0;
             for series in 0..SERIES {
                 let old = before.group_of(place(series));
@@ -118,6 +122,7 @@ mod tests {
                     moved += 1;
                 }
             }
+
             let wanted = SERIES as f64 / (groups + 1) as f64;
             let off = (f64::from(moved) - wanted).abs() / wanted;
             assert!(
@@ -132,8 +137,10 @@ mod tests {
         let placement = Placement::of_groups(&[("g0", 1), ("g1", 2), ("spare", 5)]);
         let mut counts = [0_f64; 3];
         (0..SERIES).for_each(|series| counts[placement.group_of(place(series))] += 1.0);
+
         let shares = placement.shares();
         assert!((shares.iter().sum::<f64>() - 1.0).abs() < 1e-9);
+
         for (i, wanted) in [1.0 / 8.0, 2.0 / 8.0, 5.0 / 8.0].into_iter().enumerate() {
             assert!((shares[i] - wanted).abs() / wanted < 0.05, "{shares:?}");
             assert!(
@@ -146,11 +153,13 @@ mod tests {
     #[test]
     fn places_follow_from_names_and_weights_alone() {
         let ab = Placement::of_groups(&[("a", 1), ("b", 1)]);
+
         let ba = Placement::of_groups(&[("b", 1), ("a", 1)]);
         for series in 0..1_000 {
             let name = |p: &Placement| p.groups()[p.group_of(place(series))].clone();
             assert_eq!(name(&ab), name(&ba));
         }
+
         // Part of the format: another answer would send every series elsewhere after an update.
         let golden: Vec<usize> = (0..12).map(|series| ab.group_of(place(series))).collect();
         assert_eq!(golden, [1, 1, 0, 1, 1, 1, 0, 1, 1, 0, 0, 1]);

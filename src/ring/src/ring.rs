@@ -40,6 +40,7 @@ impl Ring {
             groups,
             seals: Vec::new(),
         };
+
         ring.check()?;
         Ok(ring)
     }
@@ -52,8 +53,10 @@ impl Ring {
         if self.groups.is_empty() {
             return Err(RingError::NoGroup);
         }
+
         let mut groups = BTreeSet::new();
         let mut nodes = BTreeSet::new();
+
         let mut addresses = BTreeMap::new();
         for group in &self.groups {
             if group.name.is_empty() || group.members.iter().any(|m| m.node.as_str().is_empty()) {
@@ -62,12 +65,14 @@ impl Ring {
             if !groups.insert(&group.name) {
                 return Err(RingError::DuplicateGroup(group.name.clone()));
             }
+
             if !(1..=WEIGHT_MAX).contains(&group.weight) {
                 return Err(RingError::Weight {
                     group: group.name.clone(),
                     weight: group.weight,
                 });
             }
+
             for member in &group.members {
                 if !nodes.insert(&member.node) {
                     return Err(RingError::DuplicateNode(member.node.clone()));
@@ -75,6 +80,7 @@ impl Ring {
                 if member.state == MemberState::Left {
                     continue;
                 }
+
                 if let Some(first) = addresses.insert(&member.address, &member.node) {
                     let first = NodeName::clone(first);
                     let second = member.node.clone();
@@ -85,11 +91,14 @@ impl Ring {
                     });
                 }
             }
+
             self.check_group(group)?;
         }
+
         if self.serving().next().is_none() {
             return Err(RingError::NobodyServes);
         }
+
         Ok(())
     }
 
@@ -97,7 +106,9 @@ impl Ring {
         if matches!(group.phase, GroupPhase::Forming | GroupPhase::Gone) {
             return Ok(());
         }
+
         let active = group.active().count();
+
         let needed = self.quorum(group).needed();
         if active < needed {
             return Err(RingError::TooFewActive {
@@ -106,6 +117,7 @@ impl Ring {
                 needed,
             });
         }
+
         Ok(())
     }
 
@@ -128,6 +140,7 @@ impl Ring {
                 }
             }
         }
+
         warnings
     }
 
@@ -171,9 +184,11 @@ impl Ring {
             hash.update(&(bytes.len() as u64).to_le_bytes());
             hash.update(bytes);
         };
+
         field(&(self.replication_factor as u64).to_le_bytes());
         let mut groups: Vec<&Group> = self.groups.iter().collect();
         groups.sort_by(|a, b| a.name.cmp(&b.name));
+
         for group in groups {
             field(group.name.as_bytes());
             // Left out where they are what they always were when there was one group.
@@ -181,14 +196,17 @@ impl Ring {
                 field(&[group.phase as u8]);
                 field(&group.weight.to_le_bytes());
             }
+
             field(&(group.members.len() as u64).to_le_bytes());
             let mut members: Vec<&Member> = group.members.iter().collect();
             members.sort_by(|a, b| a.node.cmp(&b.node));
+
             for member in members {
                 field(member.node.as_str().as_bytes());
                 field(&[member.state as u8]);
             }
         }
+
         hash.digest()
     }
 }

@@ -16,6 +16,7 @@ pub(crate) fn groups(text: &str) -> Vec<Group> {
             "gone" => GroupPhase::Gone,
             _ => GroupPhase::Serving,
         };
+
         let weight = weight.parse().expect("a number");
         let members = members.split_whitespace().map(member).collect();
         Group {
@@ -44,6 +45,7 @@ fn member(word: &str) -> Member {
         "left" => MemberState::Left,
         _ => MemberState::Active,
     };
+
     Member {
         zone,
         state,
@@ -67,6 +69,7 @@ pub(crate) fn text(ring: &Ring) -> String {
             .unwrap_or_default();
         format!("{}{zone}{state}{replaces}", m.node)
     };
+
     let group = |g: &Group| {
         let phase = match g.phase {
             GroupPhase::Serving => String::new(),
@@ -80,6 +83,7 @@ pub(crate) fn text(ring: &Ring) -> String {
         let members = g.members.iter().map(member).collect::<Vec<_>>().join(" ");
         format!("{}{phase}{weight}: {members}", g.name)
     };
+
     ring.groups.iter().map(group).collect::<Vec<_>>().join("\n")
 }
 

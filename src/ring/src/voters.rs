@@ -20,9 +20,11 @@ pub fn voters(ring: &Ring) -> Vec<NodeName> {
             nodes
         })
         .collect();
+
     let longest = groups.iter().map(Vec::len).max().unwrap_or(0);
     let in_turn = (0..longest).flat_map(|i| groups.iter().filter_map(move |g| g.get(i)));
     let mut voters: Vec<NodeName> = in_turn.take(VOTERS_MAX).cloned().collect();
+
     voters.sort();
     voters
 }
@@ -48,6 +50,7 @@ mod tests {
                     .collect(),
             )
         };
+
         let names = |ring: &Ring| {
             voters(ring)
                 .iter()
@@ -55,6 +58,7 @@ mod tests {
                 .collect::<Vec<_>>()
                 .join(" ")
         };
+
         let mut ring = Ring::new(1, 3, vec![group("g0", &["b", "a", "c"])]).expect("valid");
         assert_eq!(names(&ring), "a b c");
         ring.groups[0].members.push(Member {

@@ -42,9 +42,11 @@ pub fn load(sources: &Sources) -> Result<Settings, SettingsError> {
     if !problems.is_empty() {
         return Err(SettingsError { problems });
     }
+
     let settings: Settings = typed
         .try_deserialize()
         .map_err(|e| SettingsError::one(e.to_string()))?;
+
     let problems = settings.validate();
     if problems.is_empty() {
         Ok(settings)
@@ -55,6 +57,7 @@ pub fn load(sources: &Sources) -> Result<Settings, SettingsError> {
 
 fn merge(sources: &Sources) -> Result<Config, SettingsError> {
     let fail = |e: config::ConfigError| SettingsError::one(e.to_string());
+
     let mut builder = Config::builder();
     if let Some(path) = &sources.file {
         if !path.is_file() {
@@ -65,16 +68,19 @@ fn merge(sources: &Sources) -> Result<Config, SettingsError> {
         }
         builder = builder.add_source(File::from(path.as_path()).format(FileFormat::Toml));
     }
+
     let (variables, structured) = environment(&sources.environment)?;
     builder = builder.add_source(
         Environment::with_prefix("TRIREME")
             .separator("__")
             .source(Some(variables)),
     );
+
     let mut from_environment = Config::builder();
     for (key, value) in structured {
         from_environment = from_environment.set_override(key, value).map_err(fail)?;
     }
+
     builder = builder.add_source(from_environment.build().map_err(fail)?);
     for pair in &sources.set {
         let (key, text) = pair.split_once('=').ok_or_else(|| {
@@ -85,6 +91,7 @@ fn merge(sources: &Sources) -> Result<Config, SettingsError> {
         let value = structured_value(key, text)?.unwrap_or_else(|| config::Value::from(text));
         builder = builder.set_override(key, value).map_err(fail)?;
     }
+
     builder.build().map_err(fail)
 }
 
@@ -96,6 +103,7 @@ fn environment(
     given: &BTreeMap<String, String>,
 ) -> Result<(Variables, Vec<(String, config::Value)>), SettingsError> {
     let mut plain = Variables::default();
+
     let mut structured = Vec::new();
     for (name, text) in given {
         let key = name
@@ -111,6 +119,7 @@ fn environment(
             _ => drop(plain.insert(name.clone(), text.clone())),
         }
     }
+
     Ok((plain, structured))
 }
 
@@ -124,6 +133,7 @@ fn structured_value(key: &str, text: &str) -> Result<Option<config::Value>, Sett
     let is_table = TABLES
         .iter()
         .any(|table| key.strip_prefix(table).is_some_and(is_below));
+
     let is_list = LISTS.contains(&key);
     if (is_list && text.starts_with('[')) || (is_table && text.starts_with('{')) {
         let mut document: toml::Table = format!("value = {text}")
@@ -131,12 +141,14 @@ fn structured_value(key: &str, text: &str) -> Result<Option<config::Value>, Sett
             .map_err(|e: toml::de::Error| SettingsError::one(format!("{key}: {}", e.message())))?;
         return Ok(document.remove("value").map(from_toml));
     }
+
     let parts = || {
         text.split(',')
             .map(str::trim)
             .filter(|part| !part.is_empty())
             .map(str::to_owned)
     };
+
     Ok(is_list.then(|| config::Value::from(parts().collect::<Vec<String>>())))
 }
 
@@ -147,6 +159,7 @@ fn is_below(rest: &str) -> bool {
 
 fn from_toml(value: toml::Value) -> config::Value {
     use config::ValueKind;
+
     let kind = match value {
         toml::Value::String(text) => ValueKind::String(text),
         toml::Value::Integer(number) => ValueKind::I64(number),
@@ -161,6 +174,7 @@ fn from_toml(value: toml::Value) -> config::Value {
                 .collect(),
         ),
     };
+
     config::Value::new(None, kind)
 }
 
@@ -171,10 +185,12 @@ const OVERRIDES: &str = "tenants.overrides.";
 
 fn unknown_keys(typed: &Config) -> Vec<String> {
     let known = default_keys();
+
     let mut given = BTreeSet::new();
     if let Ok(table) = typed.clone().try_deserialize::<toml::Table>() {
         flatten("", &table, &mut given);
     }
+
     let limits: Vec<&str> = known
         .iter()
         .filter_map(|key| key.strip_prefix("tenants.limits."))
@@ -189,6 +205,7 @@ fn unknown_keys(typed: &Config) -> Vec<String> {
         if OPEN_TABLES.iter().any(|open| key.starts_with(open)) {
             continue;
         }
+
         if let Some((tenant, limit)) = key
             .strip_prefix(OVERRIDES)
             .and_then(|rest| rest.rsplit_once('.'))
@@ -202,11 +219,13 @@ fn unknown_keys(typed: &Config) -> Vec<String> {
             }
             continue;
         }
+
         problems.push(unknown(
             key,
             nearest(key, known.iter().map(String::as_str)).map(str::to_owned),
         ));
     }
+
     problems
 }
 
@@ -252,6 +271,7 @@ mod tests {
             .insert("TRIREME__NODE__NAME".into(), "from-env".into());
         sources.set.push("storage.window=10s".into());
         sources.set.push("storage.window_grace=1s".into());
+
         let settings = load(&sources).expect("valid");
         assert_eq!(settings.storage.window.to_string(), "10s");
         assert_eq!(settings.node.name, "from-env");
@@ -274,11 +294,13 @@ mod tests {
             r#"query.replica_labels=["replica", "pod"]"#.to_owned(),
             "bucket.replica_labels=a, b".to_owned(),
         ];
+
         let by_set = load(&Sources {
             set: set.to_vec(),
             ..Sources::default()
         })
         .expect("valid");
+
         let environment = [
             ("TRIREME__BUCKET__EXTERNAL_LABELS", labels),
             ("TRIREME__TENANTS__OVERRIDES", overrides),
@@ -286,6 +308,7 @@ mod tests {
             ("TRIREME__QUERY__REPLICA_LABELS", "replica,pod"),
             ("TRIREME__BUCKET__REPLICA_LABELS", r#"["a", "b"]"#),
         ];
+
         let environment = environment
             .map(|(name, text)| (name.to_owned(), text.to_owned()))
             .into();
@@ -294,6 +317,7 @@ mod tests {
             ..Sources::default()
         })
         .expect("valid");
+
         assert_eq!(by_set, by_environment);
         assert_eq!(by_set.bucket.external_labels["zone"], "z,1");
         assert_eq!(by_set.tenants.overrides.len(), 2);
@@ -304,6 +328,7 @@ mod tests {
             .expect_err("no TOML")
             .to_string();
         assert!(error.starts_with("bucket.external_labels: "), "{error}");
+
         let error = with_set(&["tenants.overrides={a={serie_max=1}}"]).expect_err("no such limit");
         assert!(
             error
@@ -339,6 +364,7 @@ mod tests {
             std::fs::read_to_string(path).expect("configs/trireme.toml is part of the repository");
         let table: toml::Table = text.parse().expect("example is TOML");
         let mut keys = BTreeSet::new();
+
         flatten("", &table, &mut keys);
         assert_eq!(keys, default_keys());
         let from_file = load(&Sources {
@@ -346,6 +372,7 @@ mod tests {
             ..Sources::default()
         })
         .expect("example is valid");
+
         assert_eq!(from_file, Settings::default());
     }
 }

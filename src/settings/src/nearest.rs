@@ -25,6 +25,7 @@ fn edits(a: &str, b: &str) -> usize {
             row[j + 1] = substitute.min(row[j] + 1).min(diagonal + 1);
         }
     }
+
     row[b.len()]
 }
 

@@ -38,6 +38,7 @@ fn path_of(url: &str) -> Option<&str> {
     let is_plain = rest
         .bytes()
         .all(|b| b.is_ascii_graphic() && !b"?#@\"<>\\".contains(&b));
+
     (!host.is_empty() && is_plain).then(|| path.trim_end_matches('/'))
 }
 
@@ -55,6 +56,7 @@ mod tests {
             };
             http.prefix().to_owned()
         };
+
         assert_eq!(of("", ""), "");
         assert_eq!(of("https://metrics.example.org", ""), "");
         assert_eq!(
@@ -70,7 +72,9 @@ mod tests {
             }
             .is_external_url_valid()
         };
+
         assert!(is_valid("") && is_valid("http://[::1]:9090/a"));
+
         for bad in [
             "metrics.example.org",
             "ftp://a",
@@ -92,6 +96,7 @@ mod tests {
             }
             .cors_origins()
         };
+
         assert!(of("").expect("valid").is_none());
         assert!(
             of("*")
@@ -99,6 +104,7 @@ mod tests {
                 .expect("some")
                 .is_match("https://a.example")
         );
+
         let origins = of("https?://(a|b)\\.example")
             .expect("valid")
             .expect("some");

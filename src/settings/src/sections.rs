@@ -194,6 +194,7 @@ impl FromStr for Peer {
         if name.is_empty() || host.is_empty() || port.parse::<u16>().is_err() {
             return Err(wrong());
         }
+
         Ok(Self {
             name: name.to_owned(),
             address: address.to_owned(),
@@ -639,6 +640,7 @@ impl Settings {
         let query = &self.query;
         let on = &self.features;
         let experimental = query.enable_experimental;
+
         Features {
             promql_experimental_functions: experimental && on.promql_experimental_functions,
             promql_binop_fill_modifiers: experimental && on.promql_binop_fill_modifiers,

@@ -56,6 +56,7 @@ impl fmt::Display for Span {
                 return write!(f, "{}{unit}", ms / length);
             }
         }
+
         if ms == 0 {
             f.write_str("0s")
         } else {
@@ -92,9 +93,11 @@ impl FromStr for ByteSize {
                     .map(|digits| (digits.trim(), *scale))
             })
             .unwrap_or((trimmed, 1));
+
         let number: u64 = digits
             .parse()
             .map_err(|_| format!("{text:?} is no size such as 512, 64KiB or 1GiB"))?;
+
         number
             .checked_mul(scale)
             .map(Self)
@@ -145,12 +148,14 @@ mod tests {
             let span: Span = text.parse().expect("valid");
             assert_eq!(span.to_string().parse::<Span>(), Ok(span));
         }
+
         assert_eq!(
             "1h30m".parse::<Span>().map(Span::as_millis_i64),
             Ok(5_400_000)
         );
         assert_eq!("64MiB".parse::<ByteSize>(), Ok(ByteSize(64 << 20)));
         assert_eq!(ByteSize(64 << 20).to_string(), "64MiB");
+
         assert!("2 fortnights".parse::<Span>().is_err());
         assert!("99999999TiB".parse::<ByteSize>().is_err());
     }

@@ -21,6 +21,7 @@ impl Settings {
         self.check_bucket(&mut problems);
         self.check_ranges(&mut problems);
         self.check_tenants(&mut problems);
+
         problems
     }
 
@@ -30,6 +31,7 @@ impl Settings {
                 && n.bytes()
                     .all(|b| b.is_ascii_alphanumeric() || b"-_.".contains(&b))
         };
+
         if self.node.name.len() > NAME_BYTES_MAX {
             problems.push(format!(
                 "node.name: has {} bytes, at most {NAME_BYTES_MAX}",
@@ -41,9 +43,11 @@ impl Settings {
                 self.node.name
             ));
         }
+
         if self.node.data_dir.is_empty() {
             problems.push("node.data_dir: must not be empty".into());
         }
+
         for (key, address) in [
             ("http.listen", &self.http.listen),
             ("cluster.listen", &self.cluster.listen),
@@ -57,6 +61,7 @@ impl Settings {
                 ));
             }
         }
+
         if self.http.inflated_bytes_max < self.http.body_bytes_max {
             problems.push("http.inflated_bytes_max: must be at least http.body_bytes_max".into());
         }
@@ -72,6 +77,7 @@ impl Settings {
             }
             return;
         }
+
         let is_listed = peers.iter().any(|p| p.name == self.node.name);
         if !is_listed && !self.cluster.join {
             problems.push(format!(
@@ -79,11 +85,14 @@ impl Settings {
                 self.node.name
             ));
         }
+
         let names: BTreeSet<_> = peers.iter().map(|p| &p.name).collect();
+
         let addresses: BTreeSet<_> = peers.iter().map(|p| &p.address).collect();
         if names.len() != peers.len() || addresses.len() != peers.len() {
             problems.push("cluster.peers: a name or an address occurs twice".into());
         }
+
         // One that joins names some members only, and not itself.
         if (is_listed || !self.cluster.join) && self.cluster.replication_factor != peers.len() {
             problems.push(format!(
@@ -92,6 +101,7 @@ impl Settings {
                 peers.len()
             ));
         }
+
         if self.cluster.heartbeat_interval.as_duration() * 2
             > self.cluster.peer_timeout.as_duration()
         {
@@ -99,6 +109,7 @@ impl Settings {
                 "cluster.peer_timeout: must be at least twice cluster.heartbeat_interval".into(),
             );
         }
+
         if self.cluster.clock_offset_max.as_duration() < self.cluster.peer_timeout.as_duration() {
             problems.push("cluster.clock_offset_max: must be at least cluster.peer_timeout".into());
         }
@@ -112,13 +123,16 @@ impl Settings {
                 storage.shards
             ));
         }
+
         if storage.tenant_windows_max == 0 {
             problems.push("storage.tenant_windows_max: must be at least 1".into());
         }
+
         let scrub = storage.scrub_interval.as_duration();
         if !scrub.is_zero() && scrub.as_millis() < 1_000 {
             problems.push("storage.scrub_interval: must be at least 1s, or 0s for none".into());
         }
+
         if self.log.segment_bytes.0 < 1 << 20 {
             problems.push("log.segment_bytes: must be at least 1MiB".into());
         }
@@ -130,29 +144,35 @@ impl Settings {
             bucket.kind,
             BucketType::S3 | BucketType::Gcs | BucketType::Azure
         );
+
         if remote && bucket.name.is_empty() {
             problems.push("bucket.name: must be set for this bucket.type".into());
         }
+
         if bucket.endpoint.starts_with("http://") && !bucket.allow_http {
             problems.push(
                 "bucket.endpoint: is not TLS; set bucket.allow_http=true if that is meant".into(),
             );
         }
+
         if self.compaction.concurrency == 0 {
             problems.push("compaction.concurrency: must be at least 1".into());
         }
+
         if bucket.external_labels.contains_key(&self.tenants.label) {
             problems.push(format!(
                 "bucket.external_labels: {:?} is the tenant's label",
                 self.tenants.label
             ));
         }
+
         if bucket.replica_labels.contains(&self.tenants.label) {
             problems.push(format!(
                 "bucket.replica_labels: {:?} is the tenant's label",
                 self.tenants.label
             ));
         }
+
         if !bucket.default_tenant.is_empty()
             && let Err(err) = Tenant::new(&bucket.default_tenant)
         {
@@ -240,6 +260,7 @@ mod tests {
         };
         let tenants = load(&sources).expect("valid").tenants;
         let limits = tenants.overrides["team-a"].over(&tenants.limits);
+
         assert_eq!((limits.series_max, limits.labels_max), (10, 7));
         assert_eq!(
             limits.label_value_bytes_max,
@@ -255,10 +276,12 @@ mod tests {
             "cluster.peers=n1=h:1,n2=h:1",
             "bucket.type=s3",
         ];
+
         let sources = Sources {
             set: set.map(str::to_owned).to_vec(),
             ..Sources::default()
         };
+
         let problems = load(&sources).expect_err("all wrong").problems;
         for key in [
             "node.name",

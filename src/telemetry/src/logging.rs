@@ -69,6 +69,7 @@ pub fn logger(format: LogFormat, level: LogLevel) -> (Logger, slog_async::AsyncG
         LogFormat::Terminal => true,
         LogFormat::Json => false,
     };
+
     let drain: Box<dyn Drain<Ok = (), Err = slog::Never> + Send> = if terminal {
         let decorator = slog_term::TermDecorator::new().stderr().build();
         Box::new(
@@ -85,11 +86,13 @@ pub fn logger(format: LogFormat, level: LogLevel) -> (Logger, slog_async::AsyncG
                 .fuse(),
         )
     };
+
     let (drain, guard) = slog_async::Async::new(drain)
         .chan_size(QUEUE_LINES)
         .overflow_strategy(slog_async::OverflowStrategy::DropAndReport)
         .build_with_guard();
     let drain = slog::LevelFilter::new(drain, level.0).map(slog::Fuse);
+
     (Logger::root(drain, o!()), guard)
 }
 

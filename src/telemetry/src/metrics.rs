@@ -51,9 +51,11 @@ impl Metrics {
             reason: e.to_string(),
         };
         let metric = made.map_err(error)?;
+
         self.registry
             .register(Box::new(metric.clone()))
             .map_err(error)?;
+
         Ok(metric)
     }
 
@@ -174,6 +176,7 @@ impl Metrics {
                 }
             }
         }
+
         out
     }
 }
@@ -218,6 +221,7 @@ mod tests {
             .counter("trireme_test_total", "Test.")
             .expect("fresh name")
             .inc_by(3);
+
         assert!(metrics.render().contains("trireme_test_total 3"));
         assert!(metrics.counter("trireme_test_total", "Test.").is_err());
         assert_eq!(metrics.samples().len(), 1);
@@ -226,10 +230,12 @@ mod tests {
     #[test]
     fn a_gauge_that_is_read_has_the_value_of_the_moment() {
         static VALUE: AtomicU64 = AtomicU64::new(1);
+
         let metrics = Metrics::default();
         metrics
             .gauge_read("trireme_test", "Test.", || VALUE.load(Ordering::Relaxed))
             .expect("fresh name");
+
         assert!(metrics.render().contains("trireme_test 1\n"));
         VALUE.store(7, Ordering::Relaxed);
         assert!(metrics.render().contains("trireme_test 7\n"));

@@ -112,6 +112,7 @@ impl Calls {
                 format!("call of {} bytes is too large", body.len()),
             ));
         }
+
         let deadline_ms = u64::try_from(timeout.as_millis())
             .unwrap_or(u64::MAX)
             .max(1);
@@ -121,10 +122,12 @@ impl Calls {
             version,
             ..RequestHead::default()
         };
+
         let (id, answer) = self.pending.lock().begin(head, body, self.calls_max)?;
         self.queued.notify_one();
         let given_up = GivenUp { calls: self, id };
         let answer = tokio::time::timeout(timeout, answer).await;
+
         drop(given_up);
         match answer {
             Ok(Ok(answer)) => answer,
@@ -192,6 +195,7 @@ pub(crate) fn request_frames(head: RequestHead, mut body: Bytes, version: u32) -
     if version < REQUEST_PARTS_SINCE {
         return vec![Frame::Request(head, body)];
     }
+
     let mut frames = Vec::with_capacity(1 + body.len() / PART_BYTES);
     for number in 0.. {
         let piece = body.split_to(body.len().min(PART_BYTES));
@@ -204,10 +208,12 @@ pub(crate) fn request_frames(head: RequestHead, mut body: Bytes, version: u32) -
             },
             piece,
         ));
+
         if !more {
             break;
         }
     }
+
     frames
 }
 
@@ -224,6 +230,7 @@ pub(crate) fn answer_frames(id: u64, answer: Result<Bytes, CallError>) -> Vec<Fr
             return vec![Frame::Response(head, Bytes::from(error.detail))];
         }
     };
+
     let mut frames = Vec::with_capacity(1 + body.len() / PART_BYTES);
     loop {
         let part = body.split_to(body.len().min(PART_BYTES));
@@ -236,6 +243,7 @@ pub(crate) fn answer_frames(id: u64, answer: Result<Bytes, CallError>) -> Vec<Fr
             },
             part,
         ));
+
         if !more {
             return frames;
         }

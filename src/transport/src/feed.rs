@@ -165,22 +165,26 @@ impl Feed {
                 std::mem::take(&mut news.applied),
             )
         };
+
         // Tails first: they stand for records that were dropped before those that are here.
         let mut events: Vec<Event> = tails
             .into_iter()
             .map(|(stream, seq)| Event::TailMoved { stream, seq })
             .collect();
+
         events.extend(runs(records).into_values().flatten().map(Event::Appended));
         events.extend(
             durable
                 .into_iter()
                 .map(|(stream, seq)| Event::Durable { stream, seq }),
         );
+
         events.extend(
             applied
                 .into_iter()
                 .map(|(stream, seq)| Event::Applied { stream, seq }),
         );
+
         FeedBatch { events }
     }
 }
@@ -210,6 +214,7 @@ fn runs(records: VecDeque<Record>) -> BTreeMap<StreamId, Vec<Vec<Record>>> {
             None => runs.push(vec![record]),
         }
     }
+
     by_stream
 }
 

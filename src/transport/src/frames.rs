@@ -98,15 +98,19 @@ impl<W: AsyncWrite + Unpin> FrameWriter<W> {
         if self.segments.is_empty() {
             return Ok(());
         }
+
         let mut slices = [IoSlice::new(&[]); SEGMENTS_MAX];
         let count = self.segments.len().min(SEGMENTS_MAX);
+
         for (slice, segment) in slices.iter_mut().zip(&self.segments) {
             *slice = IoSlice::new(segment);
         }
+
         let written = self.stream.write_vectored(&slices[..count]).await?;
         if written == 0 {
             return Err(io::ErrorKind::WriteZero.into());
         }
+
         self.written(written);
         Ok(())
     }

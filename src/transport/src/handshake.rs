@@ -125,12 +125,14 @@ impl LocalNode {
         let peer = &hello.node;
         let version = hello.version.min(PROTOCOL_VERSION);
         let me = &self.identity;
+
         if peer.len().max(hello.cluster.len()) > NAME_BYTES_MAX {
             // It is not repeated: it would be in the log.
             let detail =
                 format!("the name of a node or cluster has at most {NAME_BYTES_MAX} bytes");
             return Err(Refusal::new(RefuseReason::Node, detail));
         }
+
         let (reason, detail) = if version < hello.version_min.max(PROTOCOL_VERSION_MIN) {
             let detail = format!(
                 "{peer} speaks protocol versions {}-{}, {} speaks {PROTOCOL_VERSION_MIN}-{PROTOCOL_VERSION}",
@@ -186,6 +188,7 @@ impl LocalNode {
             };
             return Ok((identity, version));
         };
+
         Err(Refusal::new(reason, detail))
     }
 }
@@ -234,12 +237,14 @@ impl<R: AsyncRead + Unpin, W: AsyncWrite + Unpin> Shaking<'_, R, W> {
             Frame::Refuse(refuse) => return Err(refused(refuse)),
             _ => return Err(TransportError::Handshake),
         };
+
         let met = self.judge(hello, Some(expected)).await?;
         self.send(Frame::Welcome(Welcome {
             version: met.version,
         }))
         .await?;
         self.reader.handshake_done();
+
         Ok(met)
     }
 
@@ -248,13 +253,16 @@ impl<R: AsyncRead + Unpin, W: AsyncWrite + Unpin> Shaking<'_, R, W> {
         let Frame::Hello(hello) = self.reader.next().await? else {
             return Err(TransportError::Handshake);
         };
+
         let met = self.judge(hello, None).await?;
         self.send(Frame::Hello(self.local.hello(None))).await?;
+
         match self.reader.next().await? {
             Frame::Welcome(welcome) if welcome.version == met.version => {}
             Frame::Refuse(refuse) => return Err(refused(refuse)),
             _ => return Err(TransportError::Handshake),
         }
+
         self.reader.handshake_done();
         Ok(met)
     }

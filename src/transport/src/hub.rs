@@ -42,6 +42,7 @@ impl Hub {
         let feed = |node: &NodeName| (node.clone(), Arc::new(Feed::new(feed_bytes)));
         let feeds: Feeds = group.peers().map(|(node, _)| feed(node)).collect();
         let own = group.me().stream();
+
         Self {
             own,
             epoch: AtomicU64::new(group.epoch()),
@@ -58,6 +59,7 @@ impl Hub {
         let known = self.feeds();
         let mut group = self.group.lock();
         group.set_ring(ring, now);
+
         // With the lock held: what this node has under the older ring is in the view by now.
         self.epoch.store(group.epoch(), Ordering::Release);
         let feed = |node: &NodeName| match known.get(node) {
@@ -65,6 +67,7 @@ impl Hub {
             None => (node.clone(), Arc::new(Feed::new(self.feed_bytes))),
         };
         let feeds: Feeds = group.peers().map(|(node, _)| feed(node)).collect();
+
         *self.feeds.write() = Arc::new(feeds);
     }
 
@@ -130,6 +133,7 @@ impl Hub {
                 group.own_durable(*stream, *seq);
             }
         }
+
         let wake = positions.iter().any(|(stream, _)| *stream != self.own);
         for feed in self.feeds().values() {
             feed.durable(positions, wake);

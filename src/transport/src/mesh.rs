@@ -125,6 +125,7 @@ impl Mesh {
                 }
                 stays
             });
+
             for address in peers {
                 match known.get_mut(&address.node) {
                     Some(peer) => peer.address = address,
@@ -167,10 +168,12 @@ impl Mesh {
         let TransportError::RefusedByPeer(refusal) = error else {
             return;
         };
+
         // Whom another member has let in runs already: the copy is the one that is refused everywhere.
         if !refusal.is_of_a_copy() || self.is_let_in() {
             return;
         }
+
         let members = self.peers.borrow().len();
         if let Some(agreed) = self.witnesses.heard(from, refusal, members) {
             self.duplicate.send_replace(Some(agreed));
@@ -188,6 +191,7 @@ impl Mesh {
                 checked => admitted = checked,
             }
         }
+
         admitted
     }
 
@@ -205,6 +209,7 @@ impl Mesh {
             node: met.peer.node.to_string(),
             refusal,
         })?;
+
         if let Some(file) = news {
             let path = file.path().to_owned();
             let written = tokio::task::spawn_blocking(move || file.write()).await;
@@ -215,6 +220,7 @@ impl Mesh {
                     "err" => %err);
             }
         }
+
         Ok(())
     }
 }

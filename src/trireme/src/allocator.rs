@@ -166,11 +166,13 @@ mod tests {
     #[test]
     fn counts_what_is_in_use_whichever_thread_frees_it() {
         static OWN: Counted = Counted::new();
+
         let mut memory = Memory::new(&OWN, Layout::new::<[u64; 1_000]>());
         assert_eq!(OWN.allocated(), 8_000);
         memory.resize(20_000);
         assert_eq!(OWN.allocated(), 20_000);
         memory.resize(70);
+
         let second = Memory::new(&OWN, Layout::new::<[u8; 5]>());
         assert_eq!(OWN.allocated(), 75);
 
@@ -180,6 +182,7 @@ mod tests {
             .expect("starts")
             .join()
             .expect("it frees");
+
         assert_eq!(OWN.allocated(), 5);
         drop(second);
         assert_eq!(OWN.allocated(), 0);

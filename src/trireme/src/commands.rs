@@ -40,6 +40,7 @@ impl SettingsArgs {
             environment,
             set: self.set.clone(),
         };
+
         load(&sources)
             .map_err(|e| anyhow::anyhow!("settings are not valid:\n  {}", e.problems.join("\n  ")))
     }

@@ -45,6 +45,7 @@ fn main() -> ExitCode {
     CompleteEnv::with_factory(Cli::command).complete();
     allocator::install();
     trireme_bucket::install_crypto_provider();
+
     let done = match Cli::parse().command {
         Command::Run(args) => commands::run::run(&args),
         Command::Dev(args) => commands::dev::run(&args),
@@ -57,6 +58,7 @@ fn main() -> ExitCode {
         Command::Bench(command) => commands::bench::run(&command),
         Command::Promqltest(args) => commands::promqltest::run(&args),
     };
+
     match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {

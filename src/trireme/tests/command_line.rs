@@ -17,6 +17,7 @@ fn text(bytes: &[u8]) -> String {
 fn help_goes_to_standard_output_and_names_every_command() {
     let output = trireme(&["--help"]);
     assert!(output.status.success() && output.stderr.is_empty());
+
     let help = text(&output.stdout);
     for command in [
         "run", "dev", "check", "ring", "rebuild", "query", "block", "bucket", "bench",
@@ -49,12 +50,14 @@ fn a_setting_that_does_not_exist_is_named_and_nothing_starts() {
     let dir = tempfile::tempdir().expect("temp dir");
     let data_dir = format!("node.data_dir={}", dir.path().join("data").display());
     let output = trireme(&["run", "--set", &data_dir, "--set", "storage.windwo=2h"]);
+
     assert_eq!(output.status.code(), Some(1));
     assert!(
         text(&output.stderr).contains("windwo"),
         "{}",
         text(&output.stderr)
     );
+
     assert!(!dir.path().join("data").exists());
 }
 
@@ -72,6 +75,7 @@ fn a_bucket_is_checked_by_writing_to_it() {
             &format!("bucket.prefix={prefix}"),
         ])
     };
+
     let good = check("some folder");
     assert!(good.status.success(), "{}", text(&good.stderr));
     assert!(
@@ -79,9 +83,11 @@ fn a_bucket_is_checked_by_writing_to_it() {
         "{}",
         text(&good.stdout)
     );
+
     let left = std::fs::read_dir(dir.path().join("bucket/some folder")).map_or(0, Iterator::count);
     assert_eq!(left, 0, "a check leaves nothing");
     let bad = check("..");
+
     assert_eq!(bad.status.code(), Some(1));
     assert!(
         text(&bad.stderr).contains("bucket.prefix"),

@@ -127,6 +127,7 @@ mod tests {
             cut: Some(0),
             ..Listing::default()
         };
+
         for listing in [none, zero] {
             assert_eq!(
                 Listing::decode(listing.encode_to_vec().as_slice()),

@@ -93,6 +93,7 @@ pub fn decode_within(
     lender: &mut dyn Lend,
 ) -> Result<Decoded, DecodeError> {
     let mut builder = Builder::new(seed, limits, lender);
+
     let mut c = Cursor::new(body);
     while let Some((number, wire)) = c.field()? {
         match number {
@@ -100,6 +101,7 @@ pub fn decode_within(
             _ => c.skip(number, wire)?,
         }
     }
+
     Ok(builder.finish())
 }
 
@@ -110,6 +112,7 @@ fn resource_metrics(
 ) -> Result<(), DecodeError> {
     // The resource may stand behind its metrics.
     let mut resource = Some(proto::Resource::default());
+
     let mut scopes = Vec::new();
     while let Some((number, wire)) = c.field()? {
         match number {
@@ -125,6 +128,7 @@ fn resource_metrics(
             _ => c.skip(number, wire)?,
         }
     }
+
     let target = match resource.map(|resource| Target::new(&resource, options, &mut out.warnings)) {
         Some(Ok(target)) => target,
         Some(Err(bad)) => {
@@ -147,6 +151,7 @@ fn resource_metrics(
     for scope in scopes {
         each_metric(scope, |c| metric(c, &target, out))?;
     }
+
     target_info::add(&target, options, out)
 }
 
@@ -177,6 +182,7 @@ fn count_in(scopes: Vec<Cursor<'_>>) -> Result<u64, DecodeError> {
             Ok(())
         })?;
     }
+
     Ok(points)
 }
 
@@ -184,6 +190,7 @@ fn metric(mut c: Cursor<'_>, target: &Target, out: &mut Builder<'_>) -> Result<(
     let mut name = String::new();
     let mut help = String::new();
     let mut unit = String::new();
+
     let mut data = None;
     while let Some((number, wire)) = c.field()? {
         match number {
@@ -194,9 +201,11 @@ fn metric(mut c: Cursor<'_>, target: &Target, out: &mut Builder<'_>) -> Result<(
             _ => c.skip(number, wire)?,
         }
     }
+
     let Some((number, data)) = data else {
         return Ok(());
     };
+
     let shape = match number {
         5 => Shape::Gauge,
         7 => Shape::Sum,
@@ -204,11 +213,13 @@ fn metric(mut c: Cursor<'_>, target: &Target, out: &mut Builder<'_>) -> Result<(
         10 => Shape::Exponential,
         _ => Shape::Summary,
     };
+
     let (temporality, monotonic) = if shape == Shape::Gauge || shape == Shape::Summary {
         (0, false)
     } else {
         sum_fields(data)?
     };
+
     let kind = match shape {
         Shape::Gauge => MetricType::Gauge,
         Shape::Sum if monotonic => MetricType::Counter,
@@ -216,6 +227,7 @@ fn metric(mut c: Cursor<'_>, target: &Target, out: &mut Builder<'_>) -> Result<(
         Shape::Histogram | Shape::Exponential => MetricType::Histogram,
         Shape::Summary => MetricType::Summary,
     };
+
     let accumulates = matches!(shape, Shape::Sum | Shape::Histogram | Shape::Exponential);
     if accumulates && temporality != CUMULATIVE {
         let reason = if temporality == DELTA {
@@ -238,26 +250,31 @@ fn metric(mut c: Cursor<'_>, target: &Target, out: &mut Builder<'_>) -> Result<(
         });
         return Ok(());
     };
+
     let family = Family {
         name: family_name,
         shape,
         target,
     };
+
     out.metadata(&family.name, kind, names::unit(&unit), help)?;
     let mut is_empty = true;
     each_point(data, |point| {
         is_empty = false;
         points::point(&family, point, out)
     })?;
+
     if is_empty {
         out.warnings.add(warnings::EMPTY_DATA_POINTS, &name);
     }
+
     Ok(())
 }
 
 /// `aggregation_temporality` and `is_monotonic`, which stand at the same place in all three messages that have them.
 fn sum_fields(mut c: Cursor<'_>) -> Result<(u64, bool), DecodeError> {
     let mut temporality = 0;
+
     let mut monotonic = false;
     while let Some((number, wire)) = c.field()? {
         match number {
@@ -266,6 +283,7 @@ fn sum_fields(mut c: Cursor<'_>) -> Result<(u64, bool), DecodeError> {
             _ => c.skip(number, wire)?,
         }
     }
+
     Ok((temporality, monotonic))
 }
 
@@ -308,11 +326,13 @@ fn message<M: Message + Default>(c: Cursor<'_>, out: &mut Builder<'_>) -> Result
             c.error("a resource or data point is larger than 1 MiB"),
         ));
     }
+
     if bytes > MESSAGE_BYTES_FREE {
         out.room
             .bytes(bytes * MESSAGE_FACTOR)
             .map_err(Unreadable::OverBound)?;
     }
+
     M::decode(c.rest()).map_err(|_| Unreadable::Malformed)
 }
 

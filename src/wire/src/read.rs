@@ -56,6 +56,7 @@ pub fn decode(body: &[u8]) -> Result<Request, ReadError> {
     if asked.queries.len() > QUERIES_MAX {
         return Err(ReadError::TooMany);
     }
+
     let mut patterns = Patterns::default();
     let mut query = |q: &crate::prompb::read::Query| -> Result<Query, ReadError> {
         Ok(Query {
@@ -68,11 +69,13 @@ pub fn decode(body: &[u8]) -> Result<Request, ReadError> {
                 .collect::<Result<_, _>>()?,
         })
     };
+
     let queries = asked
         .queries
         .iter()
         .map(&mut query)
         .collect::<Result<_, _>>()?;
+
     Ok(Request {
         queries,
         accepted: asked.accepted_response_types,
@@ -113,16 +116,19 @@ mod tests {
                 name: "a".into(),
                 value: value.into(),
             }];
+
             let query = read::Query {
                 start_timestamp_ms: -5,
                 end_timestamp_ms: 7,
                 matchers,
             };
+
             decode(&sent(&ReadRequest {
                 queries: vec![query],
                 accepted_response_types: vec![1],
             }))
         };
+
         for (kind, fits) in [
             (0, [true, false]),
             (1, [false, true]),
@@ -138,12 +144,14 @@ mod tests {
             else {
                 panic!("{request:?}")
             };
+
             assert_eq!(
                 ["b", "bb"].map(|value| matchers[0].matches(value)),
                 fits,
                 "type {kind}"
             );
         }
+
         assert!(matches!(ask(4, "b"), Err(ReadError::Matcher(_))));
         assert!(matches!(ask(2, "("), Err(ReadError::Matcher(_))));
         let many = ReadRequest {

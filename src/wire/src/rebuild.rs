@@ -160,6 +160,7 @@ fn is_inside(path: &str) -> bool {
     let mut parts = path.split('/');
     let first = parts.next().unwrap_or_default();
     let rest: Vec<&str> = parts.collect();
+
     matches!(first, "head" | "blocks")
         && !rest.is_empty()
         && rest.iter().all(|part: &&str| {
@@ -180,6 +181,7 @@ mod tests {
             }],
             ..Manifest::default()
         };
+
         for good in [
             "head/cut",
             "head/000/chunks/00000001.chunks",
@@ -187,6 +189,7 @@ mod tests {
         ] {
             assert_eq!(manifest(good).stray_path(), None, "{good}");
         }
+
         for bad in [
             "",
             "/etc/passwd",

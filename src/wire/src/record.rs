@@ -83,6 +83,7 @@ impl Record {
         if got != want {
             return Err(RecordError::Checksum { got, want });
         }
+
         let kind = bytes[30];
         RecordKind::from_byte(kind).ok_or(RecordError::Kind(kind))?;
         Ok(Self(bytes.split_to(need)))
@@ -96,16 +97,19 @@ impl Record {
                 need: HEADER_BYTES,
             });
         }
+
         let need = read_u32(bytes, 0) as usize + 8;
         if !(HEADER_BYTES..=RECORD_BYTES_MAX).contains(&need) {
             return Err(RecordError::Length(need));
         }
+
         if bytes.len() < need {
             return Err(RecordError::Short {
                 have: bytes.len(),
                 need,
             });
         }
+
         Ok(need)
     }
 
@@ -199,15 +203,18 @@ impl RecordDraft {
             self.bytes.len() <= RECORD_BYTES_MAX,
             "BUG: record was not split by its origin"
         );
+
         if self.bytes.capacity() > self.bytes.len() + self.bytes.len() / 4 {
             // Records stay in memory for followers: what growing set aside would stay with them.
             self.bytes.shrink_to_fit();
         }
+
         let length = (self.bytes.len() - 8) as u32;
         self.bytes[0..4].copy_from_slice(&length.to_le_bytes());
         self.bytes[8..16].copy_from_slice(&stream.incarnation.0.to_le_bytes());
         self.bytes[16..20].copy_from_slice(&stream.boot.0.to_le_bytes());
         self.bytes[20..28].copy_from_slice(&seq.to_le_bytes());
+
         let crc = crc32c::crc32c(&self.bytes[8..]);
         self.bytes[4..8].copy_from_slice(&crc.to_le_bytes());
         Record(Bytes::from(self.bytes))
@@ -233,6 +240,7 @@ mod tests {
             boot: Boot(2),
         };
         let mut draft = RecordDraft::new(3, RecordKind::Samples);
+
         draft.payload_mut().extend_from_slice(b"payload");
         let record = draft.seal(stream, 9);
         assert_eq!(
@@ -243,6 +251,7 @@ mod tests {
             Record::read(&mut record.bytes().clone()).as_ref(),
             Ok(&record)
         );
+
         for bit in 0..record.bytes().len() * 8 {
             let mut bad = record.bytes().to_vec();
             bad[bit / 8] ^= 1 << (bit % 8);

@@ -52,6 +52,7 @@ pub fn decode_within(
             limit: u32::MAX as usize / 2,
         });
     }
+
     let mut reader = Reader {
         body: &body,
         seed,
@@ -60,10 +61,12 @@ pub fn decode_within(
         room: Room::new(limits, lender),
         out: Decoded::default(),
     };
+
     reader.request()?;
     let Reader { moved, mut out, .. } = reader;
     out.batch.label_bytes = body;
     out.batch.label_bytes.extend_from_slice(&moved);
+
     Ok(out)
 }
 
@@ -81,10 +84,12 @@ impl<'a> Reader<'a> {
     fn request(&mut self) -> Result<(), DecodeError> {
         let mut c = Cursor::new(self.body);
         let mut known = false;
+
         let mut unknown = false;
         while let Some((number, wire)) = c.field()? {
             known |= number == 1 || number == 3;
             unknown |= number != 1 && number != 3;
+
             match number {
                 1 => {
                     let series = c.typed_message(wire)?;
@@ -101,6 +106,7 @@ impl<'a> Reader<'a> {
                 _ => c.skip(number, wire)?,
             }
         }
+
         // Version 2 has no field in common with version 1. To take its bytes for an empty request would lose them.
         if unknown && !known {
             Err(DecodeError::Malformed {
@@ -128,12 +134,14 @@ impl<'a> Reader<'a> {
         let exemplars = batch.exemplars.len();
         let whole = c.range();
         let mut span = LabelSpan::default();
+
         let mut bad_histograms = BadHistograms::default();
         loop {
             let start = c.at();
             let Some((number, wire)) = c.field()? else {
                 break;
             };
+
             match number {
                 1 => {
                     c.typed_message(wire)?;
@@ -167,9 +175,11 @@ impl<'a> Reader<'a> {
                 _ => c.skip(number, wire)?,
             }
         }
+
         let moved = self.moved.len();
         let labels = span.settle(self.body, whole, &mut self.moved)?;
         self.room.series(2 * (self.moved.len() - moved))?;
+
         let batch = &self.out.batch;
         let series = BatchSeries {
             key: SeriesKey(0),
@@ -178,6 +188,7 @@ impl<'a> Reader<'a> {
             histograms: histograms as u32..batch.histograms.len() as u32,
             exemplars: exemplars as u32..batch.exemplars.len() as u32,
         };
+
         self.keep(series, span.count, bad_histograms)
     }
 
@@ -192,6 +203,7 @@ impl<'a> Reader<'a> {
         let raw = labels::bytes(self.body, &self.moved, &series.labels);
         let carried = series.samples.len() + series.histograms.len() + series.exemplars.len();
         let rejections = &mut self.out.rejections;
+
         bad.reject(rejections, || labels::display(raw));
         if let Some((reason, detail)) = labels::over_bound(labels, raw.len(), self.limits) {
             rejections.add(reason, carried.max(1) as u64, || {
@@ -202,9 +214,11 @@ impl<'a> Reader<'a> {
             batch.exemplars.truncate(series.exemplars.start as usize);
             return Ok(());
         }
+
         if carried == 0 {
             return Ok(());
         }
+
         series.key = SeriesKey::of(self.seed, raw);
         batch.series.push(series);
         bound(batch.series.len(), self.limits.series_max, "series")
@@ -223,5 +237,6 @@ fn sample(mut c: Cursor<'_>) -> Result<FloatSample, DecodeError> {
             _ => c.skip(number, wire)?,
         }
     }
+
     Ok(sample)
 }

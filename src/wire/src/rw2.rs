@@ -52,6 +52,7 @@ pub fn decode_within(
     // The table may stand behind the series that use it.
     let (symbols, series) = symbols::split(body, limits, &mut room)?;
     let label_bytes = body.len().saturating_mul(2).min(RESERVE_BYTES_MAX);
+
     room.bytes(label_bytes)?;
     let mut reader = Reader {
         symbols,
@@ -63,22 +64,28 @@ pub fn decode_within(
         room,
         out: Decoded::default(),
     };
+
     let batch = &mut reader.out.batch;
     batch.series.reserve(series.len());
     batch.samples.reserve(series.len());
     batch.start_timestamps.reserve(series.len());
+
     // Labels expand to about twice what the references and strings take.
     batch.label_bytes.reserve(label_bytes);
+
     for range in series {
         reader.series(Cursor::over(body, range))?;
     }
+
     let Reader {
         metadata, mut out, ..
     } = reader;
+
     out.batch.metadata = metadata.finish();
     if out.batch.start_timestamps.iter().all(|st| *st == 0) {
         out.batch.start_timestamps = Vec::new();
     }
+
     Ok(out)
 }
 
@@ -107,6 +114,7 @@ impl<'a> Reader<'a> {
         self.refs.clear();
         let mut metadata = None;
         let mut bad_histograms = BadHistograms::default();
+
         let mut bad_exemplars = BadExemplars::default();
         while let Some((number, wire)) = c.field()? {
             match number {
@@ -132,6 +140,7 @@ impl<'a> Reader<'a> {
                 _ => c.skip(number, wire)?,
             }
         }
+
         self.keep(mark, metadata, bad_histograms, bad_exemplars)
     }
 
@@ -156,6 +165,7 @@ impl<'a> Reader<'a> {
             labels_max,
             bytes_max,
         );
+
         let rejections = &mut self.out.rejections;
         let refused = match built {
             Err(e) => Some((e.reason(), e.to_string())),
@@ -163,9 +173,11 @@ impl<'a> Reader<'a> {
                 let raw = &self.out.batch.label_bytes[start..];
                 bad.reject(rejections, || shown::display(raw));
                 bad_exemplars.report(rejections, &mut self.out.dropped, raw);
+
                 // A series with exemplars alone belongs to samples elsewhere: senders put each into one of its own.
                 let exemplars =
                     self.out.batch.exemplars.len() - mark.exemplars + bad_exemplars.count();
+
                 match (floats, histograms) {
                     (0, 0) if exemplars > 0 => None,
                     (0, 0) => Some((
@@ -180,6 +192,7 @@ impl<'a> Reader<'a> {
                 }
             }
         };
+
         if let Some((reason, example)) = refused {
             let batch = &self.out.batch;
             let carried =
@@ -189,12 +202,14 @@ impl<'a> Reader<'a> {
             self.undo(mark, start);
             return Ok(());
         }
+
         let batch = &mut self.out.batch;
         bound(
             batch.label_bytes.len(),
             self.limits.label_bytes_max,
             "bytes of labels",
         )?;
+
         self.room.series(2 * (batch.label_bytes.len() - start))?;
         let raw = &batch.label_bytes[start..];
         let series = BatchSeries {
@@ -204,10 +219,12 @@ impl<'a> Reader<'a> {
             histograms: mark.histograms as u32..batch.histograms.len() as u32,
             exemplars: mark.exemplars as u32..batch.exemplars.len() as u32,
         };
+
         let is_native = !series.histograms.is_empty();
         if metadata.is_none_or(|refs| refs.is_empty()) {
             self.out.without_metadata += (series.samples.len() + series.histograms.len()) as u64;
         }
+
         batch.series.push(series);
         if let Some(refs) = metadata {
             if let Some(name) = self.builder.metric_name() {
@@ -225,6 +242,7 @@ impl<'a> Reader<'a> {
                 });
             }
         }
+
         let batch = &self.out.batch;
         bound(batch.series.len(), self.limits.series_max, "series")
     }
@@ -251,6 +269,7 @@ impl<'a> Reader<'a> {
     fn exemplar(&mut self, mut c: Cursor<'a>) -> Result<Result<Exemplar, RefsError>, DecodeError> {
         let mut refs = Vec::new();
         let mut v = 0.0;
+
         let mut t = 0;
         while let Some((number, wire)) = c.field()? {
             match number {
@@ -260,8 +279,10 @@ impl<'a> Reader<'a> {
                 _ => c.skip(number, wire)?,
             }
         }
+
         // As in Prometheus, a name is there twice only if both have a value.
         let is_empty = |r: u32| self.symbols.get(r).is_some_and(<[u8]>::is_empty);
+
         let (pairs, rest) = refs.as_chunks::<2>();
         if rest.is_empty() && pairs.iter().any(|[_, value]| is_empty(*value)) {
             refs = pairs
@@ -271,6 +292,7 @@ impl<'a> Reader<'a> {
                 .copied()
                 .collect();
         }
+
         let mut raw = Vec::new();
         let built = self.builder.build(
             &self.symbols,
@@ -279,11 +301,13 @@ impl<'a> Reader<'a> {
             self.limits.labels_per_series_max,
             EXEMPLAR_LABEL_BYTES_MAX,
         );
+
         self.room.exemplar(2 * raw.len())?;
         let labels = built.and_then(|()| {
             // All that the builder has not looked at is whether the texts are UTF-8.
             trireme_model::Labels::from_wire(&raw).map_err(|_| RefsError::NotText)
         });
+
         Ok(labels.map(|labels| Exemplar { labels, v, t }))
     }
 }
@@ -318,9 +342,11 @@ impl BadExemplars {
         if self.wrong > 0 {
             rejections.add("bad symbol reference", self.wrong, example);
         }
+
         if self.twice > 0 {
             dropped.add(EXEMPLAR_LABELS_INVALID, self.twice, example);
         }
+
         if self.long > 0 {
             dropped.add(EXEMPLAR_LABELS_TOO_LONG, self.long, example);
         }
@@ -347,6 +373,7 @@ fn read_refs(
 #[inline]
 fn sample(mut c: Cursor<'_>) -> Result<(FloatSample, i64), DecodeError> {
     let mut sample = FloatSample { t: 0, v: 0.0 };
+
     let mut st = 0;
     while let Some((number, wire)) = c.field()? {
         match (number, wire) {
@@ -357,5 +384,6 @@ fn sample(mut c: Cursor<'_>) -> Result<(FloatSample, i64), DecodeError> {
             _ => c.skip(number, wire)?,
         }
     }
+
     Ok((sample, st))
 }

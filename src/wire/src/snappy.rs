@@ -7,6 +7,7 @@ use crate::prompb::DecodeError;
 /// The declared size is compared with `limit` before a byte is allocated, so a small body cannot ask for gigabytes.
 pub fn inflate(body: &[u8], limit: usize, out: &mut Vec<u8>) -> Result<(), DecodeError> {
     out.clear();
+
     let size = inflated_len(body)?;
     if size > limit {
         return Err(DecodeError::TooLarge {
@@ -14,9 +15,11 @@ pub fn inflate(body: &[u8], limit: usize, out: &mut Vec<u8>) -> Result<(), Decod
             limit,
         });
     }
+
     out.resize(size, 0);
     let done = snap::raw::Decoder::new().decompress(body, out);
     let written = done.map_err(|e| DecodeError::Snappy(e.to_string()))?;
+
     out.truncate(written);
     Ok(())
 }
@@ -50,6 +53,7 @@ mod tests {
                 limit: 9_999
             })
         );
+
         assert_eq!(out.capacity(), 0);
         inflate(&body, 10_000, &mut out).expect("at the cap");
         assert_eq!(out.len(), 10_000);

@@ -72,6 +72,7 @@ fn other_content_of_a_window_is_wanted_beside_the_own() {
     let ours = block(1, 1);
     let theirs = block(1, 9);
     let want = [(theirs.ulid, Lack::Differs, 1)];
+
     assert_eq!(
         found(
             &own(std::slice::from_ref(&ours), Some(1)),
@@ -80,6 +81,7 @@ fn other_content_of_a_window_is_wanted_beside_the_own() {
         ),
         want
     );
+
     // With both on each side there is nothing left to do.
     let both = [ours, theirs];
     assert_eq!(found(&own(&both, Some(1)), &[&both], KEEP), []);
@@ -92,6 +94,7 @@ fn a_window_of_another_tenant_is_another_window() {
         tenant: Tenant::new("other").expect("valid"),
         ..block(1, 1)
     };
+
     assert_eq!(
         found(&own(&[ours], Some(1)), &[&[other]], KEEP),
         [(block(1, 1).ulid, Lack::Missing, 1)]
@@ -116,6 +119,7 @@ fn what_retention_would_drop_is_not_fetched() {
         from_ms: old.end_ms,
         ..KEEP
     };
+
     assert_eq!(found(&own(&[new], Some(5)), &[&[old]], by_time), []);
 
     let here = [block(3, 3), block(4, 4)];
@@ -124,14 +128,17 @@ fn what_retention_would_drop_is_not_fetched() {
         bytes_max: 25,
         ..KEEP
     };
+
     assert_eq!(
         found(&own(&here, Some(5)), &[&list], full),
         [(list[1].ulid, Lack::Missing, 1)]
     );
+
     let room = Keep {
         bytes_max: 30,
         ..KEEP
     };
+
     assert_eq!(found(&own(&here, Some(5)), &[&list], room).len(), 2);
 }
 
@@ -141,6 +148,7 @@ fn damaged_and_lost_blocks_are_wanted_even_if_no_peer_has_them() {
     let gone = block(3, 3);
     let old = block(0, 7);
     let mut own = own(std::slice::from_ref(&bad), Some(3));
+
     own.damaged = [bad.key()].into();
     own.lost = vec![gone.key(), old.key()];
     let keep = Keep {
@@ -148,14 +156,17 @@ fn damaged_and_lost_blocks_are_wanted_even_if_no_peer_has_them() {
         ..KEEP
     };
     let want = [(gone.ulid, Lack::Missing, 0), (bad.ulid, Lack::Damaged, 0)];
+
     assert_eq!(found(&own, &[&[]], keep), want);
     let want = [(gone.ulid, Lack::Missing, 1), (bad.ulid, Lack::Damaged, 1)];
     assert_eq!(found(&own, &[&[bad.clone(), gone]], keep), want);
+
     // What is damaged is still here, and cannot be shipped as it is.
     let keep = Keep {
         from_ms: bad.end_ms,
         ..KEEP
     };
+
     own.lost.clear();
     assert_eq!(found(&own, &[&[bad]], keep), [want[1]]);
 }

@@ -42,6 +42,7 @@ fn v1_request() -> v1::WriteRequest {
         timestamp: NOW_MS,
         ..Default::default()
     };
+
     let series = |i: i64| v1::TimeSeries {
         labels: vec![
             label("__name__", "up"),
@@ -65,11 +66,13 @@ fn v1_request() -> v1::WriteRequest {
             Vec::new()
         },
     };
+
     let metadata = v1::MetricMetadata {
         metric_family_name: "up".into(),
         help: "Whether it is up.".into(),
         ..Default::default()
     };
+
     v1::WriteRequest {
         timeseries: (1..5).map(series).collect(),
         metadata: vec![metadata],
@@ -98,6 +101,7 @@ pub fn federate() -> Vec<Vec<u8>> {
         "application/vnd.google.protobuf;proto=io.prometheus.client.MetricFamily;encoding=delimited;escaping=values",
         "application/vnd.google.protobuf;proto=io.prometheus.client.MetricFamily;encoding=text;escaping=dots",
     ];
+
     accepts
         .map(|accept| format!("{accept}\0{series}").into_bytes())
         .to_vec()
@@ -109,6 +113,7 @@ pub fn rw2() -> Vec<Vec<u8>> {
     ]
     .map(str::to_owned)
     .to_vec();
+
     let series = |n: i64| v2::TimeSeries {
         labels_refs: vec![1, 2, 3, 4],
         samples: vec![v2::Sample {
@@ -128,6 +133,7 @@ pub fn rw2() -> Vec<Vec<u8>> {
         }),
         ..Default::default()
     };
+
     vec![
         v2::Request {
             symbols,
@@ -153,11 +159,13 @@ pub fn otlp() -> Vec<Vec<u8>> {
         ]
         .concat()
     };
+
     let mut point = field(7, &text("http.method", "GET"));
     point.push(3 << 3 | 1);
     point.extend((NOW_MS as u64 * 1_000_000).to_le_bytes());
     point.push(4 << 3 | 1);
     point.extend(1.5_f64.to_le_bytes());
+
     // Gauge, sum, histogram, exponential histogram and summary have the same outer form.
     let request = |kind: u8| {
         let sum = [field(1, &point), vec![2 << 3, 2, 3 << 3, 1]].concat();
@@ -168,12 +176,14 @@ pub fn otlp() -> Vec<Vec<u8>> {
             field(kind, &sum),
         ]
         .concat();
+
         let resource = field(1, &text("service.name", "shop"));
         field(
             1,
             &[field(1, &resource), field(2, &field(2, &metric))].concat(),
         )
     };
+
     [5, 7, 9, 10, 11].map(request).to_vec()
 }
 
@@ -227,6 +237,7 @@ pub fn frame() -> Vec<Vec<u8>> {
         node: "n0".into(),
         ..Hello::default()
     };
+
     let frames = [
         Frame::Hello(hello),
         Frame::Welcome(Welcome { version: 1 }),
@@ -240,7 +251,9 @@ pub fn frame() -> Vec<Vec<u8>> {
         Frame::Records(Records::new(3, records()).unwrap()),
         Frame::Request(RequestHead::default(), payload().into()),
     ];
+
     let mut all = BytesMut::new();
+
     let mut inputs = Vec::new();
     for frame in frames {
         let mut one = BytesMut::from(&[5_u8][..]);
@@ -248,12 +261,14 @@ pub fn frame() -> Vec<Vec<u8>> {
         frame.encode().write_to(&mut all);
         inputs.push(one.to_vec());
     }
+
     inputs.push([&[200], &all[..]].concat());
     inputs
 }
 
 pub fn chunk_xor() -> Vec<Vec<u8>> {
     let mut chunk = Vec::new();
+
     let mut open = XorAppender::start(&mut chunk);
     for n in 0..40_i64 {
         open.append(
@@ -262,6 +277,7 @@ pub fn chunk_xor() -> Vec<Vec<u8>> {
             [1.0, 1.0, n as f64 * 0.3, f64::NAN][n as usize % 4],
         );
     }
+
     vec![chunk]
 }
 
@@ -275,6 +291,7 @@ pub fn chunk_xor2() -> Vec<Vec<u8>> {
         )
         .unwrap();
     }
+
     vec![open.bytes().to_vec()]
 }
 
@@ -299,10 +316,12 @@ pub fn chunk_histogram() -> Vec<Vec<u8>> {
             h: AnyHistogram::Int(Arc::new(histogram)),
         }
     };
+
     let mut open = HistogramAppender::start(&sample(1), ResetHint::Unknown).unwrap();
     for n in 2..20 {
         open.append(&sample(n)).unwrap();
     }
+
     vec![open.bytes().to_vec()]
 }
 
@@ -318,6 +337,7 @@ pub fn remote_read() -> Vec<Vec<u8>> {
             .concat(),
         )
     };
+
     let times = [vec![1 << 3, 5], vec![2 << 3, 0x80, 0x20]].concat();
     let query = [
         times,
@@ -325,6 +345,7 @@ pub fn remote_read() -> Vec<Vec<u8>> {
         matcher(2, "job", "a.*|b"),
     ]
     .concat();
+
     let request = [field(1, &query), field(1, &query), vec![2 << 3, 1]].concat();
     vec![
         snap::raw::Encoder::new().compress_vec(&request).unwrap(),
@@ -360,6 +381,7 @@ pub fn index() -> Vec<Vec<u8>> {
     let postings = vec![0, 0, 0, 1, 0, 0, 0, 2];
     let table = [&[0, 0, 0, 1][..], &[2, 1, b'a', 1, b'b', 40]].concat();
     let parts = [symbols, entry, postings, table];
+
     vec![
         parts
             .iter()
@@ -373,6 +395,7 @@ pub fn block_files() -> Vec<Vec<u8>> {
         "numSeries":1,"numChunks":1},"compaction":{"level":1,"sources":["01GMRJQ4Y2T4K4T2Z2X5V8J9ZC"]},"version":1}"#;
     let meta = BlockMeta::parse(meta).unwrap();
     let mut tombstones = Tombstones::default();
+
     tombstones.add(
         3,
         Interval {
@@ -380,6 +403,7 @@ pub fn block_files() -> Vec<Vec<u8>> {
             last: 500,
         },
     );
+
     tombstones.add(
         9,
         Interval {
@@ -387,6 +411,7 @@ pub fn block_files() -> Vec<Vec<u8>> {
             last: i64::MAX,
         },
     );
+
     let bytes = tombstones.to_bytes();
     // As a file, and as what a file has between its magic and its checksum.
     vec![
@@ -411,6 +436,7 @@ pub fn log() -> Vec<Vec<u8>> {
         Arc::new(SystemClock::new()),
     )
     .unwrap();
+
     for record in records() {
         let mut draft = RecordDraft::new(record.shard(), record.kind());
         draft.payload_mut().extend_from_slice(record.payload());
@@ -418,10 +444,13 @@ pub fn log() -> Vec<Vec<u8>> {
             .unwrap();
         log.flush().unwrap();
     }
+
     let mut segment = std::fs::read(dir.path().join("000000000001.log")).unwrap();
     drop(log);
+
     // The preallocated rest is of no interest.
     let used = segment.iter().rposition(|byte| *byte != 0).unwrap_or(0) + 1;
     segment.truncate(used + 64);
+
     vec![segment]
 }

@@ -53,12 +53,14 @@ fn main() -> anyhow::Result<ExitCode> {
         })?),
         None => None,
     };
+
     let as_kind = match &arguments.as_kind {
         Some(name) => Some(Kind::named(name).with_context(|| {
             format!("there is no kind of that name; there are {:?}", Kind::ALL)
         })?),
         None => None,
     };
+
     let kind_of = |seed: u64| as_kind.unwrap_or_else(|| Kind::of(seed));
     let threads = match arguments.threads {
         Some(threads) => threads,
@@ -70,6 +72,7 @@ fn main() -> anyhow::Result<ExitCode> {
     let end = arguments.from + arguments.seeds;
     let total = Mutex::new(Summary::default());
     let failed = Mutex::new(Vec::new());
+
     std::thread::scope(|scope| {
         for _ in 0..threads.max(1) {
             scope.spawn(|| {
@@ -78,6 +81,7 @@ fn main() -> anyhow::Result<ExitCode> {
                     if seed >= end {
                         return;
                     }
+
                     let begun = seed - arguments.from;
                     if begun > 0 && begun.is_multiple_of(PROGRESS_EVERY) {
                         let seconds = (clock.monotonic() - began).as_secs();
@@ -86,6 +90,7 @@ fn main() -> anyhow::Result<ExitCode> {
                             arguments.seeds
                         ));
                     }
+
                     if arguments
                         .kind
                         .as_ref()
@@ -93,6 +98,7 @@ fn main() -> anyhow::Result<ExitCode> {
                     {
                         continue;
                     }
+
                     match run_scenario(
                         Scenario::with(kind_of(seed), seed),
                         mutation,
@@ -116,9 +122,11 @@ fn main() -> anyhow::Result<ExitCode> {
             });
         }
     });
+
     let mut out = std::io::stdout().lock();
     writeln!(out, "{:#?}", total.into_inner())?;
     let mut failed = failed.into_inner();
+
     failed.sort();
     if let Some((seed, _)) = failed.first()
         && let Err(failure) = run_scenario(
@@ -132,6 +140,7 @@ fn main() -> anyhow::Result<ExitCode> {
             writeln!(out, "{line}")?;
         }
     }
+
     for (seed, problem) in &failed {
         let kind = kind_of(*seed);
         let repeated = if kind == Kind::of(*seed) {
@@ -142,6 +151,7 @@ fn main() -> anyhow::Result<ExitCode> {
         writeln!(out, "seed {seed} ({kind:?}): {problem}")?;
         writeln!(out, "  repeat: scripts/simulate --from {seed}{repeated}")?;
     }
+
     writeln!(out, "{} of {} seeds failed", failed.len(), arguments.seeds)?;
     Ok(if failed.is_empty() {
         ExitCode::SUCCESS

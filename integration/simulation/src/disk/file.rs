@@ -34,9 +34,11 @@ impl Disk for SimDisk {
             .all()
             .into_iter()
             .for_each(|ranges| ranges.remove(path));
+
         if state.free_bytes == Some(0) {
             return Err(io::ErrorKind::StorageFull.into());
         }
+
         drop(state);
         let file = OpenOptions::new().write(true).create_new(true).open(path)?;
         Ok(Box::new(SimFile {
@@ -69,6 +71,7 @@ impl ReadFile for SimRead {
                 _ => io::Error::from_raw_os_error(EIO),
             });
         }
+
         FileExt::read_exact_at(&self.file, buffer, offset)
     }
 }
@@ -79,6 +82,7 @@ impl State {
         self.has_lost_records |= self.unsynced.have_records_of(path);
         self.failed.take_of(path, &mut self.unsynced);
         self.failed.take_of(path, &mut self.torn);
+
         match (fault, self.mutation) {
             (_, Some(Mutation::IgnoreSyncError))
             | (SyncFault::Full, Some(Mutation::IgnoreFullSync)) => Ok(()),
@@ -101,12 +105,14 @@ impl State {
         let Some(log) = self.log.upgrade() else {
             return Ok(());
         };
+
         let found = self.look()?;
         self.safe.merge(&found);
         self.has_lost_records = log
             .written_positions()
             .into_iter()
             .any(|(s, seq)| found.get(s) < seq);
+
         Ok(())
     }
 }
@@ -115,12 +121,15 @@ impl DiskFile for SimFile {
     fn write_all(&mut self, buffers: &mut [IoSlice<'_>]) -> io::Result<()> {
         let all: Vec<u8> = buffers.iter().flat_map(|b| b.iter().copied()).collect();
         let mut state = self.disk.0.lock();
+
         let room = state.free_bytes.unwrap_or(u64::MAX).min(all.len() as u64);
         if let Some(free) = &mut state.free_bytes {
             *free -= room;
         }
+
         self.file.write_all_at(&all[..room as usize], self.at)?;
         let is_torn = room < all.len() as u64;
+
         let fails = is_torn && state.mutation != Some(Mutation::AckTornWrite);
         if room > 0 {
             let ranges = if fails {
@@ -130,9 +139,11 @@ impl DiskFile for SimFile {
             };
             ranges.push(&self.path, self.at, room);
         }
+
         if fails {
             return Err(io::ErrorKind::StorageFull.into());
         }
+
         state.has_torn |= is_torn;
         self.at += all.len() as u64;
         Ok(())
@@ -148,20 +159,24 @@ impl DiskFile for SimFile {
         if let Some(fault) = state.next_sync.take() {
             return state.fail_sync(&self.path, fault);
         }
+
         let is_unnamed = self.path.extension().is_some_and(|e| e == "tmp");
         let lies = match state.mutation {
             Some(Mutation::AckBeforeFsync) => true,
             Some(Mutation::NameBeforeSync) => is_unnamed,
             _ => false,
         };
+
         if !lies {
             state.unsynced.remove(&self.path);
             state.torn.remove(&self.path);
         }
+
         // The log may have written more by the time anybody asks.
         if state.is_safe() {
             state.note_written();
         }
+
         Ok(())
     }
 
@@ -177,9 +192,11 @@ impl DiskFile for SimFile {
             .into_iter()
             .for_each(|ranges| ranges.rename(from, to));
         self.path = to.to_owned();
+
         if state.has_lost_records {
             state.look_for_lost()?;
         }
+
         Ok(())
     }
 }

@@ -112,12 +112,15 @@ fn lose(path: &Path, ranges: &[(u64, u64)], rng: &mut SeededRng) {
     let Ok(length) = file.metadata().map(|m| m.len()) else {
         return;
     };
+
     let mode = rng.below(4);
     let total: u64 = ranges.iter().map(|(_, len)| len).sum();
     let keep_first = if mode == 2 { rng.below(total + 1) } else { 0 };
+
     let mut seen = 0;
     for (from, len) in ranges {
         let end = (from + len).min(length);
+
         let mut at = *from;
         while at < end {
             let next = ((at / SECTOR + 1) * SECTOR).min(end);
@@ -128,9 +131,11 @@ fn lose(path: &Path, ranges: &[(u64, u64)], rng: &mut SeededRng) {
                 _ if rng.chance(0.5) => next - at,
                 _ => 0,
             };
+
             let zeros = vec![0; (next - at - kept) as usize];
             // The memory file system has room for what was there already.
             let _ = file.write_all_at(&zeros, at + kept);
+
             seen += next - at;
             at = next;
         }

@@ -25,6 +25,7 @@ pub(super) fn on_disk(place: &Place, lost: &[&Ranges]) -> io::Result<PositionVec
     if copy.exists() {
         fs::remove_dir_all(&copy)?;
     }
+
     fs::create_dir_all(&copy)?;
     for entry in fs::read_dir(&place.dir)? {
         let entry = entry?;
@@ -34,6 +35,7 @@ pub(super) fn on_disk(place: &Place, lost: &[&Ranges]) -> io::Result<PositionVec
             blank(&to, *from, *bytes)?;
         }
     }
+
     let positions = read(place, &copy).map_err(io::Error::other);
     fs::remove_dir_all(&copy)?;
     positions
@@ -54,6 +56,7 @@ fn read(place: &Place, copy: &Path) -> Result<PositionVector, LogError> {
     let clock = Arc::new(place.clock.clone());
     let (log, _) =
         Log::open_without_thread(copy, options, READER, &place.covered, observer, clock)?;
+
     log.plan_replay(&place.covered)?;
     Ok(log.written_positions().into_iter().collect())
 }

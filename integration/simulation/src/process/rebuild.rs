@@ -23,6 +23,7 @@ impl Process {
                 false => group.rebuild_look(now),
             }
         };
+
         let action = self.rebuild.next(&look);
         self.show_rebuild();
         action
@@ -74,11 +75,13 @@ impl Process {
             .iter()
             .map(|p| (p.stream(), p.seq))
             .collect();
+
         let is_there = |stream, seq| {
             self.log
                 .first_seq(stream)
                 .is_some_and(|first| first <= seq + 1)
         };
+
         let copied = Log::load_ended(&staging::ended_of(dir));
         let has_ended = copied.ok().and_then(Result::ok).unwrap_or_default();
         let mine = self
@@ -86,6 +89,7 @@ impl Process {
             .written_positions()
             .into_iter()
             .filter(|(stream, _)| !has_ended.has(*stream));
+
         mine.map(|(stream, seq)| (stream, seq, theirs.get(stream)))
             .find_map(|(stream, seq, theirs)| {
                 (seq > theirs && !is_there(stream, theirs)).then_some(stream)

@@ -33,6 +33,7 @@ impl Place {
             MemberState::Draining => GateState::Leaving,
             MemberState::Left => GateState::Left,
         };
+
         let peers = match state {
             MemberState::Left => Vec::new(),
             _ => group
@@ -40,11 +41,13 @@ impl Place {
                 .map(|member| member.node.clone())
                 .collect(),
         };
+
         let seals: BTreeMap<_, _> = ring
             .seals
             .iter()
             .map(|seal| (seal.stream(), seal.seq))
             .collect();
+
         let group = GroupRing {
             epoch: ring.epoch,
             is_forming: group.phase == GroupPhase::Forming,
@@ -52,6 +55,7 @@ impl Place {
             peers,
             seals,
         };
+
         Some(Self { group, gate })
     }
 }
@@ -62,6 +66,7 @@ impl Process {
         let Some(place) = Place::of(ring, &self.identity.node) else {
             return Vec::new();
         };
+
         let before: Vec<NodeName> = self
             .hub
             .group()
@@ -69,6 +74,7 @@ impl Process {
             .peers()
             .map(|(node, _)| node.clone())
             .collect();
+
         let gone: Vec<NodeName> = before
             .into_iter()
             .filter(|node| !place.group.peers.contains(node))
@@ -78,14 +84,17 @@ impl Process {
         if place.gate != GateState::Open {
             self.gate.set_by_ring(place.gate);
         }
+
         let quorum = match self.mutation {
             Some(Mutation::KeepOldQuorum) => self.first_quorum.clone(),
             _ => place.group.quorum.clone(),
         };
+
         self.commits
             .set_quorum(place.group.epoch, quorum, gone.iter());
         self.hub.set_ring(place.group, self.clock.monotonic());
         self.gate.set_by_ring(place.gate);
+
         (0..self.names.len())
             .filter(|peer| gone.contains(&self.names[*peer]))
             .collect()
@@ -110,6 +119,7 @@ impl Process {
             .filter(|record| seqs.contains(&record.seq()))
             .collect();
         let is_whole = asked.len() as u64 == seqs.end() - seqs.start() + 1;
+
         is_whole.then(|| {
             asked
                 .iter()
@@ -127,6 +137,7 @@ impl Process {
         let group = self.hub.group().lock();
         let quorum = group.quorum();
         let needed = quorum.needed() + usize::from(!quorum.is_voter(&self.identity.node));
+
         (
             (0..self.names.len())
                 .filter(|peer: &usize| {

@@ -70,9 +70,11 @@ impl Process {
                 if self.mutation == Some(Mutation::LetTwinsIn) => {}
             checked => checked?,
         }
+
         if self.mutation == Some(Mutation::TrustSetBack) {
             return Ok(());
         }
+
         self.processes.check(peer, lineage)
     }
 
@@ -86,6 +88,7 @@ impl Process {
             }
             group.peers().count()
         };
+
         let agreed = self.witnesses.heard(&self.names[peer], refusal, members);
         agreed.map(|agreed| agreed.detail)
     }
@@ -100,26 +103,31 @@ impl Process {
     ) -> Vec<Out> {
         self.disconnect(peer);
         self.witnesses.forget_all();
+
         if let Ok(Some(news)) = self.processes.enter(&identity, lineage) {
             // Until the next start memory is as good as a file that cannot be written.
             let _ = news.write();
         }
+
         let now = self.clock.monotonic();
         let admitted = self.hub.group().lock().admit(&identity, now);
         let number = match admitted {
             Ok(number) => number,
             Err(error) => return vec![Out::HangUp(peer, error.to_string(), false)],
         };
+
         let first_seen = *self.first_seen.entry(peer).or_insert(identity.incarnation);
         if self.mutation == Some(Mutation::TrustWiped) {
             self.commits.trust(&identity.node, first_seen);
         } else {
             self.store.peer_up(&identity);
         }
+
         let feed = self.hub.feed(&self.names[peer]);
         if let Some(feed) = &feed {
             feed.start();
         }
+
         let refusals = self.store.intake().refusals;
         self.sessions.insert(
             peer,
@@ -131,12 +139,14 @@ impl Process {
                 is_told: false,
             },
         );
+
         let tails = self.store.written();
         let durable = self.told_durable();
         let applied = feed
             .map(|feed| feed.applied_positions())
             .unwrap_or_default();
         let mut out = Vec::new();
+
         self.feed(
             peer,
             Event::Up {
@@ -147,6 +157,7 @@ impl Process {
             },
             &mut out,
         );
+
         out
     }
 
@@ -162,13 +173,16 @@ impl Process {
         let Some(session) = self.sessions.remove(&peer) else {
             return;
         };
+
         let now = self.clock.monotonic();
         if let Some(link) = self.links.get_mut(&peer) {
             link.handle(Event::Down, now, &mut Vec::new());
         }
+
         if let Some(feed) = self.hub.feed(&self.names[peer]) {
             feed.stop();
         }
+
         self.hub
             .group()
             .lock()
@@ -192,6 +206,7 @@ impl Process {
         let Some(feed) = self.hub.feed(&self.names[peer]) else {
             return out;
         };
+
         for event in feed.take().events {
             match &event {
                 Event::Applied { .. } if self.mutation == Some(Mutation::KeepCredit) => continue,
@@ -207,6 +222,7 @@ impl Process {
                 _ => self.feed(peer, event, &mut out),
             }
         }
+
         out
     }
 
@@ -223,12 +239,14 @@ impl Process {
             from_seq,
             usize::try_from(max_bytes).unwrap_or(usize::MAX),
         );
+
         let result = records.map_err(|error| match error {
             LogError::Gone { .. } => ReadFault::Trimmed {
                 first_seq: self.log.first_seq(stream).unwrap_or(u64::MAX),
             },
             other => ReadFault::Failed(other.to_string()),
         });
+
         let mut out = Vec::new();
         self.feed(
             peer,
@@ -239,6 +257,7 @@ impl Process {
             },
             &mut out,
         );
+
         out
     }
 
@@ -246,11 +265,13 @@ impl Process {
     pub fn tick_link(&mut self, peer: usize) -> Vec<Out> {
         let mut out = Vec::new();
         self.look_at_intake(peer, &mut out);
+
         let health = self.store.health();
         if let Some(link) = self.links.get_mut(&peer) {
             link.set_health(health);
             link.set_ends(self.store.ends());
         }
+
         self.feed(
             peer,
             Event::Tick {
@@ -258,6 +279,7 @@ impl Process {
             },
             &mut out,
         );
+
         self.plan(peer, &mut out);
         out
     }
@@ -270,6 +292,7 @@ impl Process {
             .get(&peer)
             .map(|link| link.taken())
             .unwrap_or_default();
+
         let (mut assigned, running) = {
             let mut group = self.hub.group().lock();
             group.taken(name, taken);
@@ -280,12 +303,15 @@ impl Process {
                 .map(PeerIdentity::stream);
             (group.assigned(name), running)
         };
+
         if self.mutation == Some(Mutation::TakeStallForLoss) {
             self.blame_peers();
         }
+
         if self.mutation == Some(Mutation::SkipStreams) {
             assigned.retain(|stream| Some(*stream) == running);
         }
+
         if self
             .sessions
             .get(&peer)
@@ -293,6 +319,7 @@ impl Process {
         {
             assigned.clear();
         }
+
         self.feed(peer, Event::Assigned(assigned), out);
     }
 
@@ -301,17 +328,21 @@ impl Process {
         let now = self.clock.monotonic();
         let group = Arc::clone(self.hub.group());
         let mut group = group.lock();
+
         let mut lacking = Vec::new();
         for (name, view) in group.peers().filter(|(_, view)| view.connected) {
             let behind = group.mine().behind(&view.positions);
             lacking.extend(behind.map(|(stream, _, _)| (name.clone(), stream)));
         }
+
         if lacking.is_empty() || *group.mine() != self.moved.0 {
             self.moved = (group.mine().clone(), now);
         }
+
         if now.saturating_sub(self.moved.1) < BLAMED_AFTER {
             return;
         }
+
         for (name, stream) in lacking {
             group.refused(&name, stream, EndReason::Trimmed, u64::MAX, now);
         }
@@ -332,10 +363,12 @@ impl Process {
         {
             return;
         }
+
         let durable = self.told_durable();
         for (stream, seq) in durable.iter() {
             self.hand_over(peer, Event::Durable { stream, seq }, out);
         }
+
         if let Some(link) = self.links.get_mut(&peer) {
             link.set_epoch(epoch);
         }
@@ -346,11 +379,13 @@ impl Process {
         if !self.sessions.contains_key(&peer) {
             return;
         }
+
         let now = self.clock.monotonic();
         let mut effects = Vec::new();
         let Some(link) = self.links.get_mut(&peer) else {
             return;
         };
+
         link.handle(event, now, &mut effects);
         for effect in effects {
             self.execute(peer, effect, out);
@@ -393,9 +428,11 @@ impl Process {
                 } else {
                     epoch
                 };
+
                 if let Err(proof) = self.store.peer_durable(name, trusted, &positions, epoch) {
                     return self.second_writer(peer, proof.to_string(), out);
                 }
+
                 self.hub
                     .group()
                     .lock()
@@ -462,6 +499,7 @@ impl Process {
         let Some(session) = self.sessions.get_mut(&peer) else {
             return;
         };
+
         session.is_paused &= stays || !intake.is_open;
         if std::mem::replace(&mut session.refusals, intake.refusals) != intake.refusals {
             self.set_back(peer, out);

@@ -25,10 +25,12 @@ impl Process {
         if !self.store.replay().is_done() {
             return Ok(false);
         }
+
         let due = match self.mutation {
             Some(Mutation::TrustOwnClock) => Some(WINDOWS.over(self.clock.now_ms())),
             _ => self.store.due_window(&self.clock, WINDOWS),
         };
+
         if let Some(due) = due.filter(|due| self.closed.is_none_or(|k| k < *due)) {
             let mut closed = true;
             for writer in &mut self.writers {
@@ -40,10 +42,12 @@ impl Process {
                         .during(|| writer.close_window(due))
                         .is_ok();
             }
+
             if closed {
                 self.closed = Some(due);
             }
         }
+
         if let Some(closed) = self.closed {
             while self.cut_next(closed, interruption)? {
                 if interruption == Some(Interruption::BeforeManifest) {
@@ -51,15 +55,18 @@ impl Process {
                 }
             }
         }
+
         let over = WINDOWS.over(self.store.now_ms(&self.clock));
         if self.collected < over {
             self.collect(over);
         }
+
         let now = self.clock.monotonic();
         if now.saturating_sub(self.checkpoint_at) >= self.checkpoint_every {
             self.checkpoint_at = now;
             return Ok(self.checkpoint(interruption));
         }
+
         Ok(false)
     }
 
@@ -73,14 +80,17 @@ impl Process {
             NextCut::Blocked(k, _) if self.mutation == Some(Mutation::CutBeforeMarkers) => k,
             NextCut::Nothing | NextCut::Blocked(..) => return Ok(false),
         };
+
         let manifest = self.cutting.manifest.clone();
         let before = std::fs::read(&manifest).ok();
+
         match self.cutting.cut(k) {
             Ok(_) => {}
             // Tried again at the next look.
             Err(CuttingError::Log(_)) => return Ok(false),
             Err(error) => return Err(format!("cut {k}: {error}")),
         }
+
         if interruption == Some(Interruption::BeforeManifest) {
             let restored = match before {
                 Some(bytes) => std::fs::write(&manifest, bytes),
@@ -88,6 +98,7 @@ impl Process {
             };
             return restored.map(|()| true).map_err(|e| e.to_string());
         }
+
         self.collect(WINDOWS.over(self.store.now_ms(&self.clock)));
         Ok(true)
     }
@@ -105,6 +116,7 @@ impl Process {
         self.writers
             .iter_mut()
             .for_each(|writer| race.during(|| writer.note_positions(&positions)));
+
         if self.mutation == Some(Mutation::EndUnasked) {
             let peers = self
                 .hub
@@ -113,6 +125,7 @@ impl Process {
                 .peers()
                 .filter_map(|(_, view)| view.identity.clone())
                 .collect();
+
             let peers: Vec<PeerIdentity> = peers;
             self.hub.end(
                 &peers
@@ -121,6 +134,7 @@ impl Process {
                     .collect(),
             );
         }
+
         if self.mutation == Some(Mutation::TrimToApplied) {
             let group = self.hub.group().lock();
             let held = positions
@@ -130,11 +144,13 @@ impl Process {
             drop(group);
             let _ = self.log.trim(&held);
         }
+
         let publishes_first = self.mutation == Some(Mutation::CheckpointBeforeLog);
         let checkpoint = |shard: &Shard| match publishes_first {
             true => shard.checkpoint(|| Ok::<(), CuttingError>(())),
             false => self.cutting.checkpoint_of(shard),
         };
+
         match interruption {
             Some(Interruption::BeforeCheckpoint) => {
                 let _ = self.shards[0].checkpoint::<HeadError>(|| {
@@ -148,6 +164,7 @@ impl Process {
             }
             _ => {}
         }
+
         let trims_otherwise = matches!(
             self.mutation,
             Some(Mutation::TrimTooEarly | Mutation::TrimToNewest)
@@ -157,6 +174,7 @@ impl Process {
             let _ = self.cutting.checkpoint();
             return false;
         }
+
         let mut positions = Vec::new();
         for shard in &self.shards {
             let Ok(report) = checkpoint(shard) else {
@@ -164,6 +182,7 @@ impl Process {
             };
             positions.push(report.positions);
         }
+
         let covered = covered_by_all(positions);
         match self.mutation {
             Some(Mutation::TrimTooEarly) => drop(self.log.trim(&covered)),
@@ -178,6 +197,7 @@ impl Process {
             }
             _ => {}
         }
+
         false
     }
 

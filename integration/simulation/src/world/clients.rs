@@ -21,15 +21,18 @@ impl World {
         if self.is_healing {
             return;
         }
+
         let mut again = 700_000 + self.rng.below(1_800_000);
         if self.scenario.load.moves && self.rng.chance(0.03) {
             // Until its series are let go, which takes some windows.
             again += 20_000_000 + self.rng.below(40_000_000);
         }
+
         self.after(again, Event::Produce(sender));
         if self.senders[sender].queue.len() >= QUEUE_MAX || self.is_quiet() {
             return;
         }
+
         let now_ms = self.clock.now_ms() + self.senders[sender].skew_ms;
         let series = self.senders[sender].series;
         let t = match self.rng.below(100) {
@@ -37,21 +40,25 @@ impl World {
             0..6 => (now_ms - self.rng.below(60_000) as i64) / 500 * 500,
             _ => now_ms / 500 * 500,
         };
+
         let first = self.next_value;
         self.next_value += 10;
         let wanted = self.wanted(sender, series, t);
         let made = self.history.make(&wanted, |n| (first + n as u64) as f64);
+
         self.senders[sender].queue.push_back(made);
         if self.rng.chance(0.05) {
             // Another sender of a pair, or one that has not heard its answer: the same again.
             let old = self.rng.below(made as u64 + 1) as usize;
             self.senders[sender].queue.push_back(old);
         }
+
         if self.rng.chance(0.03) {
             let value = self.rng.below(1 << 20) + (1 << 20);
             let other = self.history.make(&wanted, |n| (value + n as u64) as f64);
             self.senders[sender].queue.push_back(other);
         }
+
         self.send(sender);
     }
 
@@ -69,16 +76,19 @@ impl World {
         let moves = load.moves;
         let has_histograms = load.has_histograms;
         let has_metadata = load.has_metadata;
+
         if moves && self.rng.chance(0.03) {
             let name = format!("tenant-{}", self.history.tenants.len());
             self.senders[sender].tenant = Tenant::new(&name).expect("letters and digits");
         }
+
         let is_early = Duration::from_micros(self.now_us) < self.scenario.load.only_metadata_until;
         let about = match has_metadata {
             true if is_early => 0,
             true => self.rng.below(10),
             false => 9,
         };
+
         let help = (about < 3).then(|| format!("help {}", self.rng.below(3)));
         let series = if about == 0 { 0 } else { series };
         let tenant = match about {
@@ -88,6 +98,7 @@ impl World {
             }
             _ => self.senders[sender].tenant.clone(),
         };
+
         Wanted {
             tenant,
             sender,
@@ -107,13 +118,16 @@ impl World {
         let Some(batch) = client.queue.front().copied() else {
             return;
         };
+
         if client.wanders {
             client.home = self.rng.below(self.scenario.targets() as u64) as usize;
         }
+
         let attempt = self.next_attempt;
         let node = client.home;
         self.next_attempt += 1;
         client.attempt = Some((attempt, node));
+
         let way = self.network.latency(&mut self.rng);
         self.after(
             way,
@@ -124,6 +138,7 @@ impl World {
                 batch,
             },
         );
+
         let answer = Answer::Later("no answer in time".to_owned());
         self.after(
             PATIENCE_US,
@@ -157,13 +172,16 @@ impl World {
         let Some(sender) = self.attempts.remove(&attempt) else {
             return Ok(());
         };
+
         if answer == Answer::Stored {
             self.check_stored(sender, attempt)?;
         }
+
         if self.scenario.kind == Kind::Network && !self.is_healing && self.rng.chance(0.02) {
             // Lost on its way.
             return Ok(());
         }
+
         let way = self.network.latency(&mut self.rng);
         self.after(
             way,
@@ -173,6 +191,7 @@ impl World {
                 answer,
             },
         );
+
         Ok(())
     }
 
@@ -185,10 +204,12 @@ impl World {
         let Some(batch) = client.queue.front().copied().filter(|_| is_current) else {
             return Ok(());
         };
+
         if self.decided.is_some() {
             // Who counts changes; queries are checked instead.
             return Ok(());
         }
+
         let voters = &self.machines[..self.scenario.voters];
         // A disk that was replaced, or a machine that stood in for another one, may have held it when that was confirmed.
         let has_stand_in = |n: usize| self.scenario.has_twin && n == self.victim;
@@ -201,11 +222,13 @@ impl World {
                     .is_some_and(|p| self.history.lacks(batch, p))
             })
             .collect();
+
         if voters.len() - lacking.len() < self.quorum.needed() {
             return Err(format!(
                 "request {batch} is called stored, but n{lacking:?} do not have all of it"
             ));
         }
+
         Ok(())
     }
 
@@ -222,6 +245,7 @@ impl World {
         {
             return Ok(());
         }
+
         match answer {
             Answer::Stored => {
                 if let Some(batch) = self.senders[sender].decided() {
@@ -245,6 +269,7 @@ impl World {
                 self.after(wait, Event::Send(sender));
             }
         }
+
         Ok(())
     }
 }

@@ -160,12 +160,15 @@ impl World {
         if self.is_healing {
             return;
         }
+
         let every = self.scenario.fault_every.as_micros() as u64;
         let wait = every / 2 + self.rng.below(every);
         self.after(wait, Event::Fault);
+
         let faults = faults_of(self.scenario.kind);
         let fault = faults[self.rng.below(faults.len() as u64) as usize];
         let node = self.rng.below(self.scenario.members() as u64) as usize;
+
         self.summary.faults += 1;
         self.note(|| format!("fault {fault:?} n{node}"));
         self.break_one(fault, node);
@@ -175,6 +178,7 @@ impl World {
         let members = self.scenario.members();
         let peer = (node + 1 + self.rng.below(members as u64 - 1) as usize) % members;
         let long = self.scenario.fault_max.as_micros() as u64;
+
         let span = 300_000 + self.rng.below(long);
         match fault {
             Kill => self.crash(node, true),
@@ -256,13 +260,16 @@ impl World {
         let Some(process) = &mut self.machines[node].process else {
             return;
         };
+
         process.half_change(&self.history.batches[made]);
         if self.mutation == Some(Mutation::SaveSuspectShard) {
             process.save_shards();
         }
+
         if self.mutation != Some(Mutation::KeepSuspectShard) {
             return self.crash(node, true);
         }
+
         (0..usize::from(SHARDS)).for_each(|shard| process.replace_writer(shard));
     }
 
@@ -274,6 +281,7 @@ impl World {
             5 => CrashPoint::Upkeep(Interruption::BeforeCheckpoint),
             _ => CrashPoint::Upkeep(Interruption::BetweenCheckpoints),
         };
+
         let has_power = self.rng.chance(0.4);
         self.machines[node].crash = Some((point, has_power));
     }
@@ -291,20 +299,25 @@ impl World {
         if std::mem::replace(&mut self.was_wiped, true) {
             return;
         }
+
         let victim = self.victim;
         let voters = self.scenario.voters;
         if self.scenario.trims {
             return self.after(200_000, Event::Replace(victim));
         }
+
         let origin = (victim + 1) % voters;
         self.machines[origin].pace = Pace::Stuck;
+
         // About when it meets the victim with its new disk: it takes nobody else for the victim while it believes that the
         // old one is connected.
         let repaired = 4_500_000 + self.rng.below(3_000_000);
+
         self.after(repaired, Event::Repair(Repair::Disk(origin)));
         for other in (0..voters).filter(|other| ![victim, origin].contains(other)) {
             self.cut(&[(origin, other), (other, origin)], 9_000_000);
         }
+
         self.after(1_500_000, Event::Replace(victim));
     }
 
@@ -315,16 +328,20 @@ impl World {
             }
             return Ok(());
         }
+
         self.crash(node, false);
         let wiped = self.machines[node].wipe(&mut self.rng, self.mutation);
+
         // Where logs are kept for everybody, they give all, and nothing may be copied.
         self.machines[node].staging.is_undecided = self.scenario.trims;
         self.note(|| format!("n{node} has an empty disk"));
         self.summary.wipes += 1;
+
         // A new disk is busy at first, so that others can count on what it does not have yet.
         self.machines[node].pace = Pace::Slow;
         self.after(7_000_000, Event::Repair(Repair::Disk(node)));
         self.after(200_000, Event::Start(node));
+
         wiped.map_err(|e| format!("cannot wipe the disk of n{node}: {e}"))
     }
 
@@ -335,6 +352,7 @@ impl World {
             .map(|other| self.machines[other].process.as_ref())
             .collect();
         let Some(running) = running else { return false };
+
         let is_held = |stream: StreamId| running.iter().any(|p| p.log.first_seq(stream) == Some(1));
         running.iter().all(|process| {
             let known = process.log.written_positions();
@@ -367,6 +385,7 @@ impl World {
         for (from, to) in self.network.cuts() {
             self.network.set_blocked(from, to, false);
         }
+
         for machine in &mut self.machines {
             machine.pace = Pace::Normal;
             machine.disk.mend();
@@ -374,14 +393,17 @@ impl World {
             machine.crash = None;
             machine.loses_ends = false;
         }
+
         if let Some(twin) = self.twin() {
             self.end_twin(twin);
         }
+
         // Whoever has left is stopped by an operator, also if it never heard of that.
         let members = self.members();
         let left: Vec<usize> = (0..self.scenario.members())
             .filter(|n| !members.contains(n))
             .collect();
+
         left.into_iter().for_each(|node| self.crash(node, true));
         self.resume();
     }

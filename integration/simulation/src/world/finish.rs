@@ -31,6 +31,7 @@ impl World {
         self.note(|| "heal".to_owned());
         self.repair_all();
         self.until(LEVEL_WITHIN, Self::unlevel)?;
+
         let before = self.compare("before the last cut")?;
         // The samples of the last windows may be ahead of all clocks by some seconds.
         self.run_for(Duration::from_secs(2))?;
@@ -38,14 +39,17 @@ impl World {
             CUT_WITHIN + self.scenario.seal_after.min(Duration::from_secs(60)),
             Self::uncut,
         )?;
+
         let after = self.compare("after the last cut")?;
         if let Some(difference) = content::difference(&before, &after) {
             return Err(format!("a cut changed the content: {difference}"));
         }
+
         self.compare_blocks()?;
         if self.scenario.kind == Kind::Lives {
             self.until(ENDED_WITHIN, Self::lasting)?;
         }
+
         self.summary.acked = self.history.acked;
         self.summary.ended = self.ended();
         Ok(self.summary)
@@ -67,6 +71,7 @@ impl World {
             }
             self.run_for(LOOK_EVERY)?;
         }
+
         Ok(())
     }
 
@@ -89,6 +94,7 @@ impl World {
             Ok(running) => running,
             Err(problem) => return Some(problem),
         };
+
         if let Some(waiting) = self
             .senders
             .iter()
@@ -96,7 +102,9 @@ impl World {
         {
             return Some(format!("sender {waiting} still waits for an answer"));
         }
+
         let one = running[0].0;
+
         let first = running[0].1.store.durable();
         for (n, process) in &running {
             if !process.store.replay().is_done() {
@@ -105,18 +113,22 @@ impl World {
             if process.is_rebuilding() {
                 return Some(format!("n{n} is still being rebuilt"));
             }
+
             let durable = process.store.durable();
             if let Some(text) = differ(&first, &durable) {
                 return Some(format!("positions differ between n{one} and n{n}: {text}"));
             }
+
             let applied: PositionVector = process.store.applied_positions().into_iter().collect();
             if let Some((stream, have, want)) = applied.behind(&durable).next() {
                 return Some(format!("n{n} has applied {stream} up to {have} of {want}"));
             }
+
             let group = process.hub.group().lock();
             if group.has_missed_ends() {
                 return Some(format!("n{n} lacks something of streams that have ended"));
             }
+
             for (name, view) in group.peers() {
                 if !view.connected {
                     return Some(format!("n{n} is not connected to {name}"));
@@ -126,6 +138,7 @@ impl World {
                 }
             }
         }
+
         None
     }
 
@@ -167,6 +180,7 @@ impl World {
             .iter()
             .flat_map(|(_, process)| process.log.held())
             .collect();
+
         for (n, process) in &running {
             let mut known = process.log.written_positions();
             known.sort_unstable();
@@ -178,6 +192,7 @@ impl World {
                 return Some(format!("n{n} still keeps {}", streams[0].0));
             }
         }
+
         None
     }
 
@@ -197,6 +212,7 @@ impl World {
             }
             first.get_or_insert(content);
         }
+
         Ok(first.unwrap_or_default())
     }
 
@@ -204,7 +220,9 @@ impl World {
         if !self.scenario.equal_blocks {
             return Ok(());
         }
+
         let running = self.running()?;
+
         let first = content::blocks(running[0].1);
         for (n, process) in &running {
             let blocks = content::blocks(process);
@@ -222,6 +240,7 @@ impl World {
                 ));
             }
         }
+
         Ok(())
     }
 }
@@ -233,10 +252,12 @@ fn differ(a: &PositionVector, b: &PositionVector) -> Option<String> {
         .for_each(|(stream, seq)| streams.entry(stream).or_default().0 = seq);
     b.iter()
         .for_each(|(stream, seq)| streams.entry(stream).or_default().1 = seq);
+
     // Of a stream that has ended for one of them nothing is missing.
     let has_ended = |stream: StreamId| a.get(stream) == ALL || b.get(stream) == ALL;
     let (stream, (a, b)) = streams
         .into_iter()
         .find(|(stream, (at_a, at_b))| at_a != at_b && !has_ended(*stream))?;
+
     Some(format!("{stream} is at {a} and at {b}"))
 }

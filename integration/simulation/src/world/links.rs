@@ -21,6 +21,7 @@ impl World {
         let Some(found) = self.network.get(conn) else {
             return Ok(());
         };
+
         let end = usize::from(found.ends[1] == node);
         let peer = found.ends[1 - end];
         if self.network.is_blocked(peer, node) {
@@ -28,12 +29,14 @@ impl World {
             self.after(500_000, Event::Closed { conn, node });
             return Ok(());
         }
+
         if let Some(process) = &mut self.machines[node].process
             && process.connection(peer) == Some(conn)
         {
             process.disconnect(peer);
             self.note(|| format!("n{node} loses its connection to n{peer}"));
         }
+
         self.network.close(conn, node, false);
         self.settle(node)
     }
@@ -41,6 +44,7 @@ impl World {
     pub(super) fn dial(&mut self, from: usize, to: usize) -> Result<(), String> {
         let wait = 100_000 + self.rng.below(400_000);
         self.after(wait, Event::Dial { from, to });
+
         let is_silent = |node: usize| self.machines[node].silent_until > self.now_us;
         if self.names[from] == self.names[to]
             || self.network.is_blocked(from, to)
@@ -50,12 +54,14 @@ impl World {
         {
             return Ok(());
         }
+
         let (Some(a), Some(b)) = (&self.machines[from].process, &self.machines[to].process) else {
             return Ok(());
         };
         if a.connection(to).is_some() {
             return Ok(());
         }
+
         let [(one, its), (other, of_other)] =
             [a, b].map(|p| (p.identity.clone(), p.lineage.clone()));
         if let Err(refusal) = a.admits(&other, &of_other) {
@@ -64,9 +70,11 @@ impl World {
         if let Err(refusal) = b.admits(&one, &its) {
             return self.turned_away(from, to, &refusal);
         }
+
         self.check_twins(from, to)?;
         self.check_twins(to, from)?;
         let conn = self.network.connect(from, to);
+
         self.note(|| format!("n{from} and n{to} connect ({conn})"));
         for (node, peer, identity, lineage) in [(from, to, other, of_other), (to, from, one, its)] {
             let Some(process) = &mut self.machines[node].process else {
@@ -81,6 +89,7 @@ impl World {
             let out = process.connect(peer, identity, &lineage, conn);
             self.act(node, out)?;
         }
+
         self.settle(from)?;
         self.settle(to)
     }
@@ -91,6 +100,7 @@ impl World {
         let Some(process) = &mut self.machines[node].process else {
             return Ok(());
         };
+
         match process.refused_by(by, refusal) {
             Some(why) => self.refuse(node, &why),
             None => Ok(()),
@@ -104,10 +114,12 @@ impl World {
                 "n{node} is said to be a copy of another one: {why}"
             ));
         }
+
         self.summary.refused += 1;
         self.note(|| format!("n{node} must not run: {why}"));
         self.crash(node, true);
         self.machines[node].is_refused = true;
+
         // An operator gives it an empty disk.
         self.after(2_000_000, Event::Replace(node));
         Ok(())
@@ -135,6 +147,7 @@ impl World {
         let Some(found) = self.network.get(conn) else {
             return Ok(());
         };
+
         let node = found.ends[end];
         let peer = found.ends[1 - end];
         let Some(process) = &self.machines[node].process else {
@@ -143,18 +156,22 @@ impl World {
         if process.connection(peer) != Some(conn) {
             return Ok(());
         }
+
         let Some(frame) = self.network.arrived(conn, end, self.now_us)? else {
             return Ok(());
         };
         let Some(process) = &mut self.machines[node].process else {
             return Ok(());
         };
+
         let out = process.receive(peer, frame);
         self.act(node, out)?;
+
         if self.network.is_due(conn, end, self.now_us) {
             // What came while the way was cut has no event of its own any more.
             self.after(200, Event::Deliver { conn, end });
         }
+
         self.settle(node)
     }
 
@@ -191,6 +208,7 @@ impl World {
                     let Some(conn) = process.connection(peer) else {
                         continue;
                     };
+
                     let wait = 100 + self.rng.below(5_000);
                     self.summary.catch_up_reads += 1;
                     self.after(
@@ -222,6 +240,7 @@ impl World {
                 Out::Refused(why) => self.refuse(node, &why)?,
             }
         }
+
         Ok(())
     }
 }

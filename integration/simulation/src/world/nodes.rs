@@ -28,6 +28,7 @@ impl World {
     pub(super) fn start(&mut self, node: usize) -> Result<(), String> {
         let has_left = !self.members().contains(&node) && self.is_healing;
         let is_outside = self.decided.is_some() && self.machines[node].ring.is_none();
+
         let machine = &self.machines[node];
         if machine.process.is_some()
             || machine.is_idle
@@ -37,14 +38,17 @@ impl World {
         {
             return Ok(());
         }
+
         if machine.absent_until > self.now_us && !self.is_healing {
             let wait = machine.absent_until - self.now_us;
             self.after(wait, Event::Start(node));
             return Ok(());
         }
+
         let number = self.rng.next_u64();
         let mutation = self.mutation;
         self.with_staging(node, |staging, dir| staging.install(dir, mutation))?;
+
         let stream = self.machines[node].count_start(self.mutation);
         let machine = &self.machines[node];
         let started = Process::start(&Start {
@@ -60,6 +64,7 @@ impl World {
             staging: &machine.staging,
             mutation: self.mutation,
         });
+
         let process = match started {
             Ok(process) => process,
             Err(error) => {
@@ -72,6 +77,7 @@ impl World {
                 return Ok(());
             }
         };
+
         self.summary.starts += 1;
         let found = process.log.written_positions();
         self.note(|| {
@@ -84,17 +90,21 @@ impl World {
                 found.join(" ")
             )
         });
+
         let machine = &mut self.machines[node];
         machine.process = Some(process);
         machine
             .note_found()
             .map_err(|problem| format!("n{node}: {problem}"))?;
+
         let life = machine.life;
         let replay = 1_000 + self.rng.below(self.scenario.replay_max.as_micros() as u64);
         self.after(replay, Event::Replay { node, life });
+
         let look = replay + self.rng.below(LOOK_US);
         self.after(look, Event::Look { node, life });
         self.after(TICK_US, Event::Tick { node, life });
+
         self.settle(node)
     }
 
@@ -104,9 +114,11 @@ impl World {
         let Some(process) = machine.process.take() else {
             return;
         };
+
         machine.crash = None;
         machine.pace = Pace::Normal;
         machine.paused_until = 0;
+
         for request in &process.requests {
             if let Some(sender) = self.attempts.remove(&request.attempt).filter(|_| has_power) {
                 let answer = crate::request::Answer::Later("connection reset".to_owned());
@@ -119,6 +131,7 @@ impl World {
                 self.queue.insert((self.now_us + 1_000, self.order), event);
             }
         }
+
         drop(process);
         if has_power {
             self.machines[node].disk.kill(&mut self.rng);
@@ -130,9 +143,11 @@ impl World {
             self.machines[node].disk.cut_power(&mut self.rng);
             self.summary.power_cuts += 1;
         }
+
         for conn in self.network.of(node) {
             self.close(conn, node, has_power);
         }
+
         self.note(|| {
             format!(
                 "n{node} {}",
@@ -143,6 +158,7 @@ impl World {
                 }
             )
         });
+
         let down = 100_000 + self.rng.below(self.scenario.down_max.as_micros() as u64);
         self.after(down, Event::Start(node));
     }
@@ -151,6 +167,7 @@ impl World {
         let Some(process) = self.process(node, life) else {
             return Ok(());
         };
+
         process.tick();
         if process.has_failed() {
             let wait = 300_000 + self.rng.below(3_000_000);
@@ -163,10 +180,12 @@ impl World {
                 },
             );
         }
+
         self.rebuild(node)?;
         let Some(process) = self.process(node, life) else {
             return Ok(());
         };
+
         for peer in process.connected() {
             let Some(process) = self.process(node, life) else {
                 return Ok(());
@@ -174,6 +193,7 @@ impl World {
             let out = process.tick_link(peer);
             self.act(node, out)?;
         }
+
         self.hear(node);
         self.after(TICK_US, Event::Tick { node, life });
         self.settle(node)
@@ -183,11 +203,13 @@ impl World {
         if !self.lives(node, life) {
             return Ok(());
         }
+
         let wait = LOOK_US / 2 + self.rng.below(LOOK_US);
         self.after(wait, Event::Look { node, life });
         if self.machines[node].pace == Pace::Stuck {
             return Ok(());
         }
+
         let interruption = match self.machines[node].crash {
             Some((CrashPoint::Upkeep(interruption), _)) => Some(interruption),
             _ => None,
@@ -195,6 +217,7 @@ impl World {
         let Some(process) = self.process(node, life) else {
             return Ok(());
         };
+
         let cut = process.shelf.blocks().len();
         let trimmed = process.log.stats().segments;
         let interrupted = process
@@ -202,8 +225,10 @@ impl World {
             .map_err(|problem| format!("n{node}: {problem}"))?;
         let cut_now = process.shelf.blocks().len();
         let segments = process.log.stats().segments;
+
         self.summary.blocks += (cut_now - cut) as u64;
         self.summary.trimmed += trimmed.saturating_sub(segments);
+
         if cut_now > cut {
             let names = self.machines[node]
                 .process
@@ -216,6 +241,7 @@ impl World {
                 )
             });
         }
+
         self.machines[node].note_safe();
         if interrupted {
             let has_power = self.machines[node]
@@ -225,6 +251,7 @@ impl World {
             self.crash(node, has_power);
             return Ok(());
         }
+
         self.settle(node)
     }
 
@@ -242,15 +269,18 @@ impl World {
         let Some(process) = self.process(node, life) else {
             return Ok(());
         };
+
         let wrote = process.log.write_queued();
         if !wrote {
             self.machines[node].log_busy = false;
             return Ok(());
         }
+
         let crashes = match self.machines[node].crash {
             Some((CrashPoint::BeforeSync, has_power)) => Some(has_power),
             _ => None,
         };
+
         if let Some(has_power) = crashes {
             self.machines[node].pace = Pace::Stuck;
             self.machines[node].crash = None;
@@ -264,11 +294,13 @@ impl World {
                 },
             );
         }
+
         let wait = match self.machines[node].pace {
             Pace::Normal => 300 + self.rng.below(6_000),
             Pace::Slow => 100_000 + self.rng.below(1_500_000),
             Pace::Stuck => 50_000,
         };
+
         self.after(wait, Event::LogSync { node, life });
         self.settle(node)
     }
@@ -281,13 +313,16 @@ impl World {
         let Some(process) = self.process(node, life) else {
             return Ok(());
         };
+
         process.log.sync_written();
         self.machines[node].log_busy = false;
         self.machines[node].note_safe();
+
         if let Some((CrashPoint::AfterSync, has_power)) = self.machines[node].crash {
             self.crash(node, has_power);
             return Ok(());
         }
+
         self.settle(node)
     }
 
@@ -296,13 +331,16 @@ impl World {
         let Some(process) = self.process(node, life) else {
             return Ok(());
         };
+
         if let Some(shard) = dying.filter(|shard| process.waits_for(*shard)) {
             process.replace_writer(shard);
             self.machines[node].dying = None;
         }
+
         let Some(process) = self.process(node, life) else {
             return Ok(());
         };
+
         process.drain_lanes();
         self.machines[node].lanes_busy = false;
         self.settle(node)
@@ -327,28 +365,34 @@ impl World {
         let Some(process) = &mut machine.process else {
             return Ok(());
         };
+
         let mut planned = Vec::new();
         if !machine.log_busy && process.has_log_work() {
             machine.log_busy = true;
             planned.push((self.rng.below(1_500), Event::LogWrite { node, life }));
         }
+
         if !machine.lanes_busy && process.has_lane_work() {
             machine.lanes_busy = true;
             planned.push((self.rng.below(4_000), Event::Drain { node, life }));
         }
+
         for peer in process.connected() {
             if process.has_news(peer) {
                 process.set_told(peer, true);
                 planned.push((self.rng.below(1_000), Event::News { node, life, peer }));
             }
         }
+
         let answers = process.answers();
         let committed = process.commits.committed();
         let stream = process.identity.stream();
         let checked = std::mem::replace(&mut machine.checked, committed);
+
         for (wait, event) in planned {
             self.after(wait, event);
         }
+
         if committed > checked {
             self.acked.advance(stream, committed);
             self.check_within_seal(node, stream, committed)?;
@@ -365,9 +409,11 @@ impl World {
                 ));
             }
         }
+
         for (attempt, answer) in answers {
             self.answer(attempt, answer)?;
         }
+
         Ok(())
     }
     /// As far as `node` can know, `holder` has the entry safely.
@@ -379,14 +425,17 @@ impl World {
         let Some((incarnation, before)) = &machine.before else {
             return false;
         };
+
         let Some(process) = &self.machines[node].process else {
             return false;
         };
+
         let group = process.hub.group().lock();
         let known = group.peers().find(|(name, _)| **name == self.names[holder]);
         let known = known
             .and_then(|(_, view)| view.identity.as_ref())
             .map(|id| id.incarnation);
+
         known == Some(*incarnation) && before.get(stream) >= seq
     }
 }

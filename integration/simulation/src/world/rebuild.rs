@@ -16,6 +16,7 @@ impl World {
             let Some(process) = &mut self.machines[node].process else {
                 return Ok(());
             };
+
             let action = process.rebuild_step();
             match action {
                 Action::Wait => return Ok(()),
@@ -61,9 +62,11 @@ impl World {
                 reason.text()
             ));
         }
+
         self.summary.rebuilds += 1;
         let staging = &mut self.machines[node].staging;
         (staging.reason, staging.is_undecided) = (Some(reason), false);
+
         Ok(())
     }
 
@@ -85,16 +88,19 @@ impl World {
         let (Some(taker), Some(peer)) = (taker, peer) else {
             return Ok(());
         };
+
         let reached = self.reaches(node, peer);
         let giver = self.machines[peer].process.as_mut().filter(|_| reached);
         let made = giver.map_or_else(
             || Err("not reached".to_owned()),
             |giver| giver.snapshot(taker),
         );
+
         self.note(|| match &made {
             Ok(manifest) => format!("n{node} copies {} files of {source}", manifest.files.len()),
             Err(why) => format!("{source} gives n{node} no snapshot: {why}"),
         });
+
         match made {
             Ok(manifest) => {
                 let manifest = (*manifest).clone();
@@ -111,6 +117,7 @@ impl World {
             }
             Err(_) => self.source_failed(node, SourceFault::NoAnswer),
         }
+
         // The source has flushed its log.
         self.machines[peer].note_safe();
         self.settle(peer)
@@ -153,10 +160,12 @@ impl World {
         let (Some(path), Some(Some(bytes))) = (path, piece) else {
             return Ok(());
         };
+
         self.with_staging(node, |_, dir| staging::write(dir, &path, offset, &bytes))?;
         if let Some(process) = &mut self.machines[node].process {
             process.rebuild().fetched(file, bytes.len() as u64);
         }
+
         Ok(())
     }
 
@@ -170,11 +179,13 @@ impl World {
         let (Some(path), Some(Some(bytes))) = (path, whole) else {
             return Ok(());
         };
+
         let is_equal = self.with_staging(node, |_, dir| staging::check(dir, &path, &bytes))?;
         if let Some(process) = &mut self.machines[node].process {
             let now = process.clock.monotonic();
             process.rebuild().checked(file, is_equal, now);
         }
+
         Ok(())
     }
 
@@ -186,9 +197,11 @@ impl World {
             .copy
             .as_ref()
             .map(|(_, manifest)| manifest.clone());
+
         let (Some(process), Some(manifest)) = (&mut machine.process, copy) else {
             return Ok(());
         };
+
         let verified = process.verify_copy(&machine.dir);
         if let Some(stream) = process.would_lose(&manifest, &machine.dir) {
             let now = process.clock.monotonic();
@@ -196,12 +209,14 @@ impl World {
             self.note(|| format!("n{node} has more of {stream} than the snapshot"));
             return Ok(());
         }
+
         verified.map_err(|e| format!("n{node} cannot read what it has copied: {e}"))?;
         machine.staging.is_ready = true;
         self.summary.copies += 1;
         self.note(|| format!("n{node} has copied everything"));
         self.crash(node, true);
         self.after(50_000, Event::Start(node));
+
         Ok(())
     }
 

@@ -70,6 +70,7 @@ impl World {
                 is_informed && reached > members.len() / 2
             })
             .collect();
+
         if able.is_empty() {
             None
         } else {
@@ -82,15 +83,18 @@ impl World {
         if self.is_healing {
             return Ok(());
         }
+
         // Now and then the next order comes before everybody has heard of the last.
         let again = match self.rng.chance(0.2) {
             true => 1_000 + self.rng.below(100_000),
             false => 500_000 + self.rng.below(4_000_000),
         };
+
         self.after(again, Event::ChangeRing);
         let (Some(leader), Some(ring)) = (self.leader(), self.decided.clone()) else {
             return Ok(());
         };
+
         let evidence = self.evidence(leader, &ring);
         let by_itself = evidence
             .as_ref()
@@ -108,6 +112,7 @@ impl World {
                 }
             }
         };
+
         let is_unmeasured = self.mutation == Some(Mutation::ChangeUnmeasured);
         let needs_nobody = matches!(proposal.change, Change::Join { .. });
         let safe = match evidence.or(needs_nobody.then(Evidence::default)) {
@@ -115,10 +120,12 @@ impl World {
             Some(evidence) => guard(&ring, &proposal, &evidence).map_err(|e| e.to_string()),
             None => Err("somebody does not know the ring yet".to_owned()),
         };
+
         if let Err(refusal) = safe {
             self.note(|| format!("n{leader} refuses {:?}: {refusal}", proposal.change));
             return Ok(());
         }
+
         let next = ring.apply(&proposal).map_err(|e| e.to_string())?;
         self.note(|| {
             format!(
@@ -126,18 +133,23 @@ impl World {
                 proposal.change, next.epoch
             )
         });
+
         self.summary.ring_changes += 1;
         self.check_seals(&proposal.change)?;
+
         if let Change::Join { node, .. } = &proposal.change
             && let Some(spare) = self.names.iter().position(|name| name == node)
         {
             self.machines[spare].ring = Some(next.clone());
             self.after(500_000, Event::Start(spare));
         }
+
         self.decided = Some(next);
         self.adopt(leader, leader)?;
+
         // Most are told, unless the leader dies before it comes to that; one that goes itself waits for it.
         let goes = !self.members().contains(&leader);
+
         for peer in self.members() {
             let way = self.network.latency(&mut self.rng);
             if peer != leader && self.reaches(leader, peer) && (goes || self.rng.chance(0.7)) {
@@ -150,12 +162,14 @@ impl World {
                 );
             }
         }
+
         Ok(())
     }
 
     /// What an operator may want.
     fn wish(&mut self, ring: &Ring, evidence: Option<&Evidence>) -> Option<Change> {
         let group = &ring.groups[0];
+
         let mut wishes = Vec::new();
         for member in group.present() {
             let node = member.node.clone();
@@ -173,6 +187,7 @@ impl World {
                 _ => {}
             }
         }
+
         let spare = self.names.iter().find(|name| group.member(name).is_none());
         if let Some(node) = spare.filter(|_| group.present().count() < PRESENT_MAX) {
             let of = self.rng.below(2 * group.active().count() as u64) as usize;
@@ -188,9 +203,11 @@ impl World {
                 found: None,
             });
         }
+
         if wishes.is_empty() {
             return None;
         }
+
         let which = self.rng.below(wishes.len() as u64) as usize;
         Some(wishes.swap_remove(which))
     }
@@ -205,11 +222,14 @@ impl World {
         {
             return None;
         }
+
         let longest = self.longest(leader)?;
+
         let fence = &mut self.machines[leader].fence;
         if fence.as_ref().is_none_or(|(epoch, _)| *epoch != ring.epoch) {
             *fence = Some((ring.epoch, longest.clone()));
         }
+
         let mut streams = fence.as_ref().map(|(_, streams)| streams.clone())?;
         let of = |member: &Member| known.get(&member.node).and_then(|k| k.incarnation);
         let writers = || {
@@ -217,6 +237,7 @@ impl World {
                 .present()
                 .filter(|member| member.state != MemberState::Draining)
         };
+
         let is_written = |stream: StreamId| writers().any(|m| of(m) == Some(stream.incarnation));
         // What nobody writes any more stands still.
         streams.merge(
@@ -225,18 +246,21 @@ impl World {
                 .filter(|(stream, _)| !is_written(*stream))
                 .collect(),
         );
+
         let mut members = self.known(leader, ring, &streams)?;
         if self.mutation == Some(Mutation::IgnoreUninformed) {
             members
                 .values_mut()
                 .for_each(|member| member.epoch = ring.epoch);
         }
+
         let sealed = match self.mutation {
             Some(Mutation::SealByOwnLog) => self.machines[leader].process.as_ref()?.store.durable(),
             _ => longest,
         };
         let fenced_at = Some(ring.epoch);
         let streams = sealed.iter().collect();
+
         Some(Evidence {
             fenced_at,
             streams,
@@ -269,6 +293,7 @@ impl World {
                 .map(|(_, have, others)| others - have)
                 .sum()
         };
+
         let own = MemberEvidence {
             connected: true,
             epoch: ring.epoch,
@@ -276,6 +301,7 @@ impl World {
             writing: process.commits.waiting() > 0,
             incarnation: Some(process.identity.incarnation),
         };
+
         let group = process.hub.group().lock();
         let of = |(node, view): (&NodeName, &trireme_replication::PeerView)| {
             let evidence = MemberEvidence {
@@ -287,6 +313,7 @@ impl World {
             };
             (node.clone(), evidence)
         };
+
         Some(
             group
                 .peers()
@@ -304,6 +331,7 @@ impl World {
         let Change::Leave { node, seals } = change else {
             return Ok(());
         };
+
         for seal in seals {
             let acked = self.acked.get(seal.stream());
             let running = || {
@@ -311,6 +339,7 @@ impl World {
                     .iter()
                     .filter_map(|machine| machine.process.as_ref())
             };
+
             let mut told =
                 running().filter_map(|p| p.has_samples(seal.stream(), seal.seq + 1..=acked));
             if acked > seal.seq && told.next() != Some(false) {
@@ -321,6 +350,7 @@ impl World {
                 ));
             }
         }
+
         Ok(())
     }
 
@@ -340,6 +370,7 @@ impl World {
         let Some(seal) = seal.filter(|seal| *seal < committed) else {
             return Ok(());
         };
+
         let process = self.machines[node].process.as_ref();
         if process.and_then(|process| process.has_samples(stream, seal + 1..=committed))
             == Some(true)
@@ -348,6 +379,7 @@ impl World {
                 "{stream} is sealed at {seal}, and {committed} is acknowledged afterwards"
             ));
         }
+
         Ok(())
     }
 
@@ -358,7 +390,9 @@ impl World {
         } else {
             self.machines[from].ring.clone()
         };
+
         let Some(told) = told else { return Ok(()) };
+
         let machine = &mut self.machines[node];
         if machine.process.is_none()
             || machine
@@ -368,10 +402,12 @@ impl World {
         {
             return Ok(());
         }
+
         machine.ring = Some(told.clone());
         let Some(process) = &mut machine.process else {
             return Ok(());
         };
+
         let gone = process.follow(&told);
         for peer in gone {
             let Some(process) = &mut self.machines[node].process else {
@@ -382,6 +418,7 @@ impl World {
                 self.close(conn, node, true);
             }
         }
+
         self.note(|| format!("n{node} goes by epoch {}", told.epoch));
         self.settle(node)
     }
@@ -391,11 +428,13 @@ impl World {
         if self.decided.is_none() {
             return;
         }
+
         let ahead = self.machines[node]
             .process
             .as_ref()
             .map(|process| process.ahead())
             .unwrap_or_default();
+
         for from in ahead {
             let way = 2 * self.network.latency(&mut self.rng);
             if self.reaches(node, from) {
@@ -412,12 +451,14 @@ impl World {
         let Some(read) = self.fence(node) else {
             return Ok(());
         };
+
         self.summary.queries += 1;
         if let Some((stream, have, acked)) = read.behind(&self.acked).next() {
             return Err(format!(
                 "a query on n{node} is complete with {stream} up to {have}, {acked} was acknowledged"
             ));
         }
+
         Ok(())
     }
 
@@ -427,12 +468,15 @@ impl World {
         if !process.store.replay().is_done() || !process.has_place() {
             return None;
         }
+
         let epoch = process.hub.group().lock().epoch();
         let mut read = process.store.durable();
+
         let (mut witnesses, mut needed) = process.witnesses();
         if self.mutation == Some(Mutation::ReadAlone) {
             needed = 0;
         }
+
         while needed > 0 && !witnesses.is_empty() {
             let peer = witnesses.swap_remove(self.rng.below(witnesses.len() as u64) as usize);
             let Some(told) = self.machines[peer]
@@ -442,15 +486,18 @@ impl World {
             else {
                 continue;
             };
+
             if told.hub.group().lock().epoch() > epoch
                 && self.mutation != Some(Mutation::ReadByOldRing)
             {
                 // It takes that ring and begins anew, which is another query here.
                 return None;
             }
+
             read.merge(&told.store.durable());
             needed -= 1;
         }
+
         (needed == 0).then_some(read)
     }
 }

@@ -41,6 +41,7 @@ impl Escaping {
             Self::Dots => name.is_empty(),
             Self::Underscores | Self::Values => is_legacy(name),
         };
+
         if as_it_is {
             return Cow::Borrowed(name);
         }
@@ -49,6 +50,7 @@ impl Escaping {
         if self == Self::Values {
             out.push_str("U__");
         }
+
         for (i, c) in name.char_indices() {
             match (self, c) {
                 (Self::Dots | Self::Values, '_') => out.push_str("__"),
@@ -59,6 +61,7 @@ impl Escaping {
                 _ => out.push('_'),
             }
         }
+
         Cow::Owned(out)
     }
 }
@@ -108,10 +111,12 @@ mod tests {
             (Escaping::Dots, "http_dot_server__requests____"),
             (Escaping::Values, "U__http_2e_server__requests_20__e9_"),
         ];
+
         for (scheme, want) in cases {
             assert_eq!(scheme.name(name), want);
             assert_eq!(Escaping::find(scheme.as_str()), Some(scheme));
         }
+
         assert_eq!(Escaping::Values.name("a_b"), "a_b");
         assert_eq!(Escaping::Dots.name("a_b"), "a__b");
         assert_eq!(Escaping::Underscores.name("0a:b"), "_a:b");

@@ -53,10 +53,12 @@ impl<'a> Accepted<'a> {
                     .map(|(k, v)| (k.trim(), v.trim().trim_matches('"')))
             })
             .collect();
+
         let quality = parameters
             .iter()
             .find(|(k, _)| *k == "q")
             .and_then(|(_, q)| q.parse().ok());
+
         Self {
             media,
             parameters,
@@ -97,6 +99,7 @@ pub(super) fn negotiate(accept: &str) -> (Format, Escaping) {
         .take(TYPES_MAX)
         .map(Accepted::parse)
         .collect();
+
     accepted.sort_by(|a, b| b.quality.total_cmp(&a.quality));
 
     let mut escaping = Escaping::Underscores;
@@ -106,6 +109,7 @@ pub(super) fn negotiate(accept: &str) -> (Format, Escaping) {
             return (format, escaping);
         }
     }
+
     (Format::Text, escaping)
 }
 
@@ -138,6 +142,7 @@ mod tests {
                 Escaping::Underscores,
             ),
         ];
+
         for (accept, format, escaping) in cases {
             assert_eq!(negotiate(accept), (format, escaping), "{accept}");
         }
@@ -160,6 +165,7 @@ mod tests {
             " ",
             "é",
         ];
+
         let mut rng = trireme_base::SeededRng::new(7);
         for _ in 0..20_000 {
             let picks = (0..rng.below(20)).map(|_| pieces[rng.below(pieces.len() as u64) as usize]);

@@ -93,6 +93,7 @@ const GAUGE_HISTOGRAM: i32 = 5;
 /// custom buckets are left out, as this format has no place for their bounds.
 pub(super) fn expose(found: &[Newest], escaping: Escaping, form: Form) -> Vec<u8> {
     let mut out = Vec::new();
+
     let mut family: Option<(&str, Family)> = None;
     for newest in found {
         let kind = match &newest.value {
@@ -106,6 +107,7 @@ pub(super) fn expose(found: &[Newest], escaping: Escaping, form: Form) -> Vec<u8
         let goes_on = family
             .as_ref()
             .is_some_and(|(last, f)| *last == name && f.kind == Some(kind));
+
         if !goes_on {
             let written = Some(escaping.name(name).into_owned());
             let next = Family {
@@ -115,21 +117,25 @@ pub(super) fn expose(found: &[Newest], escaping: Escaping, form: Form) -> Vec<u8
             };
             push(&mut out, family.replace((name, next)), form);
         }
+
         if let Some((_, family)) = &mut family {
             family.metrics.push(metric(newest, escaping));
         }
     }
+
     push(&mut out, family, form);
     out
 }
 
 fn push(out: &mut Vec<u8>, family: Option<(&str, Family)>, form: Form) {
     let Some((_, family)) = family else { return };
+
     match form {
         Form::Delimited => out.extend_from_slice(&family.encode_length_delimited_to_vec()),
         Form::Text => family.write(&mut Writer::lines(out)),
         Form::Compact => family.write(&mut Writer::one_line(out)),
     }
+
     if form != Form::Delimited {
         out.push(b'\n');
     }
@@ -143,6 +149,7 @@ impl Family {
             Some(GAUGE_HISTOGRAM) => "GAUGE_HISTOGRAM",
             _ => "UNTYPED",
         };
+
         w.word("type", Some(kind));
         w.messages("metric", &self.metrics, |w, metric| {
             w.messages("label", &metric.labels, |w, pair| {
@@ -166,6 +173,7 @@ impl Histogram {
             w.word("offset", span.offset);
             w.word("length", span.length);
         };
+
         w.float("sample_count_float", self.count);
         w.float("sample_sum", self.sum);
         w.word("schema", self.schema);
@@ -191,6 +199,7 @@ fn metric(newest: &Newest, escaping: Escaping) -> Metric {
     let mut labels: Vec<Pair> = given
         .map(|(n, v)| pair(escaping.name(n).into_owned(), v))
         .collect();
+
     // Prometheus adds an empty instance, so that the scraper does not put its own there.
     if newest.labels.get("instance").is_none() {
         labels.push(pair("instance".to_owned(), ""));
@@ -200,6 +209,7 @@ fn metric(newest: &Newest, escaping: Escaping) -> Metric {
         Value::Float(v) => (Some(Untyped { value: Some(*v) }), None),
         Value::Histogram(h) => (None, Some(histogram(h))),
     };
+
     Metric {
         labels,
         untyped,
@@ -252,11 +262,13 @@ mod tests {
             positive_buckets: vec![count],
             ..FloatHistogram::default()
         };
+
         let newest = |i: &str, value| Newest {
             labels: labels(i),
             t: 7,
             value,
         };
+
         let found = [
             newest("1", Value::Histogram(Arc::new(h(10.0)))),
             newest("2", Value::Histogram(Arc::new(h(20.0)))),
@@ -265,6 +277,7 @@ mod tests {
 
         let bytes = expose(&found, Escaping::Underscores, Form::Delimited);
         let mut rest = bytes.as_slice();
+
         let mut families = Vec::new();
         while !rest.is_empty() {
             families.push(Family::decode_length_delimited(&mut rest).expect("own bytes"));
@@ -276,6 +289,7 @@ mod tests {
                 .map(|m| m.histogram.as_ref().and_then(|h| h.count))
                 .collect::<Vec<_>>()
         };
+
         assert_eq!(families.len(), 2);
         assert_eq!(
             (families[0].name.as_deref(), families[0].kind),
@@ -300,6 +314,7 @@ mod tests {
             negative_buckets: vec![f64::INFINITY],
             ..FloatHistogram::default()
         };
+
         let found = [
             Newest {
                 labels: labels.clone(),
@@ -312,6 +327,7 @@ mod tests {
                 value: Value::Histogram(Arc::new(h)),
             },
         ];
+
         let text =
             |form| String::from_utf8(expose(&found, Escaping::AllowUtf8, form)).expect("text");
         let label = r#"label:{name:"job" value:"a\"b\n"} label:{name:"instance" value:""}"#;
@@ -321,10 +337,12 @@ mod tests {
              sample_sum:nan schema:0 zero_threshold:0 zero_count_float:0 negative_span:{{offset:-1 length:1}} \
              negative_count:inf}}}}\n"
         );
+
         assert_eq!(text(Form::Compact), compact);
         let lines = text(Form::Text);
         let begin = "name: \"up\"\ntype: UNTYPED\nmetric: {\n  label: {\n    name: \"job\"\n";
         assert!(lines.starts_with(begin), "{lines}");
+
         // But for white space it is the same text.
         let bare = |text: &str| text.split_whitespace().collect::<String>();
         assert_eq!(bare(&lines), bare(&compact));

@@ -65,6 +65,7 @@ impl<'a> Writer<'a> {
             self.push("{");
             let depth = self.depth.map(|depth| depth + 1);
             let is_first = depth.is_none();
+
             fields(
                 &mut Writer {
                     out: self.out,
@@ -73,10 +74,12 @@ impl<'a> Writer<'a> {
                 },
                 item,
             );
+
             if let Some(depth) = self.depth {
                 self.push("\n");
                 self.push(&"  ".repeat(depth));
             }
+
             self.push("}");
         }
     }
@@ -111,6 +114,7 @@ impl<'a> Writer<'a> {
 fn quoted(text: &str) -> String {
     let mut out = String::with_capacity(text.len() + 2);
     out.push('"');
+
     for c in text.chars() {
         match c {
             '"' | '\\' => out.extend(['\\', c]),
@@ -121,6 +125,7 @@ fn quoted(text: &str) -> String {
             c => out.push(c),
         }
     }
+
     out.push('"');
     out
 }

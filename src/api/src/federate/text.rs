@@ -11,6 +11,7 @@ use crate::json;
 /// Lines of all floats; series must be sorted by name. Native histograms have no place in this format.
 pub(super) fn expose(found: &[Newest], escaping: Escaping) -> Vec<u8> {
     let mut out = String::new();
+
     let mut last = None;
     for Newest { labels, t, value } in found {
         let Value::Float(v) = value else { continue };
@@ -21,6 +22,7 @@ pub(super) fn expose(found: &[Newest], escaping: Escaping) -> Vec<u8> {
         } else {
             quoted(&name)
         };
+
         if last != Some(metric) {
             let _ = writeln!(out, "# TYPE {written} untyped");
             last = Some(metric);
@@ -31,11 +33,13 @@ pub(super) fn expose(found: &[Newest], escaping: Escaping) -> Vec<u8> {
         } else {
             (String::new(), Some(written))
         };
+
         let pairs = labels.iter().filter(|(n, _)| *n != METRIC_NAME);
         let mut parts: Vec<String> = first
             .into_iter()
             .chain(pairs.map(|(n, v)| pair(n, v, escaping)))
             .collect();
+
         // Prometheus adds an empty instance, so that the scraper does not put its own there.
         if labels.get("instance").is_none() {
             parts.push("instance=\"\"".to_owned());
@@ -46,6 +50,7 @@ pub(super) fn expose(found: &[Newest], escaping: Escaping) -> Vec<u8> {
         let number = String::from_utf8_lossy(&number);
         let _ = writeln!(out, "{before}{{{}}} {number} {t}", parts.join(","));
     }
+
     out.into_bytes()
 }
 

@@ -22,6 +22,7 @@ fn push_with_sum(out: &mut Vec<u8>, h: &FloatHistogram, push_sum: impl FnOnce(&m
     push_quoted_float(out, h.count);
     out.extend_from_slice(b",\"sum\":");
     push_sum(out);
+
     let mut separator: &[u8] = b",\"buckets\":[";
     for bucket in h.buckets().filter(|b| b.count != 0.0) {
         out.extend_from_slice(separator);
@@ -32,6 +33,7 @@ fn push_with_sum(out: &mut Vec<u8>, h: &FloatHistogram, push_sum: impl FnOnce(&m
             (false, false) => 2,
             (true, true) => 3,
         };
+
         put(out, format_args!("[{rule},"));
         push_quoted_float(out, bucket.lower);
         out.push(b',');
@@ -40,9 +42,11 @@ fn push_with_sum(out: &mut Vec<u8>, h: &FloatHistogram, push_sum: impl FnOnce(&m
         push_quoted_float(out, bucket.count);
         out.push(b']');
     }
+
     if separator == b"," {
         out.push(b']');
     }
+
     out.push(b'}');
 }
 
@@ -71,9 +75,11 @@ mod tests {
             negative_buckets: vec![2.0],
             ..Default::default()
         };
+
         let mut out = Vec::new();
         push_histogram(&mut out, &h);
         let want = r#"{"count":"7","sum":"1.5","buckets":[[1,"-1","-0.5","2"],[3,"-0.001","0.001","2"],[0,"0.5","1","3"]]}"#;
+
         assert_eq!(String::from_utf8(out).expect("text"), want);
     }
 
@@ -90,6 +96,7 @@ mod tests {
             );
             String::from_utf8(out).expect("text")
         };
+
         assert_eq!(
             text(f64::from_bits(trireme_model::STALE_NAN)),
             r#"{"count":"0","sum":"StaleNaN"}"#

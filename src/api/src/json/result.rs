@@ -52,6 +52,7 @@ impl ResultPieces {
                 result.value.type_name()
             ),
         );
+
         let rest = match result.value {
             Value::Vector(samples) => Rest::Vector(samples.into_iter()),
             Value::Matrix(series) => Rest::Matrix(series.into_iter(), None),
@@ -68,10 +69,12 @@ impl ResultPieces {
                 Rest::Nothing
             }
         };
+
         let mut tail = b"]".to_vec();
         tail.extend_from_slice(more);
         tail.push(b'}');
         answer::tail(&mut tail, &result.warnings, &result.infos);
+
         Self {
             out,
             rest,
@@ -99,9 +102,11 @@ impl ResultPieces {
                     }
                     return true;
                 }
+
                 let Some(next) = series.next() else {
                     return false;
                 };
+
                 separate(&mut self.out, &mut self.first);
                 self.out.extend_from_slice(b"{\"metric\":");
                 push_labels(&mut self.out, &next.labels);
@@ -110,6 +115,7 @@ impl ResultPieces {
                     histograms: next.histograms.into_iter(),
                     array: Array::None,
                 });
+
                 true
             }
         }
@@ -140,6 +146,7 @@ impl Open {
             out.push(b',');
             return;
         }
+
         self.close(out);
         self.array = array;
         out.extend_from_slice(if array == Array::Values {
@@ -167,6 +174,7 @@ impl Iterator for ResultPieces {
                 return Some(std::mem::take(&mut self.out));
             }
         }
+
         Some(std::mem::replace(
             &mut self.out,
             Vec::with_capacity(PIECE_BYTES + 1_024),
@@ -183,6 +191,7 @@ fn separate(out: &mut Vec<u8>, first: &mut bool) {
 fn push_sample(out: &mut Vec<u8>, sample: &Sample) {
     out.extend_from_slice(b"{\"metric\":");
     push_labels(out, &sample.labels);
+
     match &sample.value {
         SampleValue::Float(v) => {
             out.extend_from_slice(b",\"value\":");
@@ -193,6 +202,7 @@ fn push_sample(out: &mut Vec<u8>, sample: &Sample) {
             push_histogram_point(out, sample.t, h);
         }
     }
+
     out.push(b'}');
 }
 
@@ -279,6 +289,7 @@ mod tests {
                 ),
             ),
         ];
+
         for (value, want) in cases {
             assert_eq!(
                 text(value),
@@ -298,16 +309,19 @@ mod tests {
                 })
                 .collect(),
         );
+
         let result = QueryResult {
             value,
             warnings: vec!["w".into()],
             infos: vec![],
             stats: QueryStats::default(),
         };
+
         let pieces: Vec<_> = ResultPieces::new(result, b"").collect();
         assert!(pieces.len() > 5 && pieces.iter().all(|p| p.len() < PIECE_BYTES + 1_024));
         let json: serde_json::Value =
             serde_json::from_slice(&pieces.concat()).expect("one document");
+
         assert_eq!(
             json["data"]["result"][2]["values"].as_array().map(Vec::len),
             Some(11_000)

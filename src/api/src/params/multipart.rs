@@ -9,6 +9,7 @@ pub(super) fn fields(content_type: &str, body: &[u8]) -> Result<Vec<(String, Str
     let boundary = parameter(content_type, "boundary").filter(|b| !b.is_empty() && b.len() <= 200);
     let boundary = boundary.ok_or_else(|| wrong("no boundary in the content type"))?;
     let delimiter = format!("\r\n--{boundary}");
+
     // The first boundary may stand at the very beginning.
     let mut rest = match body.strip_prefix(&delimiter.as_bytes()[2..]) {
         Some(rest) => rest,
@@ -29,6 +30,7 @@ pub(super) fn fields(content_type: &str, body: &[u8]) -> Result<Vec<(String, Str
         }
         rest = after;
     }
+
     Ok(fields)
 }
 
@@ -49,9 +51,11 @@ fn field_name(head: &[u8]) -> Option<String> {
                 .eq_ignore_ascii_case("content-disposition")
                 .then(|| value.trim().to_owned())
         })?;
+
     if parameter(&disposition, "filename").is_some() {
         return None;
     }
+
     parameter(&disposition, "name")
 }
 
@@ -62,6 +66,7 @@ fn parameter(value: &str, wanted: &str) -> Option<String> {
         .skip(1)
         .filter_map(|parameter| parameter.split_once('='));
     let mut matching = parameters.filter(|(name, _)| name.trim().eq_ignore_ascii_case(wanted));
+
     matching
         .next()
         .map(|(_, value)| value.trim().trim_matches('"').to_owned())
@@ -78,6 +83,7 @@ mod tests {
         let body = "--x-y\r\nContent-Disposition: form-data; name=\"query\"\r\n\r\nsum(up)\r\nby (job)\r\n\
             --x-y\r\ncontent-disposition: form-data; name=\"f\"; filename=\"a\"\r\n\r\nfile\r\n\
             --x-y\r\nContent-Type: text/plain\r\nContent-Disposition: form-data; name=\"match[]\"\r\n\r\n\r\n--x-y--\r\n";
+
         let pair = |name: &str, value: &str| (name.to_owned(), value.to_owned());
         for body in [body.to_owned(), format!("preamble\r\n{body}")] {
             let read = fields(TYPE, body.as_bytes()).expect("a form");

@@ -31,6 +31,7 @@ impl Cost {
         let Some(ceilings) = ask.state.settings.features.query_cost else {
             return Ok(Self::default());
         };
+
         let series_max = limit(ask, "max_series", ceilings.series)?;
         let samples_read_max = limit(ask, "max_samples_read", ceilings.samples_read)?;
         let ceiling = match ceilings.duration {
@@ -43,6 +44,7 @@ impl Cost {
                 parse_bool(text).ok_or_else(|| ApiError::parameter("cost", "must be a boolean"))?
             }
         };
+
         Ok(Self {
             limits: CostLimits {
                 series_max,
@@ -83,6 +85,7 @@ fn limit(ask: &Ask, name: &str, ceiling: u64) -> Result<u64, ApiError> {
     let Some(text) = ask.params.get(name) else {
         return Ok(ceiling);
     };
+
     let is_number = text.bytes().all(|byte| byte.is_ascii_digit());
     let asked = text
         .parse::<u64>()
@@ -98,6 +101,7 @@ fn limit(ask: &Ask, name: &str, ceiling: u64) -> Result<u64, ApiError> {
                 "error parsing {name}: strconv.ParseUint: parsing {text:?}: {why}"
             ))
         })?;
+
     match asked {
         0 => Ok(ceiling),
         asked if ceiling > 0 && asked > ceiling => Err(above(name, asked, ceiling)),
@@ -107,12 +111,15 @@ fn limit(ask: &Ask, name: &str, ceiling: u64) -> Result<u64, ApiError> {
 
 fn longest(ask: &Ask, ceiling: Duration) -> Result<Duration, ApiError> {
     const NAME: &str = "max_query_duration";
+
     let Some(text) = ask.params.get(NAME) else {
         return Ok(ceiling);
     };
+
     let wrong = |why: String| ApiError::invalid(format!("error parsing {NAME}: {why}"));
     let ms = parse_step(text).map_err(wrong)?;
     let asked = u64::try_from(ms).map(Duration::from_millis);
+
     let asked =
         asked.map_err(|_| wrong(format!("must not be negative, got {}", go_duration(ms))))?;
     match asked {
@@ -138,8 +145,10 @@ fn go_duration(ms: i64) -> String {
     if ms > 0 && ms < 1_000 {
         return format!("{sign}{ms}ms");
     }
+
     let hours = ms / 3_600_000;
     let minutes = ms / 60_000 % 60;
+
     let seconds = (ms % 60_000) as f64 / 1e3;
     match (hours, minutes) {
         (0, 0) => format!("{sign}{seconds}s"),
@@ -177,6 +186,7 @@ async fn respond(ask: Ask, costed: Costed) -> Answer {
     let start_timestamps = ask.use_start_timestamps()?;
     let cost = Cost::of(&ask, || costed.clone())?;
     let (mut context, entry) = ask.begin(&costed.expr).await?;
+
     context.start_timestamps = start_timestamps;
     cost.bound(&mut context);
     let parser = ask.state.settings.parser.clone();
@@ -191,6 +201,7 @@ async fn respond(ask: Ask, costed: Costed) -> Answer {
         }
         _ => name_query(ApiError(e)),
     })?;
+
     drop(entry);
     estimate.warnings.extend(stats_warning(&ask));
     Ok(answer::success(&estimate.warnings, &[], |out| {

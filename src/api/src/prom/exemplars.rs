@@ -20,6 +20,7 @@ pub(crate) async fn query(ask: Ask) -> Answer {
             "end timestamp must not be before start timestamp",
         ));
     }
+
     let expr = ask.params.text("query").to_owned();
     let (context, entry) = ask.begin(&expr).await?;
     let job = ask.run(move |q| {
@@ -27,6 +28,7 @@ pub(crate) async fn query(ask: Ask) -> Answer {
         found.items = without(&context.replica_labels, found.items);
         Ok(found)
     });
+
     let found = job.await.map_err(name_query)?;
     drop(entry);
     let answer = answer::counted(&ask, &found.warnings, |out| {
@@ -43,9 +45,11 @@ pub(crate) async fn query(ask: Ask) -> Answer {
                 push_time(out, e.t);
                 out.push(b'}');
             });
+
             out.push(b'}');
         });
     });
+
     Ok(answer?)
 }
 
@@ -54,7 +58,9 @@ fn without(replica_labels: &[String], items: Vec<ExemplarSeries>) -> Vec<Exempla
     if replica_labels.is_empty() {
         return items;
     }
+
     let names: Vec<&str> = replica_labels.iter().map(String::as_str).collect();
+
     let mut by_series: BTreeMap<Labels, Vec<Exemplar>> = BTreeMap::new();
     for series in items {
         by_series
@@ -62,6 +68,7 @@ fn without(replica_labels: &[String], items: Vec<ExemplarSeries>) -> Vec<Exempla
             .or_default()
             .extend(series.exemplars);
     }
+
     by_series
         .into_iter()
         .map(|(labels, mut exemplars): (Labels, Vec<Exemplar>)| {
@@ -83,6 +90,7 @@ mod tests {
             v: 1.0,
             t,
         };
+
         let series = |replica: &str, exemplars: Vec<Exemplar>| ExemplarSeries {
             labels: Labels::from_pairs([("__name__", "up"), ("replica", replica)]),
             exemplars,
@@ -93,6 +101,7 @@ mod tests {
                 series("b", vec![exemplar("x", 1), exemplar("y", 2)]),
             ]
         };
+
         assert_eq!(without(&[], both()), both());
         let found = without(&["replica".to_owned()], both());
         assert_eq!(found.len(), 1);

@@ -20,9 +20,11 @@ pub(crate) async fn format(ask: Ask) -> Answer {
     } else {
         Names::Quoted
     };
+
     let mut options = ask.state.settings.parser.clone();
     options.height_max = options.height_max.min(FORMAT_HEIGHT_MAX);
     let text = read(&ask, options, move |expr| prettify(expr, names)).await?;
+
     Ok(answer::success(&[], &[], |out| push_str(out, &text)))
 }
 
@@ -47,5 +49,6 @@ async fn read(
             .map_err(|e| QueryError::parameter("query", e.to_string()))?;
         Ok(write(&expr))
     };
+
     ask.parse(is_light, parse).await
 }

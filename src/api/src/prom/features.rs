@@ -90,6 +90,7 @@ fn promql(settings: &ApiSettings) -> Map<String, Value> {
         ("unquoted_utf8_names", parser.unquoted_utf8_names),
         ("use_start_timestamps", features.start_timestamps),
     ];
+
     map(keywords.chain(fills).chain(others))
 }
 
@@ -106,6 +107,7 @@ fn operators(settings: &ApiSettings) -> Map<String, Value> {
     let aggregations = AggregateOp::ALL
         .iter()
         .map(|op| (op.as_str(), experimental || !op.is_experimental()));
+
     map(binary
         .chain(aggregations)
         .chain(OTHER_OPERATORS.map(|op| (op, true))))
@@ -130,6 +132,7 @@ mod tests {
 
         settings.parser.experimental_functions = false;
         settings.parser.fill_modifiers = false;
+
         let off = listed(&settings);
         for (group, name, state) in [
             ("promql_functions", "integral", false),

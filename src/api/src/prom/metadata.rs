@@ -16,10 +16,12 @@ pub(crate) async fn metadata(ask: Ask) -> Answer {
         .limit_or_none("limit_per_metric")?
         .filter(|n| *n > 0)
         .unwrap_or(usize::MAX);
+
     let (context, entry) = ask.enter("metadata")?;
     let found = ask
         .run(move |q| q.metadata(&context, metric.as_deref()))
         .await?;
+
     drop(entry);
     let answer = answer::counted(&ask, &[], |out| {
         out.push(b'{');
@@ -33,6 +35,7 @@ pub(crate) async fn metadata(ask: Ask) -> Answer {
         }
         out.push(b'}');
     });
+
     Ok(answer?)
 }
 

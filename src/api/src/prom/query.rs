@@ -45,6 +45,7 @@ where
     let start_timestamps = ask.use_start_timestamps()?;
     let cost = Cost::of(ask, || asked.clone())?;
     let (mut context, entry) = ask.begin(&asked.expr).await?;
+
     context.start_timestamps = start_timestamps;
     cost.bound(&mut context);
     context.per_step_stats = wants_steps(ask);
@@ -61,6 +62,7 @@ where
             estimate,
         })
     };
+
     let Costed {
         ref expr,
         start_ms,
@@ -68,6 +70,7 @@ where
         step_ms,
         lookback,
     } = asked;
+
     let done = match is_compared {
         true => ask.run(move |q| job(q, &context)).await,
         false => {
@@ -81,9 +84,11 @@ where
             ask.run_quick(context, &asked, job).await
         }
     };
+
     cost::observe(ask, done.as_ref().map(|done| &done.result.stats));
     let done = done.map_err(name_query)?;
     drop(entry);
+
     respond(ask, done, limit, begun)
 }
 
@@ -104,6 +109,7 @@ pub(super) fn instant_query(ask: &Ask) -> Result<InstantQuery, ApiError> {
 /// The parameters of a range query.
 pub(super) fn range_query(ask: &Ask) -> Result<RangeQuery, ApiError> {
     let start_ms = required_time(ask, "start")?;
+
     let end_ms = required_time(ask, "end")?;
     if end_ms < start_ms {
         return Err(ApiError::parameter(
@@ -111,6 +117,7 @@ pub(super) fn range_query(ask: &Ask) -> Result<RangeQuery, ApiError> {
             "end timestamp must not be before start time",
         ));
     }
+
     ask.limits().check_range(start_ms, end_ms)?;
     let step = ask.params.duration("step")?;
     let step_ms =
@@ -119,11 +126,13 @@ pub(super) fn range_query(ask: &Ask) -> Result<RangeQuery, ApiError> {
         let why = "zero or negative query resolution step widths are not accepted. Try a positive integer";
         return Err(ApiError::parameter("step", why));
     }
+
     if end_ms.saturating_sub(start_ms) / step_ms > STEPS_MAX {
         return Err(ApiError::invalid(
             "exceeded maximum resolution of 11,000 points per timeseries. Try decreasing the query resolution (?step=XX)",
         ));
     }
+
     let expr = ask.params.text("query").to_owned();
     Ok(RangeQuery {
         expr,
@@ -152,11 +161,13 @@ fn lookback(ask: &Ask) -> Result<Option<Duration>, ApiError> {
     let Some(ms) = parsed else {
         return Ok(Some(ask.state.settings.lookback_delta));
     };
+
     // Like Prometheus's engine, which takes its default for anything that is not positive.
     let given = u64::try_from(ms)
         .ok()
         .filter(|ms| *ms > 0)
         .map(Duration::from_millis);
+
     Ok(Some(given.unwrap_or(ask.state.settings.lookback_delta)))
 }
 
@@ -200,6 +211,7 @@ fn respond(ask: &Ask, done: Done, limit: usize, begun: Duration) -> Answer {
         queued,
         estimate,
     } = done;
+
     let cut = match &mut result.value {
         Value::Vector(v) if limit > 0 && v.len() > limit => {
             v.truncate(limit);
@@ -211,17 +223,21 @@ fn respond(ask: &Ask, done: Done, limit: usize, begun: Duration) -> Answer {
         }
         _ => false,
     };
+
     if cut {
         result
             .warnings
             .push("results truncated due to limit".to_owned());
     }
+
     result.warnings.extend(stats_warning(ask));
+
     let mut more = Vec::new();
     if ask.params.get("stats").is_some() {
         let total = ask.state.clock.monotonic().saturating_sub(begun);
         push_stats(&mut more, &result.stats, total, queued);
     }
+
     match estimate {
         None => {}
         Some(Ok(estimate)) => {
@@ -230,6 +246,7 @@ fn respond(ask: &Ask, done: Done, limit: usize, begun: Duration) -> Answer {
         }
         Some(Err(e)) => result.warnings.push(format!("cost estimation failed: {e}")),
     }
+
     Ok(answer::result(ask, result, &more)?)
 }
 
@@ -241,6 +258,7 @@ fn push_stats(out: &mut Vec<u8>, stats: &QueryStats, total: Duration, queued: Du
     let eval = eval.as_secs_f64();
     let queued = queued.as_secs_f64();
     let prepare = stats.prepare.as_secs_f64();
+
     put(
         out,
         format_args!(
@@ -249,16 +267,19 @@ fn push_stats(out: &mut Vec<u8>, stats: &QueryStats, total: Duration, queued: Du
              \"samples\":{{"
         ),
     );
+
     push_steps(
         out,
         "totalQueryableSamplesPerStep",
         stats.by_step.iter().map(|(t, total, _)| (*t, *total)),
     );
+
     push_steps(
         out,
         "samplesReadPerStep",
         stats.by_step.iter().map(|(t, _, read)| (*t, *read)),
     );
+
     put(
         out,
         format_args!(
@@ -273,6 +294,7 @@ fn push_steps(out: &mut Vec<u8>, name: &str, steps: impl ExactSizeIterator<Item 
     if steps.len() == 0 {
         return;
     }
+
     put(out, format_args!("\"{name}\":"));
     json::push_array(out, steps, |out, (t, n)| {
         put(out, format_args!("[{},{n}]", t as f64 / 1e3))

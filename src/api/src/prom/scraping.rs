@@ -70,6 +70,7 @@ pub(crate) async fn relabel_steps(ask: Ask) -> Answer {
             return Err(ApiError::invalid(format!("no {name} parameter provided")));
         }
     }
+
     let pool = quote(ask.params.text("scrapePool"));
     Err(ApiError::invalid(format!(
         "error retrieving scrape config: unknown scrape pool {pool}"

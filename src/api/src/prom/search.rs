@@ -46,10 +46,12 @@ pub(crate) fn fuzz(bytes: &[u8]) {
             .position(|byte| *byte == b'\n')
             .unwrap_or(bytes.len()),
     );
+
     let text = String::from_utf8_lossy(text);
     let Ok(params) = Params::of_encoded(encoded) else {
         return;
     };
+
     for what in [What::MetricNames, What::LabelNames, What::LabelValues] {
         let Ok(request) = Request::of(&params, what, 1_700_000_000_000) else {
             continue;
@@ -69,6 +71,7 @@ async fn search(ask: Ask, what: What) -> Answer {
         let body = json!({ "status": "error", "errorType": "unavailable", "error": "search API disabled" });
         return Ok(HttpResponse::build(StatusCode::INTERNAL_SERVER_ERROR).json(body));
     }
+
     let request = Request::read(&ask, what).await?;
     let (context, entry) = ask.begin(what.as_str()).await?;
     let asked = request.clone();
@@ -81,9 +84,11 @@ async fn search(ask: Ask, what: What) -> Answer {
         };
         Ok((texts, metadata))
     });
+
     let (found, metadata) = answered.await?;
     drop(entry);
     let mut response = HttpResponse::Ok();
+
     response.content_type("application/x-ndjson; charset=utf-8");
     let lines = lines(&request, found, metadata);
     Ok(answer::bytes(response, &ask.state, &ask.tenant, lines)?)
@@ -114,6 +119,7 @@ fn choose(request: &Request, texts: Vec<String>) -> (Vec<Hit>, bool) {
         let score = request.score(&text)?;
         Some(Hit { text, score })
     });
+
     let mut hits: Vec<Hit> = hits.collect();
     match request.sort {
         // As they come.
@@ -125,6 +131,7 @@ fn choose(request: &Request, texts: Vec<String>) -> (Vec<Hit>, bool) {
                 .then_with(|| a.text.cmp(&b.text))
         }),
     }
+
     let more = hits.len() > request.limit;
     hits.truncate(request.limit);
     (hits, more)
@@ -150,12 +157,14 @@ fn lines(
         true => vec![&[]],
         false => records.chunks(request.batch).collect(),
     };
+
     for batch in batches {
         match warnings.take() {
             Some(warnings) => push(json!({ "results": batch, "warnings": warnings })),
             None => push(json!({ "results": batch })),
         }
     }
+
     push(json!({ "status": "success", "has_more": more }));
     lines
 }
@@ -167,15 +176,18 @@ fn record(request: &Request, hit: &Hit, families: &Families<'_>) -> Value {
     } else {
         "name"
     };
+
     out.insert(key.to_owned(), Value::from(hit.text.as_str()));
     if request.show_score {
         out.insert("score".to_owned(), Value::from(hit.score));
     }
+
     if let Some(entry) = families.of(&hit.text) {
         out.insert("type".to_owned(), Value::from(entry.kind.as_str()));
         out.insert("help".to_owned(), Value::from(entry.help.as_str()));
         out.insert("unit".to_owned(), Value::from(entry.unit.as_str()));
     }
+
     Value::Object(out)
 }
 

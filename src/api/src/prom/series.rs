@@ -17,6 +17,7 @@ pub(crate) async fn series(ask: Ask) -> Answer {
     let Some(selection) = selection else {
         return nothing();
     };
+
     let limit = selection.limit;
     let (context, entry) = ask.begin("series").await?;
     let asked = Asked::Series(&selection);
@@ -24,6 +25,7 @@ pub(crate) async fn series(ask: Ask) -> Answer {
     let mut found = ask
         .run_quick(context, &asked, move |q, context| q.series(context, &job))
         .await?;
+
     drop(entry);
     found.truncate(limit);
     Ok(answer::counted(&ask, &found.warnings, |o| {
@@ -35,6 +37,7 @@ pub(crate) async fn label_names(ask: Ask) -> Answer {
     let Some(selection) = ask.selection().await? else {
         return nothing();
     };
+
     let limit = selection.limit;
     let (context, entry) = ask.begin("labels").await?;
     let asked = Asked::LabelNames(&selection);
@@ -44,6 +47,7 @@ pub(crate) async fn label_names(ask: Ask) -> Answer {
             q.label_names(context, &job)
         })
         .await?;
+
     drop(entry);
     strings(&ask, found, limit)
 }
@@ -51,27 +55,32 @@ pub(crate) async fn label_names(ask: Ask) -> Answer {
 pub(crate) async fn label_values(ask: Ask, path: Path<String>) -> Answer {
     // A name that is not escaped well is itself, as in Prometheus.
     let name = unescape(&path).unwrap_or_else(|| path.to_string());
+
     if name.is_empty() || name.contains(char::REPLACEMENT_CHARACTER) {
         return Err(ApiError::invalid(format!(
             "invalid label name: {:?}",
             path.as_str()
         )));
     }
+
     let Some(selection) = ask.selection().await? else {
         return nothing();
     };
+
     let limit = selection.limit;
     let (context, entry) = ask.begin("label values").await?;
     if context.replica_labels.contains(&name) {
         // No series has it any more.
         return nothing();
     }
+
     let asked = Asked::LabelValues(&name, &selection);
     let job = (name.clone(), selection.clone());
     let found = ask.run_quick(context, &asked, move |q, context| {
         q.label_values(context, &job.0, &job.1)
     });
     let found = found.await?;
+
     drop(entry);
     strings(&ask, found, limit)
 }
@@ -96,6 +105,7 @@ fn unescape(name: &str) -> Option<String> {
     let Some(mut rest) = name.strip_prefix("U__") else {
         return Some(name.to_owned());
     };
+
     let mut out = String::with_capacity(rest.len());
     while let Some((plain, after)) = rest.split_once('_') {
         out.push_str(plain);
@@ -114,6 +124,7 @@ fn unescape(name: &str) -> Option<String> {
             after
         };
     }
+
     out.push_str(rest);
     Some(out)
 }

@@ -50,6 +50,7 @@ pub(crate) async fn runtime_info(ask: Ask) -> Answer {
         .find(|(name, _)| name == "storage.tsdb.retention.time");
     let retention = retention.map_or("", |(_, value)| value.as_str());
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
+
     value(&json!({
         "startTime": start,
         "CWD": std::env::current_dir().map(|d| d.display().to_string()).unwrap_or_default(),
@@ -101,19 +102,23 @@ pub(crate) async fn tsdb(ask: Ask) -> Answer {
             limit.ok_or_else(|| ApiError::invalid("limit must be a positive number"))?
         }
     };
+
     if limit > TSDB_LINES_MAX {
         return Err(ApiError::invalid(format!(
             "limit must not exceed {TSDB_LINES_MAX}"
         )));
     }
+
     let (context, entry) = ask.enter("status/tsdb")?;
     let s = ask.run(move |q| q.tsdb_status(&context, limit)).await?;
     drop(entry);
+
     let list = |top: &[TsdbTop]| {
         top.iter()
             .map(|t| json!({ "name": t.name, "value": t.value }))
             .collect::<Vec<_>>()
     };
+
     value(&json!({
         "headStats": {
             "numSeries": s.series,

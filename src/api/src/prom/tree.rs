@@ -138,6 +138,7 @@ fn call(c: &Call) -> Value {
             "returnType": c.func.return_type.as_str(),
         },
     });
+
     with(
         found,
         [("args", Value::Array(c.args.iter().map(node).collect()))],
@@ -204,6 +205,7 @@ mod tests {
                 ],
             }),
         );
+
         check(
             "up[1h:] @ end()",
             json!({
@@ -211,6 +213,7 @@ mod tests {
                 "startOrEnd": "end", "rangeExpr": null, "offsetExpr": null, "stepExpr": null,
             }),
         );
+
         let literal = |val: &str, duration: bool| json!({ "type": "numberLiteral", "val": val, "duration": duration });
         for (text, op, lhs, rhs) in [
             (
@@ -243,6 +246,7 @@ mod tests {
                 },
             }),
         );
+
         let filled = parse("a + fill_left(1) b", &ParserOptions::default()).expect("an expression");
         assert_eq!(
             node(&filled)["matching"]["fillValues"],

@@ -57,26 +57,32 @@ impl Frames {
                 let Some((index, chosen)) = self.sets.next() else {
                     return Ok(false);
                 };
+
                 let Chosen {
                     start_ms,
                     end_ms,
                     set,
                 } = chosen?;
+
                 self.open = Some(Open {
                     index,
                     start_ms,
                     end_ms,
                     series: set.series.into_iter(),
                 });
+
                 continue;
             };
+
             let Some(series) = open.series.next() else {
                 self.open = None;
                 continue;
             };
+
             self.cancel.check().map_err(SelectError::from)?;
             self.columns.clear();
             series.read(open.start_ms, open.end_ms, &mut self.columns)?;
+
             let chunks = encode(&self.columns)
                 .map_err(|e| QueryError::new(ErrorKind::Internal, e.to_string()))?;
             push_frames(out, series.as_ref(), chunks, open.index as i64);
@@ -100,6 +106,7 @@ fn push_frames(out: &mut Vec<u8>, series: &dyn SeriesRead, chunks: Vec<Chunk>, q
     let mut chunks = chunks.into_iter().peekable();
     while chunks.peek().is_some() {
         let mut bytes = 0;
+
         let mut some = Vec::new();
         while bytes < FRAME_BYTES
             && let Some(chunk) = chunks.next()
@@ -107,6 +114,7 @@ fn push_frames(out: &mut Vec<u8>, series: &dyn SeriesRead, chunks: Vec<Chunk>, q
             bytes += chunk.data.len();
             some.push(chunk);
         }
+
         let chunked_series = vec![ChunkedSeries {
             labels: labels_of(series.labels()),
             chunks: some,
@@ -116,6 +124,7 @@ fn push_frames(out: &mut Vec<u8>, series: &dyn SeriesRead, chunks: Vec<Chunk>, q
             query_index,
         }
         .encode_to_vec();
+
         prost::encoding::encode_varint(message.len() as u64, out);
         out.extend_from_slice(&crc32c::crc32c(&message).to_be_bytes());
         out.extend_from_slice(&message);
@@ -126,6 +135,7 @@ fn push_frames(out: &mut Vec<u8>, series: &dyn SeriesRead, chunks: Vec<Chunk>, q
 fn encode(columns: &Columns) -> Result<Vec<Chunk>, ChunkError> {
     let mut chunks = Vec::new();
     let times = &columns.float_t;
+
     let mut from = 0;
     while from < times.len() {
         // A chunk must not reach over a histogram: chunks of a series do not overlap.
@@ -136,6 +146,7 @@ fn encode(columns: &Columns) -> Result<Vec<Chunk>, ChunkError> {
         chunks.push(floats_chunk(columns, from..to)?);
         from = to;
     }
+
     let mut run: Vec<HistogramSample> = Vec::new();
     for point in &columns.histograms {
         let before = run.last().map(|s| s.t);
@@ -148,6 +159,7 @@ fn encode(columns: &Columns) -> Result<Vec<Chunk>, ChunkError> {
         }
         run.push(sample(point));
     }
+
     histogram_chunks(&run, &mut chunks)?;
     chunks.sort_by_key(|c| c.min_time_ms);
     Ok(chunks)
@@ -171,9 +183,11 @@ fn floats_chunk(columns: &Columns, at: Range<usize>) -> Result<Chunk, ChunkError
         }
         (Encoding::Xor, data)
     };
+
     let first = times.first().copied().unwrap_or(0);
     let last = times.last().copied().unwrap_or(0);
     let r#type = i32::from(encoding.as_u8());
+
     Ok(Chunk {
         min_time_ms: first,
         max_time_ms: last,
@@ -188,10 +202,12 @@ fn sample(point: &HistogramPoint) -> HistogramSample {
     } else {
         None
     };
+
     let h = integer.map_or_else(
         || AnyHistogram::Float(point.h.clone()),
         |h| AnyHistogram::Int(Arc::new(h)),
     );
+
     HistogramSample {
         t: point.t,
         st: point.st,
@@ -201,6 +217,7 @@ fn sample(point: &HistogramPoint) -> HistogramSample {
 
 fn histogram_chunks(samples: &[HistogramSample], out: &mut Vec<Chunk>) -> Result<(), ChunkError> {
     let with_starts = samples.iter().any(|s| s.st != 0);
+
     let mut open: Option<(i64, HistogramAppender)> = None;
     for sample in samples {
         let hint = match &mut open {
@@ -213,13 +230,16 @@ fn histogram_chunks(samples: &[HistogramSample], out: &mut Vec<Chunk>) -> Result
                 _ => continue,
             },
         };
+
         close(open.take(), out);
         let new = match with_starts {
             true => HistogramAppender::start_with_starts(sample, hint)?,
             false => HistogramAppender::start(sample, hint)?,
         };
+
         open = Some((sample.t, new));
     }
+
     close(open, out);
     Ok(())
 }
@@ -257,10 +277,13 @@ mod tests {
                 _ => columns.push_float_st(t, if t <= 120 { 0 } else { t - 1 }, t as f64),
             }
         }
+
         let chunks = encode(&columns).expect("good");
+
         let mut seen = Vec::new();
         for chunk in &chunks {
             let mut times = Vec::new();
+
             let mut starts = Vec::new();
             match Encoding::try_from(chunk.r#type as u8).expect("known") {
                 Encoding::Xor => {
@@ -277,8 +300,10 @@ mod tests {
                     starts.extend(samples.iter().map(|s| s.st));
                 }
             }
+
             seen.extend(times.into_iter().zip(starts));
         }
+
         let want = |t: i64| {
             if t <= 120 || (200..250).contains(&t) {
                 0
@@ -286,6 +311,7 @@ mod tests {
                 t - 1
             }
         };
+
         assert_eq!(seen, (1..300).map(|t| (t, want(t))).collect::<Vec<_>>());
         assert_eq!(
             chunks.iter().map(|c| c.r#type).collect::<Vec<_>>(),
@@ -302,6 +328,7 @@ mod tests {
                 ..Histogram::default()
             }))
         };
+
         columns.push_stored_histogram(1, 0, &integer(1));
         columns.push_stored_histogram(2, 0, &integer(2));
         columns.push_histogram(
@@ -312,6 +339,7 @@ mod tests {
                 ..Default::default()
             }),
         );
+
         columns.push_stored_histogram(4, 3, &integer(4));
         let kinds = |starts: bool| {
             let mut columns = columns.clone();
@@ -319,6 +347,7 @@ mod tests {
                 .histograms
                 .iter_mut()
                 .for_each(|h| h.st = if starts { h.st } else { 0 });
+
             let chunks = encode(&columns).expect("good");
             let kinds: Vec<i32> = chunks.iter().map(|c| c.r#type).collect();
             let kept = chunks
@@ -328,9 +357,11 @@ mod tests {
                     decode_histograms(encoding, &chunk.data).expect("just written")
                 })
                 .map(|s| matches!(s.h, AnyHistogram::Int(_)));
+
             assert_eq!(kept.collect::<Vec<_>>(), [true, true, false, true]);
             kinds
         };
+
         assert_eq!(kinds(false), [2, 3, 2]);
         assert_eq!(kinds(true), [5, 6, 5]);
     }
@@ -350,15 +381,18 @@ mod tests {
                 _ => columns.push_float(t, t as f64 / 3.0),
             }
         }
+
         let chunks = encode(&columns).expect("good");
         assert!(
             chunks
                 .windows(2)
                 .all(|w| w[0].max_time_ms < w[1].min_time_ms)
         );
+
         let mut seen = Vec::new();
         for chunk in &chunks {
             let mut times = Vec::new();
+
             let mut values = Vec::new();
             if chunk.r#type == i32::from(Encoding::Xor.as_u8()) {
                 decode_into(&chunk.data, &mut times, &mut values).expect("just written");
@@ -367,13 +401,16 @@ mod tests {
                     decode_histograms(Encoding::FloatHistogram, &chunk.data).expect("just written");
                 times.extend(samples.iter().map(|s| s.t));
             }
+
             assert_eq!(
                 (times.first(), times.last()),
                 (Some(&chunk.min_time_ms), Some(&chunk.max_time_ms))
             );
+
             assert!(times.len() <= CHUNK_SAMPLES_MAX);
             seen.extend(times);
         }
+
         assert_eq!(seen, (0..1_000).collect::<Vec<_>>());
     }
 }

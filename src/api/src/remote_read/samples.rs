@@ -21,6 +21,7 @@ pub(super) fn response(
 ) -> Result<ReadResponse, QueryError> {
     let mut results = Vec::new();
     let mut columns = Columns::default();
+
     let mut left = limit;
     for chosen in sets {
         let Chosen {
@@ -28,14 +29,17 @@ pub(super) fn response(
             end_ms,
             set,
         } = chosen?;
+
         let mut timeseries = Vec::new();
         for series in set.series {
             cancel.check().map_err(SelectError::from)?;
             columns.clear();
             series.read(start_ms, end_ms, &mut columns)?;
+
             if columns.is_empty() {
                 continue;
             }
+
             let weight = columns.len() + series.labels().as_bytes().len() / LABEL_BYTES_PER_SAMPLE;
             left = left.checked_sub(weight).ok_or_else(|| {
                 let text = format!(
@@ -43,6 +47,7 @@ pub(super) fn response(
                 );
                 QueryError::new(ErrorKind::Invalid, text)
             })?;
+
             let samples = columns.float_t.iter().zip(&columns.float_v);
             timeseries.push(TimeSeries {
                 labels: labels_of(series.labels()),
@@ -56,8 +61,10 @@ pub(super) fn response(
                 histograms: columns.histograms.iter().map(histogram).collect(),
             });
         }
+
         results.push(QueryResult { timeseries });
     }
+
     Ok(ReadResponse { results })
 }
 
@@ -71,6 +78,7 @@ fn histogram(point: &HistogramPoint) -> Histogram {
             })
             .collect()
     };
+
     let mut found = Histogram {
         sum: h.sum,
         schema: h.schema,
@@ -93,6 +101,7 @@ fn histogram(point: &HistogramPoint) -> Histogram {
     } else {
         None
     };
+
     if let Some(integer) = integer {
         found.count = Some(Count::Int(integer.count));
         found.zero_count = Some(ZeroCount::Int(integer.zero_count));
@@ -104,6 +113,7 @@ fn histogram(point: &HistogramPoint) -> Histogram {
         found.negative_counts.clone_from(&h.negative_buckets);
         found.positive_counts.clone_from(&h.positive_buckets);
     }
+
     found
 }
 
@@ -127,9 +137,11 @@ mod tests {
             positive_buckets: vec![3, 1],
             ..Stored::default()
         };
+
         let mut columns = Columns::default();
         columns.push_stored_histogram(1, 0, &AnyHistogram::Int(Arc::new(stored.clone())));
         columns.push_stored_histogram(2, 0, &AnyHistogram::Float(Arc::new(stored.to_float())));
+
         let found: Vec<_> = columns.histograms.iter().map(histogram).collect();
         assert_eq!(
             (found[0].count, found[0].zero_count),

@@ -53,10 +53,12 @@ impl WriteSink for FakeSink {
             steps.go_on.notified().await;
             steps.done.notify_one();
         }
+
         let all = WriteOutcome {
             samples: batch.samples.len() as u64,
             ..Default::default()
         };
+
         self.batches.lock().push((tenant, batch));
         self.outcome.lock().clone().unwrap_or(all)
     }
@@ -176,6 +178,7 @@ impl Queries for FakeQueries {
                 "a block cannot be read",
             ));
         }
+
         let samples = self.samples.lock().clone();
         let series = |job| Box::new(FakeSeries(up(job), samples.clone())) as Box<dyn SeriesRead>;
         Ok(SeriesSet {
@@ -231,6 +234,7 @@ impl Queries for FakeQueries {
             v: 6.0,
             t: 1_600_096_945_479,
         };
+
         Ok(Found {
             items: vec![ExemplarSeries {
                 labels: up("a"),
@@ -410,6 +414,7 @@ impl Node {
             render_metrics: Arc::new(move || rendered.render()),
             log: slog::Logger::root(slog::Discard, slog::o!()),
         });
+
         Self {
             sink,
             queries,
@@ -428,6 +433,7 @@ impl Node {
             .wrap(actix_web::middleware::from_fn(crate::layers::cors))
             .wrap(actix_web::middleware::from_fn(crate::prefix::strip_prefix))
             .configure(|cfg| configure(cfg, state));
+
         let app = test::init_service(app).await;
         Reply::of(
             app.call(request.to_request())

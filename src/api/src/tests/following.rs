@@ -31,6 +31,7 @@ async fn a_header_says_whether_start_timestamps_take_part() {
         let request = TestRequest::get().uri("/api/v1/query?query=up");
         node.send(request.insert_header(("X-Prometheus-Use-Start-Timestamps", value)))
     };
+
     for (value, want) in [("true", Some(true)), ("F", Some(false)), ("", None)] {
         assert_eq!(with(value).await.status, 200);
         assert_eq!(node.queries.start_timestamps.lock().take(), want, "{value}");
@@ -57,6 +58,7 @@ async fn timeouts_must_be_positive_and_an_old_value_of_stats_is_told_so() {
         let want = format!("invalid parameter \"timeout\": timeout must be positive, got {got}");
         assert_eq!((reply.status, &reply.json()["error"]), (400, &json!(want)));
     }
+
     let reply = node.get("/api/v1/query?query=up&lookback_delta=NaN").await;
     let error = reply.json()["error"]
         .as_str()
@@ -73,6 +75,7 @@ async fn timeouts_must_be_positive_and_an_old_value_of_stats_is_told_so() {
         warning.starts_with("value \"foo\" for parameter \"stats\" is deprecated"),
         "{warning}"
     );
+
     assert_eq!(json["data"]["stats"]["samples"]["seriesTouched"], 0);
 }
 
@@ -88,6 +91,7 @@ async fn searches_answer_lines_of_json_and_are_off_unless_switched_on() {
     let reply = node
         .get("/api/v1/search/label_values?label=job&batch_size=1&include_score=true")
         .await;
+
     assert_eq!(
         (reply.status, reply.header("content-type")),
         (200, Some("application/x-ndjson; charset=utf-8"))
@@ -104,6 +108,7 @@ async fn searches_answer_lines_of_json_and_are_off_unless_switched_on() {
     let reply = node
         .get("/api/v1/search/metric_names?limit=1&sort_by=alpha&sort_dir=dsc")
         .await;
+
     assert_eq!(
         lines(&reply),
         [
@@ -111,9 +116,11 @@ async fn searches_answer_lines_of_json_and_are_off_unless_switched_on() {
             json!({ "status": "success", "has_more": true })
         ]
     );
+
     let reply = node
         .get("/api/v1/search/label_names?search[]=nothing")
         .await;
+
     assert_eq!(
         lines(&reply),
         [
@@ -121,12 +128,14 @@ async fn searches_answer_lines_of_json_and_are_off_unless_switched_on() {
             json!({ "status": "success", "has_more": false })
         ]
     );
+
     let reply = node
         .form(
             "/api/v1/search/label_names",
             "search[]=JOB&case_sensitive=false",
         )
         .await;
+
     assert_eq!(lines(&reply)[0], json!({ "results": [{ "name": "job" }] }));
 }
 
@@ -164,6 +173,7 @@ async fn parameters_of_searches_are_checked_in_the_words_of_prometheus() {
             "sort_dir is not supported for sort_by=score",
         ),
     ];
+
     for (path, want) in cases {
         let reply = node.get(&format!("/api/v1/search/{path}")).await;
         assert_eq!(
@@ -194,6 +204,7 @@ async fn federation_gives_the_format_that_is_accepted() {
     let protobuf = with(accept).await;
     let want = "application/vnd.google.protobuf; proto=io.prometheus.client.MetricFamily; encoding=delimited; \
                 escaping=underscores";
+
     assert_eq!(
         (protobuf.status, protobuf.header("content-type")),
         (200, Some(want))

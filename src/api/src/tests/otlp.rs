@@ -20,10 +20,12 @@ fn body(temporality: Option<u8>) -> Vec<u8> {
         ..Default::default()
     }
     .encode_to_vec();
+
     let data = match temporality {
         None => field(5, &field(1, &point)),
         Some(t) => field(7, &[field(1, &point), vec![0x10, t]].concat()),
     };
+
     field(1, &field(2, &field(2, &[field(1, b"x"), data].concat())))
 }
 
@@ -62,6 +64,7 @@ async fn refused_points_are_a_partial_success() {
         .expect("a message")
         .partial_success
         .expect("partial");
+
     assert_eq!((reply.status, partial.rejected_data_points), (200, 1));
     assert!(partial.error_message.contains("delta temporality"));
 }
@@ -75,6 +78,7 @@ async fn oddities_of_stored_requests_are_counted_under_prometheus_names() {
             r#"{{"name":"h","histogram":{{"aggregationTemporality":2,"dataPoints":[{{{point}}},{{{point}}}]}}}}"#
         )
     };
+
     let metrics = [
         r#"{"name":"none","gauge":{"dataPoints":[]}}"#.to_owned(),
         r#"{"name":"none","summary":{"dataPoints":[]}}"#.to_owned(),
@@ -86,6 +90,7 @@ async fn oddities_of_stored_requests_are_counted_under_prometheus_names() {
         histogram(0, r#""sum":0"#),
         histogram(6, r#""sum":9,"explicitBounds":[1,"Infinity"],"bucketCounts":["1","2","3"]"#),
     ];
+
     let body = format!(
         r#"{{"resourceMetrics":[{{"scopeMetrics":[{{"metrics":[{}]}}]}}]}}"#,
         metrics.join(",")
@@ -96,6 +101,7 @@ async fn oddities_of_stored_requests_are_counted_under_prometheus_names() {
             .insert_header(("content-type", "application/json"));
         node.send(request.set_payload(body.clone())).await.status
     };
+
     assert_eq!(post().await, 200);
     let counted = |want: &[(&str, u64)]| {
         let rendered = node.metrics.render();
@@ -106,12 +112,14 @@ async fn oddities_of_stored_requests_are_counted_under_prometheus_names() {
             assert!(rendered.contains(&line), "{line}{rendered}");
         }
     };
+
     let once = [
         ("empty_data_points", 2),
         ("histogram_plus_inf_bound", 1),
         ("histogram_zero_count_non_zero_sum", 1),
         ("label_name_collision", 1),
     ];
+
     counted(&once);
 
     let mut outcome = WriteOutcome::default();
@@ -122,6 +130,7 @@ async fn oddities_of_stored_requests_are_counted_under_prometheus_names() {
     *node.sink.outcome.lock() = Some(outcome);
     assert_eq!(post().await, 200);
     counted(&once.map(|(category, n)| (category, 2 * n)));
+
     assert!(
         node.metrics
             .render()
@@ -132,6 +141,7 @@ async fn oddities_of_stored_requests_are_counted_under_prometheus_names() {
         message: "later".into(),
         after: Duration::from_secs(1),
     };
+
     *node.sink.outcome.lock() = Some(WriteOutcome {
         unavailable: Some(later),
         ..Default::default()
@@ -148,6 +158,7 @@ async fn json_is_answered_in_json() {
             r#"{{"resourceMetrics":[{{"scopeMetrics":[{{"metrics":[{{"name":"x",{data}}}]}}]}}]}}"#
         )
     };
+
     let post = async |body: String| {
         let request = TestRequest::post().uri("/otlp/v1/metrics");
         let request = request.insert_header(("content-type", "application/json; charset=utf-8"));
@@ -164,6 +175,7 @@ async fn json_is_answered_in_json() {
     let delta =
         format!(r#""sum":{{{points},"aggregationTemporality":"AGGREGATION_TEMPORALITY_DELTA"}}"#);
     let (status, answer) = post(metric(&delta)).await;
+
     assert_eq!(
         (status, &answer["partialSuccess"]["rejectedDataPoints"]),
         (200, &"1".into())
@@ -185,6 +197,7 @@ async fn failures_tell_the_sender_whether_to_come_again() {
         inflated_bytes_max: 1_000,
         ..Default::default()
     });
+
     assert_eq!(post(&node, Some("zstd"), body(None)).await.status, 415);
     assert_eq!(post(&node, Some("gzip"), body(None)).await.status, 400);
     let reply = post(&node, Some("gzip"), gzip(&[0; 1_001])).await;
@@ -194,18 +207,22 @@ async fn failures_tell_the_sender_whether_to_come_again() {
         "{}",
         status.message
     );
+
     let text = TestRequest::post()
         .uri("/v1/metrics")
         .insert_header(("content-type", "text/plain"));
+
     assert_eq!(node.send(text).await.status, 415);
     let unavailable = Some(RetryLater {
         message: "no quorum".into(),
         after: Duration::from_secs(3),
     });
+
     *node.sink.outcome.lock() = Some(WriteOutcome {
         unavailable,
         ..Default::default()
     });
+
     let reply = post(&node, None, body(None)).await;
     assert_eq!(
         (reply.status, reply.header("retry-after")),

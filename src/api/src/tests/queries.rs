@@ -40,6 +40,7 @@ async fn the_tenant_of_a_query_comes_from_its_header() {
             .insert_header(("thanos-tenant", "t1")),
     )
     .await;
+
     assert!(node.asked()[0].starts_with("t1 "));
 }
 
@@ -49,6 +50,7 @@ async fn range_queries_check_their_parameters_as_prometheus_does() {
     let path = |rest: &str| format!("/api/v1/query_range?query=up&{rest}");
     assert_eq!(node.get(&path("start=0&end=60&step=15")).await.status, 200);
     assert_eq!(node.asked(), ["default-tenant range up 0 60000 15000"]);
+
     let bad = [
         ("end=60&step=15", "invalid parameter \"start\""),
         ("start=0&end=60", "invalid parameter \"step\""),
@@ -73,6 +75,7 @@ async fn range_queries_check_their_parameters_as_prometheus_does() {
             "invalid parameter \"timeout\"",
         ),
     ];
+
     for (rest, want) in bad {
         let reply = node.get(&path(rest)).await;
         let json = reply.json();
@@ -85,6 +88,7 @@ async fn range_queries_check_their_parameters_as_prometheus_does() {
             "{json}"
         );
     }
+
     assert!(node.asked().is_empty());
 }
 
@@ -96,6 +100,7 @@ async fn the_queries_of_a_tenant_keep_to_its_limits() {
         places_max: 1,
         range_max: day,
     };
+
     let small = trireme_model::Tenant::new("small").expect("valid");
     let table = TenantLimitsTable::new(TenantLimits::default(), [(small, own)]);
     let node = Node::with(ApiSettings {
@@ -115,10 +120,12 @@ async fn the_queries_of_a_tenant_keep_to_its_limits() {
     assert_eq!(range("small", 86_400).await.status, 200);
     assert_eq!(*node.queries.samples_max.lock(), 7);
     let refused = range("small", 86_460).await;
+
     assert_eq!(
         (refused.status, &refused.json()["errorType"]),
         (422, &json!("execution"))
     );
+
     assert!(
         refused.text().contains("query_range_max"),
         "{}",
@@ -220,6 +227,7 @@ async fn parameters_that_cannot_be_read_are_told_in_prometheus_words() {
             "invalid parameter \"{name}\": Invalid time value for '{name}': cannot parse \"x\" to a valid timestamp"
         )
     };
+
     let no_number = |why: &str| format!("invalid parameter \"limit\": strconv.Atoi: parsing {why}");
     for (path, error) in [
         ("query?query=up&time=x", no_time("time")),
@@ -260,6 +268,7 @@ async fn parameters_that_cannot_be_read_are_told_in_prometheus_words() {
             "{path}"
         );
     }
+
     let reply = node.get("/api/v1/scrape_pools/config?scrapePool=a").await;
     assert_eq!(
         (reply.status, &reply.json()["errorType"]),
@@ -296,9 +305,11 @@ async fn a_label_of_replicas_has_no_values() {
             .await;
         assert_eq!(reply.json()["data"], values, "{parameter}");
     }
+
     let reply = node
         .get("/api/v1/query_exemplars?query=up&replicaLabels[]=job")
         .await;
+
     assert_eq!(
         reply.json()["data"][0]["seriesLabels"],
         json!({ "__name__": "up" })
@@ -351,6 +362,7 @@ async fn warnings_are_bounded() {
     *node.queries.warnings.lock() = (0..13).map(|i| format!("w{i}")).collect();
     let json = node.get("/api/v1/query?query=up").await.json();
     let warnings = json["warnings"].as_array().expect("there are some");
+
     assert_eq!(
         (warnings.len(), &warnings[10]),
         (11, &json!("3 more warning annotations omitted"))
@@ -364,6 +376,7 @@ async fn selectors_must_say_something() {
         node.get("/api/v1/series").await.json()["error"],
         "no match[] parameter provided"
     );
+
     let reply = node.get("/api/v1/series?match[]=%7Bx%3D~%22.*%22%7D").await;
     assert_eq!(reply.status, 400);
     assert!(
@@ -371,6 +384,7 @@ async fn selectors_must_say_something() {
             .text()
             .contains("match[] must contain at least one non-empty matcher")
     );
+
     let reply = node.get("/api/v1/labels?match[]=up%7B").await;
     assert!(
         reply.status == 400 && reply.text().contains("parse error"),
@@ -386,6 +400,7 @@ async fn series_and_labels_have_their_shapes() {
         .form("/api/v1/series", "match[]=up&start=1&end=2")
         .await
         .json();
+
     assert_eq!(
         json["data"],
         json!([{ "__name__": "up", "job": "a" }, { "__name__": "up", "job": "b" }])
@@ -398,6 +413,7 @@ async fn series_and_labels_have_their_shapes() {
         node.get("/api/v1/label/U__a_2e_b/values").await.json()["data"],
         json!(["a", "b"])
     );
+
     let asked = node.asked();
     assert_eq!(
         asked[1..],
@@ -420,12 +436,14 @@ async fn metadata_and_exemplars_have_their_shapes() {
         node.get("/api/v1/metadata?limit=0").await.json()["data"],
         json!({})
     );
+
     let json = node
         .get("/api/v1/query_exemplars?query=up&start=1&end=2")
         .await
         .json();
     let exemplar =
         json!({ "labels": { "trace_id": "x" }, "value": "6", "timestamp": 1_600_096_945.479 });
+
     assert_eq!(
         json["data"],
         json!([{ "seriesLabels": { "__name__": "up", "job": "a" }, "exemplars": [exemplar] }])
@@ -439,11 +457,13 @@ async fn expressions_are_formatted_and_taken_apart() {
         .get("/api/v1/format_query?query=sum(up)by(job)")
         .await
         .json();
+
     assert_eq!(json["data"], "sum by (job) (up)");
     let json = node
         .get("/api/v1/parse_query?query=sum(up)by(job)")
         .await
         .json();
+
     assert_eq!(
         (
             &json["data"]["type"],
@@ -456,6 +476,7 @@ async fn expressions_are_formatted_and_taken_apart() {
             &json!(["job"])
         )
     );
+
     let json = node.get("/api/v1/format_query?query=sum(").await.json();
     assert_eq!(
         json["error"],
@@ -474,15 +495,18 @@ async fn export_writes_lines_and_names_what_json_cannot_say() {
         0.1,
         1e300,
     ];
+
     *node.queries.samples.lock() = odd
         .iter()
         .enumerate()
         .map(|(i, v)| (i as i64, *v))
         .collect();
+
     let reply = node
         .get("/api/v1/export?match[]=up&start=0&end=1000&local=true")
         .await;
     let first = r#"{"metric":{"__name__":"up","job":"a"},"values":["NaN","Infinity","-Infinity","StaleNaN",0.1,1e+300],"timestamps":[0,1,2,3,4,5]}"#;
+
     assert_eq!(reply.text().lines().next(), Some(first));
     assert_eq!(reply.text().lines().count(), 2);
 }
@@ -497,11 +521,13 @@ async fn a_long_export_comes_in_pieces_and_complete() {
         .lines()
         .map(|l| serde_json::from_str(l).expect("JSON"))
         .collect();
+
     let count = |job: &str| -> usize {
         let of = lines.iter().filter(|l| l["metric"]["job"] == job);
         of.map(|l| l["timestamps"].as_array().map_or(0, Vec::len))
             .sum()
     };
+
     assert_eq!((lines.len(), count("a"), count("b")), (6, 25_000, 25_000));
 }
 
@@ -511,11 +537,13 @@ async fn federation_shows_the_newest_sample_of_each_series() {
     *node.queries.samples.lock() = vec![(NOW_MS - 60_000, 1.0), (NOW_MS - 1_000, 2.0)];
     let reply = node.get("/federate?match[]=up").await;
     let text = "text/plain; version=0.0.4; charset=utf-8; escaping=underscores";
+
     assert_eq!(reply.header("content-type"), Some(text));
     let t = NOW_MS - 1_000;
     let want = format!(
         "# TYPE up untyped\nup{{job=\"a\",instance=\"\"}} 2 {t}\nup{{job=\"b\",instance=\"\"}} 2 {t}\n"
     );
+
     assert_eq!(reply.text(), want);
     let refused = node.get("/federate?match[]=up%7B").await;
     assert_eq!(
@@ -523,6 +551,7 @@ async fn federation_shows_the_newest_sample_of_each_series() {
         (400, "1:4: parse error")
     );
     *node.queries.lacks.lock() = true;
+
     let refused = node.get("/federate?match[]=up").await;
     assert_eq!(
         refused.status, 503,
@@ -534,6 +563,7 @@ async fn federation_shows_the_newest_sample_of_each_series() {
             .status,
         200
     );
+
     *node.queries.lacks.lock() = false;
     // Here a selector may choose everything.
     assert_eq!(node.get("/federate?match[]=%7B%7D").await.status, 200);
@@ -546,6 +576,7 @@ async fn the_timeout_of_a_request_cannot_be_longer_than_the_servers() {
         ..Default::default()
     });
     let reply = node.get("/api/v1/query?query=up&timeout=1h").await;
+
     assert_eq!(
         (reply.status, &reply.json()["errorType"]),
         (503, &json!("timeout"))
@@ -562,10 +593,12 @@ async fn statistics_list_steps_where_the_switch_allows_it() {
         features,
         ..Default::default()
     });
+
     node.queries
         .steps
         .lock()
         .extend([(1_500, 8, 4), (3_000, 6, 2)]);
+
     for (path, listed) in [("&stats=all", true), ("&stats=true", false)] {
         let json = node
             .get(&format!("/api/v1/query?query=up{path}"))
@@ -579,6 +612,7 @@ async fn statistics_list_steps_where_the_switch_allows_it() {
                 serde_json::Value::Null
             }
         };
+
         assert_eq!(
             samples["totalQueryableSamplesPerStep"],
             want(json!([[1.5, 8], [3, 6]]))
@@ -596,6 +630,7 @@ async fn statistics_are_given_on_request() {
     let node = Node::new();
     let json = node.get("/api/v1/query?query=up&stats=all").await.json();
     assert_eq!(json["data"]["stats"]["samples"]["samplesRead"], 0);
+
     assert!(json["data"]["stats"]["timings"]["evalTotalTime"].is_number());
     assert!(
         node.get("/api/v1/query?query=up").await.json()["data"]
@@ -611,10 +646,12 @@ fn thrifty() -> Node {
         samples_read: 1_000,
         duration: std::time::Duration::from_secs(30),
     };
+
     let features = crate::Features {
         query_cost: Some(ceilings),
         ..Default::default()
     };
+
     Node::with(ApiSettings {
         features,
         ..Default::default()
@@ -630,6 +667,7 @@ async fn what_a_query_costs_is_estimated_with_the_switch_only() {
         assert_eq!(Node::new().get(path).await.status, 404, "{path}");
         let node = thrifty();
         *node.queries.samples.lock() = vec![(0, 1.0), (NOW_MS, 1.0)];
+
         let json = node.get(path).await.json();
         assert_eq!(json["data"]["estimate"]["seriesTouched"], 2, "{json}");
         assert_eq!(
@@ -642,6 +680,7 @@ async fn what_a_query_costs_is_estimated_with_the_switch_only() {
             json
         );
     }
+
     let node = thrifty();
     let json = node.get("/api/v1/query?query=up&cost=true").await.json();
     assert_eq!(
@@ -652,11 +691,13 @@ async fn what_a_query_costs_is_estimated_with_the_switch_only() {
         json["data"]["cost"]["actual"],
         json!({ "seriesTouched": 0, "samplesRead": 0, "peakSamples": 0 })
     );
+
     assert!(
         node.get("/api/v1/query?query=up&cost=0").await.json()["data"]
             .get("cost")
             .is_none()
     );
+
     assert!(
         Node::new()
             .get("/api/v1/query?query=up&cost=x")
@@ -696,15 +737,18 @@ async fn a_request_may_only_lower_what_a_query_may_cost() {
             "invalid parameter \"cost\": must be a boolean",
         ),
     ];
+
     for (parameter, text) in cases {
         let reply = node
             .get(&format!("/api/v1/query?query=up&{parameter}"))
             .await;
+
         assert_eq!(
             (reply.status, reply.json()["error"].as_str()),
             (400, Some(text)),
             "{parameter}"
         );
+
         // Without the switch nobody looks.
         assert_eq!(
             Node::new()
@@ -714,6 +758,7 @@ async fn a_request_may_only_lower_what_a_query_may_cost() {
             200
         );
     }
+
     for (parameters, series_max, samples_read_max) in [
         ("", 100, 1_000),
         ("&max_series=7&max_samples_read=100", 7, 100),
@@ -727,13 +772,16 @@ async fn a_request_may_only_lower_what_a_query_may_cost() {
         };
         assert_eq!(*node.queries.cost_limits.lock(), limits, "{parameters}");
     }
+
     let too_many = QueryError::cost_limit("max_samples_read", "query would read too many samples");
     *node.queries.error.lock() = Some(too_many);
     let reply = node.get("/api/v1/query?query=up").await;
+
     assert_eq!(
         (reply.status, &reply.json()["errorType"]),
         (422, &json!("cost_limit"))
     );
+
     let shown = node.metrics.render();
     for line in [
         "prometheus_engine_query_rejected_total{reason=\"max_samples_read\"} 1\n",
@@ -742,6 +790,7 @@ async fn a_request_may_only_lower_what_a_query_may_cost() {
     ] {
         assert!(shown.contains(line), "{line}");
     }
+
     assert!(
         !Node::new()
             .metrics

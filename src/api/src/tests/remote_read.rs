@@ -18,16 +18,19 @@ async fn read(node: &Node, accepted: &[i32]) -> Reply {
         name: "__name__".into(),
         value: "up".into(),
     };
+
     let query = Query {
         start_timestamp_ms: 0,
         end_timestamp_ms: 1_000,
         matchers: vec![matcher],
     };
+
     let request = ReadRequest {
         queries: vec![query],
         accepted_response_types: accepted.to_vec(),
     };
     let body = snappy::deflate(&request.encode_to_vec()).expect("small");
+
     node.send(TestRequest::post().uri("/api/v1/read").set_payload(body))
         .await
 }
@@ -37,15 +40,18 @@ async fn samples_come_as_one_snappy_message() {
     let node = Node::new();
     *node.queries.samples.lock() = vec![(5, 1.5), (10, 2.5), (2_000, 9.0)];
     let reply = read(&node, &[]).await;
+
     assert_eq!(
         (reply.status, reply.header("content-encoding")),
         (200, Some("snappy"))
     );
     assert_eq!(reply.header("content-type"), Some("application/x-protobuf"));
+
     let mut inflated = Vec::new();
     snappy::inflate(&reply.body, 1 << 20, &mut inflated).expect("snappy");
     let message = ReadResponse::decode(inflated.as_slice()).expect("a response");
     let series = &message.results[0].timeseries;
+
     assert_eq!(series.len(), 2);
     assert_eq!(
         series[0]
@@ -67,9 +73,11 @@ async fn chunks_come_as_frames_with_checksums() {
             .header("content-type")
             .is_some_and(|t| t.starts_with("application/x-streamed-protobuf"))
     );
+
     let mut rest = reply.body.as_slice();
     let mut frames = 0;
     let mut times = Vec::new();
+
     let mut values = Vec::new();
     while !rest.is_empty() {
         let len = prost::encoding::decode_varint(&mut rest).expect("a length") as usize;
@@ -82,6 +90,7 @@ async fn chunks_come_as_frames_with_checksums() {
         frames += 1;
         rest = &tail[len..];
     }
+
     assert_eq!((frames, times.len()), (2, 1_000));
 }
 
@@ -92,6 +101,7 @@ async fn what_cannot_be_answered_is_400() {
         ..Default::default()
     });
     let reply = read(&node, &[7]).await;
+
     assert_eq!(reply.status, 400);
     assert_eq!(
         reply.header("content-type"),
@@ -102,12 +112,14 @@ async fn what_cannot_be_answered_is_400() {
         "server does not support any of the requested response types: [7]\n"
     );
     *node.queries.samples.lock() = vec![(1, 1.0), (2, 2.0)];
+
     let reply = read(&node, &[SAMPLES]).await;
     assert!(
         reply.status == 400 && reply.text().contains("exceeded sample limit (3)"),
         "{}",
         reply.text()
     );
+
     let reply = node
         .send(
             TestRequest::post()
@@ -115,5 +127,6 @@ async fn what_cannot_be_answered_is_400() {
                 .set_payload(vec![0xff; 9]),
         )
         .await;
+
     assert_eq!(reply.status, 400);
 }

@@ -25,10 +25,12 @@ fn v1_body(series: usize) -> Vec<u8> {
         }],
         ..Default::default()
     });
+
     let request = v1::WriteRequest {
         timeseries: timeseries.collect(),
         metadata: vec![],
     };
+
     snappy::deflate(&prost::Message::encode_to_vec(&request)).expect("small")
 }
 
@@ -38,16 +40,19 @@ fn v2_body() -> Vec<u8> {
         timestamp: 5,
         start_timestamp: 0,
     };
+
     let ts = v2::TimeSeries {
         labels_refs: vec![1, 2],
         samples: vec![sample],
         ..Default::default()
     };
+
     let symbols = ["", "__name__", "up"].map(str::to_owned).to_vec();
     let request = v2::Request {
         symbols,
         timeseries: vec![ts],
     };
+
     snappy::deflate(&prost::Message::encode_to_vec(&request)).expect("small")
 }
 
@@ -78,6 +83,7 @@ async fn a_stored_request_is_answered_204_on_all_three_paths() {
             "version 1 senders must not see counts"
         );
     }
+
     let batches = node.sink.batches.lock();
     assert_eq!(batches.len(), 3);
     assert_eq!(
@@ -94,6 +100,7 @@ async fn version_two_is_chosen_by_content_type_and_gets_counts() {
         ("content-encoding", "snappy"),
         ("x-scope-orgid", "team-a"),
     ];
+
     let reply = post(&node, &headers, v2_body()).await;
     assert_eq!(
         (reply.status, written(&reply)),
@@ -101,6 +108,7 @@ async fn version_two_is_chosen_by_content_type_and_gets_counts() {
     );
     assert_eq!(node.sink.batches.lock()[0].0.as_str(), "team-a");
     post(&node, &[], v1_body(1)).await;
+
     let counted = "prometheus_api_remote_write_without_metadata_appended_samples_total 1\n";
     assert!(
         node.metrics.render().contains(counted),
@@ -128,6 +136,7 @@ async fn what_is_not_understood_is_415_before_it_is_decoded() {
             415
         );
     }
+
     assert!(node.sink.batches.lock().is_empty());
 }
 
@@ -136,6 +145,7 @@ async fn bad_bodies_are_400() {
     let node = Node::new();
     let reply = post(&node, &[], vec![0xff; 10]).await;
     assert_eq!(reply.status, 400);
+
     assert!(reply.text().starts_with("snappy: "), "{}", reply.text());
     let reply = post(
         &node,
@@ -143,15 +153,18 @@ async fn bad_bodies_are_400() {
         snappy::deflate(&[0x2a, 0x7f]).expect("small"),
     )
     .await;
+
     assert_eq!(
         (reply.status, written(&reply)),
         (400, Some(("0", "0", "0")))
     );
+
     assert!(
         reply.text().contains("malformed protobuf at byte 2"),
         "{}",
         reply.text()
     );
+
     assert_eq!(
         post(&node, &[("thanos-tenant", "a/b")], v1_body(1))
             .await
@@ -167,6 +180,7 @@ async fn bounds_of_the_body_are_400_and_name_their_key() {
         ..Default::default()
     });
     let reply = post(&node, &[], vec![1; 21]).await;
+
     assert_eq!(reply.status, 400);
     assert!(
         reply
@@ -175,11 +189,13 @@ async fn bounds_of_the_body_are_400_and_name_their_key() {
         "{}",
         reply.text()
     );
+
     let node = Node::with(ApiSettings {
         inflated_bytes_max: 1_000,
         ..Default::default()
     });
     let reply = post(&node, &[], snappy::deflate(&[0; 1_001]).expect("small")).await;
+
     assert_eq!(reply.status, 400);
     assert!(
         reply.text().contains("1001 bytes") && reply.text().contains("http.inflated_bytes_max")
@@ -198,6 +214,7 @@ async fn metadata_alone_and_nothing_at_all_are_fine() {
         metadata,
     };
     let body = snappy::deflate(&prost::Message::encode_to_vec(&request)).expect("small");
+
     assert_eq!(post(&node, &[], body).await.status, 204);
     assert_eq!(node.sink.batches.lock()[0].1.metadata[0].0, "up");
     assert_eq!(
@@ -224,6 +241,7 @@ async fn outcomes_become_statuses_as_the_table_says() {
         duplicates: 5,
         ..Default::default()
     };
+
     let some = WriteOutcome {
         rejections,
         ..stored.clone()
@@ -255,6 +273,7 @@ async fn outcomes_become_statuses_as_the_table_says() {
             "no quorum",
         ),
     ];
+
     for (outcome, status, retry_after, text) in cases {
         let node = Node::new();
         let samples = outcome.samples.to_string();
@@ -275,12 +294,14 @@ async fn what_the_decoder_refuses_is_reported_and_the_rest_is_stored() {
     settings.decode.labels_per_series_max = 1;
     let node = Node::with(settings);
     let reply = post(&node, &[], v1_body(2)).await;
+
     assert_eq!(reply.status, 400);
     assert!(
         reply.text().starts_with("too many labels: 2 refused"),
         "{}",
         reply.text()
     );
+
     let metrics = node.metrics.render();
     let line =
         "trireme_api_rejected_items_total{reason=\"too many labels\",tenant=\"default-tenant\"} 2";
@@ -294,6 +315,7 @@ async fn too_many_bytes_in_flight_are_503_not_a_queue() {
         ..Default::default()
     });
     let reply = post(&node, &[], v1_body(200)).await;
+
     assert_eq!(
         (reply.status, reply.header("retry-after")),
         (503, Some("1"))
@@ -314,10 +336,12 @@ async fn a_client_that_goes_away_does_not_stop_its_write_half_way() {
     };
     let node = Node::over(sink, ApiSettings::default());
     let steps = node.sink.steps.as_ref().expect("set above");
+
     tokio::select! {
         _ = post(&node, &[], v1_body(1)) => panic!("the write waits"),
         () = steps.begun.notified() => {}
     }
+
     // The handler's future is dropped now, as actix does when the connection closes.
     assert!(node.sink.batches.lock().is_empty());
     steps.go_on.notify_one();
@@ -332,6 +356,7 @@ async fn metrics_name_so_many_tenants_and_count_the_others_together() {
         metric_tenants_max: 2,
         ..Default::default()
     });
+
     for tenant in ["a", "b", "c", "d", "a"] {
         assert_eq!(
             post(&node, &[("thanos-tenant", tenant)], v1_body(1))
@@ -340,6 +365,7 @@ async fn metrics_name_so_many_tenants_and_count_the_others_together() {
             204
         );
     }
+
     let shown = node.metrics.render();
     for name in ["a", "b", "other"] {
         assert!(
@@ -347,5 +373,6 @@ async fn metrics_name_so_many_tenants_and_count_the_others_together() {
             "{name} in {shown}"
         );
     }
+
     assert!(!shown.contains("tenant=\"c\""), "{shown}");
 }

@@ -34,6 +34,7 @@ pub(crate) fn negotiate(headers: &HeaderMap) -> Result<Protocol, Refusal> {
             retry: None,
         })
     };
+
     if let Some(encoding) = headers.get(CONTENT_ENCODING)
         && !encoding.as_bytes().eq_ignore_ascii_case(b"snappy")
     {
@@ -42,9 +43,11 @@ pub(crate) fn negotiate(headers: &HeaderMap) -> Result<Protocol, Refusal> {
             "content encoding {encoding:?} is not supported, only snappy is"
         ));
     }
+
     let Some(value) = headers.get(CONTENT_TYPE) else {
         return Ok(Protocol::V1);
     };
+
     let text = String::from_utf8_lossy(value.as_bytes());
     let mut parts = text.split(';').map(str::trim);
     let media = parts.next().unwrap_or_default();
@@ -53,9 +56,11 @@ pub(crate) fn negotiate(headers: &HeaderMap) -> Result<Protocol, Refusal> {
             "content type {text:?} is not supported, expected application/x-protobuf"
         ));
     }
+
     let proto = parts
         .filter_map(|p| p.split_once('='))
         .find(|(k, _)| k.trim().eq_ignore_ascii_case("proto"));
+
     match proto.map(|(_, v)| v.trim().trim_matches('"')) {
         None | Some(v1::PROTO) => Ok(Protocol::V1),
         Some(v2::PROTO) => Ok(Protocol::V2),
@@ -103,14 +108,17 @@ mod tests {
                 None,
             ),
         ];
+
         for (content_type, encoding, want) in cases {
             let mut request = TestRequest::post();
             if let Some(v) = content_type {
                 request = request.insert_header((CONTENT_TYPE, v));
             }
+
             if let Some(v) = encoding {
                 request = request.insert_header((CONTENT_ENCODING, v));
             }
+
             let got = negotiate(request.to_http_request().headers());
             match (&got, want) {
                 (Ok(got), Some(want)) => assert_eq!(*got, want),

@@ -85,6 +85,7 @@ async fn accept(
         &mut reserved,
     )
     .await?;
+
     let settings = Arc::clone(&state.settings);
     let seed = tenant.seed();
     let job = move || {
@@ -94,6 +95,7 @@ async fn accept(
         } else {
             body
         };
+
         // JSON becomes protobuf before, of at most the same length.
         let mut bytes = sent + body.len();
         let body = match form {
@@ -106,6 +108,7 @@ async fn accept(
                 otlp::json::to_protobuf(&body)?
             }
         };
+
         let mut beside = Beside {
             bytes,
             reserved: &mut reserved,
@@ -113,8 +116,10 @@ async fn accept(
         let limits = &settings.decode;
         let options = &settings.otlp;
         let decoded = otlp::decode_within(&body, seed, limits, options, &mut beside)?;
+
         Ok((decoded, reserved))
     };
+
     let done = runner::run(state.decoder.as_ref(), job)
         .await
         .map_err(|e| Refusal::new(e.kind(), e.to_string()))?;
@@ -124,6 +129,7 @@ async fn accept(
     })?;
     let warnings = decoded.otlp_warnings.clone();
     let outcome = store(state, tenant.clone(), decoded, reserved).await?;
+
     count_oddities(state, &warnings, &outcome);
     Ok((tenant, outcome))
 }
@@ -133,6 +139,7 @@ fn count_oddities(state: &ApiState, warnings: &[(&'static str, u64)], outcome: &
     if decide(outcome).1.is_some() {
         return;
     }
+
     for (category, n) in warnings {
         state
             .metrics
@@ -140,6 +147,7 @@ fn count_oddities(state: &ApiState, warnings: &[(&'static str, u64)], outcome: &
             .with_label_values(&[*category])
             .inc_by(*n);
     }
+
     // An exemplar may be older than others of its series here, as a sample may; only beyond that it is late.
     let late = outcome
         .dropped
@@ -147,6 +155,7 @@ fn count_oddities(state: &ApiState, warnings: &[(&'static str, u64)], outcome: &
         .filter(|d| d.reason == EXEMPLAR_TOO_OLD)
         .map(|d| d.count)
         .sum();
+
     state.metrics.otlp_late_exemplars.inc_by(late);
 }
 
@@ -159,6 +168,7 @@ fn negotiate(request: &HttpRequest) -> Result<(Form, bool), Refusal> {
             retry: None,
         })
     };
+
     let Some(form) = form_of(request) else {
         let content_type = header(request, CONTENT_TYPE);
         return refuse(format!(
@@ -184,6 +194,7 @@ fn form_of(request: &HttpRequest) -> Option<Form> {
         .next()
         .unwrap_or_default()
         .trim();
+
     let forms = [(PROTOBUF, Form::Protobuf), (JSON, Form::Json)];
     forms
         .into_iter()
@@ -201,15 +212,18 @@ fn header(request: &HttpRequest, name: HeaderName) -> &str {
 /// Inflates at most `limit` bytes; gzip does not say in advance how many there are, so memory is reserved on the way.
 fn inflate(body: &[u8], limit: usize, reserved: &mut Reserved) -> Result<Vec<u8>, Broken> {
     let mut out = Vec::new();
+
     let mut reader = flate2::read::MultiGzDecoder::new(body);
     loop {
         let before = out.len();
         if !reserved.grow_to(body.len() + before + INFLATE_STEP_BYTES) {
             return Err(Broken::NoRoom);
         }
+
         let step = (&mut reader)
             .take(INFLATE_STEP_BYTES as u64)
             .read_to_end(&mut out);
+
         step.map_err(|e| DecodeError::Gzip(e.to_string()))?;
         if out.len() > limit {
             return Err(DecodeError::TooLarge {
@@ -218,6 +232,7 @@ fn inflate(body: &[u8], limit: usize, reserved: &mut Reserved) -> Result<Vec<u8>
             }
             .into());
         }
+
         if out.len() == before {
             return Ok(out);
         }
@@ -238,6 +253,7 @@ fn respond(state: &ApiState, tenant: &Tenant, outcome: &WriteOutcome, form: Form
         rejected_data_points: i64::try_from(outcome.rejections.total()).unwrap_or(i64::MAX),
         error_message: describe(None, outcome),
     });
+
     let mut response = HttpResponse::Ok();
     match form {
         Form::Protobuf => {

@@ -61,13 +61,16 @@ pub(crate) fn refused(
         .write_requests
         .with_label_values(&[name, refusal.status.as_str()])
         .inc();
+
     let mut response = HttpResponse::build(refusal.status);
     if let Some(after) = refusal.retry {
         response.insert_header((RETRY_AFTER, after.as_secs().max(1).to_string()));
     }
+
     if protocol == Some(Protocol::V2) {
         written(&mut response, &WriteOutcome::default());
     }
+
     text(response, format!("{}\n", refusal.text))
 }
 
@@ -80,16 +83,20 @@ pub(crate) fn outcome(
 ) -> HttpResponse {
     let (status, later) = decide(outcome);
     count(state, protocol.name(), tenant, outcome, status);
+
     let mut response = HttpResponse::build(status);
     if protocol == Protocol::V2 {
         written(&mut response, outcome);
     }
+
     if let Some(later) = later {
         response.insert_header((RETRY_AFTER, retry_after_secs(later).max(1).to_string()));
     }
+
     if status == StatusCode::NO_CONTENT {
         return response.finish();
     }
+
     text(response, describe(later, outcome))
 }
 
@@ -112,6 +119,7 @@ pub(super) fn describe(later: Option<&RetryLater>, outcome: &WriteOutcome) -> St
     if let Some(later) = later {
         let _ = writeln!(out, "{}", later.message);
     }
+
     for r in outcome.rejections.iter() {
         let _ = writeln!(
             out,
@@ -121,6 +129,7 @@ pub(super) fn describe(later: Option<&RetryLater>, outcome: &WriteOutcome) -> St
             r.example.replace('\n', " ")
         );
     }
+
     out
 }
 
@@ -151,20 +160,24 @@ pub(super) fn count(
     m.write_requests
         .with_label_values(&[protocol, status.as_str()])
         .inc();
+
     let tenant = m.name_of(tenant, state.settings.metric_tenants_max);
     let items = [
         ("sample", outcome.samples),
         ("histogram", outcome.histograms),
         ("exemplar", outcome.exemplars),
     ];
+
     for (kind, n) in items.into_iter().filter(|(_, n)| *n > 0) {
         m.write_items.with_label_values(&[tenant, kind]).inc_by(n);
     }
+
     for r in outcome.rejections.iter() {
         m.write_rejected
             .with_label_values(&[tenant, r.reason])
             .inc_by(r.count);
     }
+
     for r in outcome.dropped.iter() {
         m.write_dropped
             .with_label_values(&[tenant, r.reason])

@@ -12,22 +12,26 @@ pub(super) fn restore(times: &[i64], values: &[f64], mut push: impl FnMut(i64, f
     let (Some(first), Some(last)) = (values.first(), values.last()) else {
         return;
     };
+
     let is_twice = times.len() > 1 && times[times.len() - 2] == times[times.len() - 1];
     let lost = if is_twice {
         values[values.len() - 2] - last
     } else {
         0.0
     };
+
     // What resets take away is no less than the value before the first of them. Less than that is the error of sums.
     let has_reset = lost > 0.0 && lost >= *first;
 
     let mut before: Option<i64> = None;
+
     let mut has_fallen = false;
     for (at, (t, v)) in times.iter().zip(values).enumerate() {
         // Of several at one time the last is the true one.
         if times.get(at + 1).is_some_and(|next| next <= t) {
             continue;
         }
+
         let is_last = at + 1 == times.len();
         let value = match has_reset {
             _ if is_last => *last,
@@ -35,6 +39,7 @@ pub(super) fn restore(times: &[i64], values: &[f64], mut push: impl FnMut(i64, f
             true if *v > lost => (*v - lost).min(*last),
             _ => *v,
         };
+
         if has_reset && !has_fallen && (is_last || *v > lost) {
             let fall = [(1, lost), (2, 0.0)];
             let fall = fall.map(|(after, v)| (before.unwrap_or(*t).saturating_add(after), v));
@@ -43,6 +48,7 @@ pub(super) fn restore(times: &[i64], values: &[f64], mut push: impl FnMut(i64, f
                 .for_each(|(at, v)| push(at, v));
             has_fallen = true;
         }
+
         push(*t, value);
         before = Some(*t);
     }
@@ -78,6 +84,7 @@ mod tests {
         // 5, 8 | 10, reset, 1 | 4, 6
         let stored = [(10, 5.0), (299, 8.0), (599, 11.0), (899, 16.0), (899, 6.0)];
         let given = restored(&stored);
+
         assert_eq!(
             given,
             [
@@ -89,6 +96,7 @@ mod tests {
                 (899, 6.0)
             ]
         );
+
         assert_eq!(rise(&given), 11.0);
     }
 
@@ -98,6 +106,7 @@ mod tests {
             restored(&[(1, 5.0), (299, 8.0), (299, 8.0)]),
             [(1, 5.0), (299, 8.0)]
         );
+
         let sum = 0.1 + 0.2 + 0.3;
         let given = restored(&[(1, 0.1), (299, sum), (599, sum), (599, 0.6)]);
         assert_eq!(given, [(1, 0.1), (299, 0.6), (599, 0.6)]);
@@ -120,6 +129,7 @@ mod tests {
         // 5 | 9, reset, 2 | 7, reset, 0, 1 | 3
         let stored = [(0, 5.0), (299, 11.0), (599, 17.0), (899, 19.0), (899, 3.0)];
         let given = restored(&stored);
+
         assert_eq!(rise(&given), 14.0, "{given:?}");
         assert_eq!(
             (given[0], *given.last().expect("some")),

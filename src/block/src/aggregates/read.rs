@@ -62,11 +62,13 @@ impl Block {
         out: &mut AggregateSamples,
     ) -> Result<(), BlockError> {
         let mut chunks = self.chunks().reader();
+
         let mut scratch = Scratch::default();
         for chunk in series.chunks.iter().filter(|c| c.overlaps(start, end)) {
             if out.samples.len() > samples_max {
                 return Ok(());
             }
+
             let floats = out.samples.times.len();
             let histograms = out.samples.histograms.len();
             let counts = out.counts.len();
@@ -78,16 +80,19 @@ impl Block {
                 super::raw_encoding(encoding)
                     .and_then(|encoding| super::append_raw(encoding, &data, &mut out.samples))
             };
+
             read.map_err(|e| e.at(chunk_place(chunk.reference)))?;
 
             out.samples
                 .trim(floats, histograms, start, end, &series.deleted);
             let mut at = 0;
+
             out.counts.retain(|counted| {
                 at += 1;
                 at <= counts || is_kept(counted.t, start, end, &series.deleted)
             });
         }
+
         Ok(())
     }
 }
@@ -114,9 +119,11 @@ fn read_columns(
         Aggregate::Max if !is_histograms => Column::Max,
         _ => Column::Sum,
     };
+
     let Scratch { main, counts } = scratch;
     main.clear();
     counts.clear();
+
     if !columns.decode(column, main)? {
         return Err(Malformed("lacks a column"));
     }
@@ -147,6 +154,7 @@ fn read_columns(
             out.samples.histograms.append(&mut main.histograms);
         }
     }
+
     Ok(())
 }
 
@@ -162,15 +170,18 @@ fn average(
         .iter()
         .zip(&counts.values)
         .map(|(t, n)| Counted { t: *t, n: *n });
+
     out.counts.extend(counted);
     out.samples.times.append(&mut sums.times);
     out.samples.values.append(&mut sums.values);
     out.samples.histograms.append(&mut sums.histograms);
+
     Ok(())
 }
 
 fn divide(sums: &mut Samples, counts: &Samples) -> Result<(), Malformed> {
     const NOT_ALIGNED: Malformed = Malformed("has counts of other times than sums");
+
     let times = sums.histograms.iter().map(|sample| sample.t);
     let fits = match sums.histograms.is_empty() {
         true => sums.times == counts.times,
@@ -179,16 +190,19 @@ fn divide(sums: &mut Samples, counts: &Samples) -> Result<(), Malformed> {
     if !fits {
         return Err(NOT_ALIGNED);
     }
+
     sums.values
         .iter_mut()
         .zip(&counts.values)
         .for_each(|(sum, n)| *sum /= n);
+
     for (sample, n) in sums.histograms.iter_mut().zip(&counts.values) {
         let HistogramSample { h, .. } = sample;
         let mut mean: FloatHistogram = FloatHistogram::clone(&h.to_float());
         mean.div(*n);
         *h = AnyHistogram::Float(Arc::new(mean));
     }
+
     Ok(())
 }
 

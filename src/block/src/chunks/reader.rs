@@ -35,6 +35,7 @@ impl ChunkReader {
         for (number, file) in segments.iter().enumerate() {
             let place = place(number);
             let header = file.read_at(0, HEADER.len()).map_err(io_at(&place))?;
+
             let mut c = Cursor::new(&header);
             if c.u32() != Ok(MAGIC) {
                 return Err(BlockError::corrupt(
@@ -42,6 +43,7 @@ impl ChunkReader {
                     "does not begin with the magic number of a chunk file",
                 ));
             }
+
             match c.u8().map_err(|e| e.at(&*place))? {
                 1 => {}
                 version => {
@@ -64,6 +66,7 @@ impl ChunkReader {
     /// Opens the files in the `chunks` directory of a block.
     pub fn open_dir(block: &Path) -> Result<Self, BlockError> {
         let dir = block.join(CHUNKS_DIR);
+
         let mut count = 0;
         for entry in std::fs::read_dir(&dir).map_err(at(&dir))? {
             let name = entry.map_err(at(&dir))?.file_name();
@@ -72,11 +75,13 @@ impl ChunkReader {
                 .is_some_and(|n| n.len() == 6 && n.bytes().all(|b| b.is_ascii_digit()));
             count += usize::from(is_segment);
         }
+
         let mut segments: Vec<Arc<dyn RangeRead>> = Vec::with_capacity(count);
         for number in 0..count {
             let path = dir.join(segment_name(number));
             segments.push(Arc::new(LocalFile::open(&path).map_err(at(&path))?));
         }
+
         Self::open(segments)
     }
 
@@ -101,12 +106,14 @@ impl ChunkReader {
     /// files are near.
     pub(crate) fn want(&self, references: impl Iterator<Item = u64>, bytes_max: u64) -> u64 {
         let mut references = references.peekable();
+
         let mut bytes = 0;
         while let Some(reference) = references.next() {
             let (number, start) = place_of(reference);
             let Some(file) = self.segments.get(number).filter(|file| file.is_far()) else {
                 continue;
             };
+
             let next = references
                 .peek()
                 .map(|next| place_of(*next))
@@ -117,9 +124,11 @@ impl ChunkReader {
             let end = end
                 .unwrap_or_else(|| start.saturating_add(bytes_max))
                 .min(file.len());
+
             file.want(start..end);
             bytes += end.saturating_sub(start);
         }
+
         bytes
     }
 
@@ -144,6 +153,7 @@ impl<'a> ChunkPass<'a> {
         let first = *references.start();
         let last = *references.end();
         let (segment, start) = place_of(first);
+
         let bytes = place_of(last).1.saturating_sub(start);
         if place_of(last).0 == segment
             && let Some(window) = self.window(segment)
@@ -183,6 +193,7 @@ impl<'a> ChunkPass<'a> {
         let (Some(file_len), Some(window)) = (file_len, self.window(segment)) else {
             return Err(bad(Malformed("is in a file that does not exist")));
         };
+
         let rest = file_len.saturating_sub(start) as usize;
         let head = window.get(start, LENGTH_BYTES.min(rest)).map_err(io)?;
         let mut c = Cursor::new(&head);
@@ -195,6 +206,7 @@ impl<'a> ChunkPass<'a> {
         let first = start + c.position() as u64;
         let region = window.get(first, len).map_err(io)?;
         let content = checked(&region).map_err(bad)?.len();
+
         Ok((
             region[0],
             region.slice(1..content),

@@ -46,17 +46,21 @@ impl ChunkWriter {
         self.scratch.clear();
         put_uvarint(&mut self.scratch, data.len() as u64);
         let start = self.scratch.len();
+
         self.scratch.push(encoding);
         self.scratch.extend_from_slice(data);
         let crc = crc32c::crc32c(&self.scratch[start..]);
+
         self.scratch.extend_from_slice(&crc.to_be_bytes());
         let len = self.scratch.len() as u64;
         let full = |file: &HashedFile| {
             file.position() > HEADER.len() as u64 && file.position() + len > self.segment_bytes_max
         };
+
         if let Some(file) = self.open.take_if(|file| full(file)) {
             file.finish()?;
         }
+
         let file = match &mut self.open {
             Some(file) => file,
             None => {
@@ -66,10 +70,12 @@ impl ChunkWriter {
                 self.open.insert(file)
             }
         };
+
         let offset = u32::try_from(file.position())
             .map_err(|_| BlockError::TooLarge("a chunk file over 4 GiB"))?;
         file.write(digest, &self.scratch)?;
         self.chunk_bytes_max = self.chunk_bytes_max.max(len);
+
         Ok((self.segments as u64 - 1) << 32 | u64::from(offset))
     }
 

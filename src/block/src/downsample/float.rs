@@ -102,6 +102,7 @@ impl Floats {
         if v.is_nan() {
             return Ok(());
         }
+
         let end = self.windows.end_of(t);
         if self.window.as_ref().is_some_and(|window| window.end != end) {
             self.end_window();
@@ -117,6 +118,7 @@ impl Floats {
             true => self.counter.advance(v),
             false => self.start_chunk(t, v),
         }
+
         self.add_to_window(
             end,
             FloatStep {
@@ -127,6 +129,7 @@ impl Floats {
                 max: v,
             },
         );
+
         Ok(())
     }
 
@@ -140,6 +143,7 @@ impl Floats {
         else {
             return Ok(());
         };
+
         let closed = u64::from(self.window.is_some());
         if self.steps + closed >= super::STEPS_WANTED {
             self.close(Some(first.t), sink)?;
@@ -149,7 +153,9 @@ impl Floats {
             true => self.counter.advance(*first_v),
             false => self.start_chunk(*first_t, *first_v),
         }
+
         let mut counter = chunk.counter.iter().skip(1).peekable();
+
         let mut before = *first_t;
         for step in &chunk.steps {
             let end = self.windows.end_of(step.t);
@@ -161,6 +167,7 @@ impl Floats {
             }
             self.add_to_window(end, *step);
         }
+
         counter.for_each(|(t, v)| self.follow(&mut before, *t, *v));
         Ok(())
     }
@@ -229,6 +236,7 @@ impl Floats {
             window.max,
             self.counter.total,
         ];
+
         self.columns
             .iter_mut()
             .zip(values)
@@ -250,12 +258,14 @@ impl Floats {
         let Some((first, last)) = self.times.take() else {
             return Ok(());
         };
+
         self.columns[COUNTER].append(last, self.counter.last);
 
         self.scratch.clear();
         for column in &self.columns {
             put_column(&mut self.scratch, Some((Encoding::Xor, &column.bytes)));
         }
+
         self.steps_written += std::mem::take(&mut self.steps);
         sink(Finished {
             data: &self.scratch,

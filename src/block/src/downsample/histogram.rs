@@ -68,6 +68,7 @@ impl Histograms {
         if h.sum.is_nan() {
             return Ok(());
         }
+
         self.add_step(
             HistogramStep {
                 t: sample.t,
@@ -87,6 +88,7 @@ impl Histograms {
     ) -> Result<(), BlockError> {
         let end = self.windows.end_of(step.t);
         let before = self.window.as_ref().map(|window| &window.last);
+
         let before = before.or(self.chunk.as_ref().map(|chunk| &chunk.before));
         if before.is_some_and(|before| !follows(before, &step.last)) {
             self.close(Some(step.t), sink)?;
@@ -126,6 +128,7 @@ impl Histograms {
                 });
             }
         }
+
         Ok(())
     }
 
@@ -142,15 +145,18 @@ impl Histograms {
         let Some(window) = self.window.take() else {
             return Ok(());
         };
+
         let t = if is_shared { window.last_t } else { window.end };
         let is_in = match &mut self.chunk {
             Some(chunk) => chunk.try_append(t, &window)?,
             None => false,
         };
+
         if !is_in {
             self.end_chunk(sink)?;
             self.chunk = Some(Chunk::start(t, &window)?);
         }
+
         Ok(())
     }
 
@@ -158,6 +164,7 @@ impl Histograms {
         let Some(chunk) = self.chunk.take() else {
             return Ok(());
         };
+
         self.scratch.clear();
         let out = &mut self.scratch;
         put_column(out, Some((Encoding::Xor, &chunk.count_bytes)));
@@ -166,6 +173,7 @@ impl Histograms {
         put_column(out, None);
         put_column(out, Some((chunk.lasts.encoding(), chunk.lasts.bytes())));
         self.steps_written += chunk.steps;
+
         sink(Finished {
             data: &self.scratch,
             first: chunk.first,
@@ -218,6 +226,7 @@ impl Chunk {
         let (sum, last) = samples(t, window);
         let mut count_bytes = Vec::new();
         let mut counts = XorAppender::start(&mut count_bytes);
+
         counts.append(&mut count_bytes, t, window.count);
         Ok(Self {
             counts,
@@ -235,6 +244,7 @@ impl Chunk {
     fn try_append(&mut self, t: i64, window: &Window) -> Result<bool, BlockError> {
         let (sum, last) = samples(t, window);
         let mut sums = self.sums.clone();
+
         let mut lasts = self.lasts.clone();
         for (column, sample) in [(&mut sums, &sum), (&mut lasts, &last)] {
             if matches!(
@@ -244,11 +254,13 @@ impl Chunk {
                 return Ok(false);
             }
         }
+
         (self.sums, self.lasts) = (sums, lasts);
         self.counts.append(&mut self.count_bytes, t, window.count);
         self.before = Arc::clone(&window.last);
         self.last = t;
         self.steps += 1;
+
         Ok(true)
     }
 }

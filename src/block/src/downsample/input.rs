@@ -154,12 +154,14 @@ fn steps_of(columns: &ColumnChunks, deleted: &[Interval]) -> Result<Input, Malfo
     if counts.times.len() > STEPS_MAX {
         return Err(Malformed("has too many steps"));
     }
+
     let each = counts
         .times
         .iter()
         .copied()
         .zip(counts.values.iter().copied())
         .enumerate();
+
     if columns.is_histograms() {
         let times = |of: &Samples| {
             of.histograms
@@ -167,9 +169,11 @@ fn steps_of(columns: &ColumnChunks, deleted: &[Interval]) -> Result<Input, Malfo
                 .map(|s| s.t)
                 .eq(counts.times.iter().copied())
         };
+
         if !times(&sums) || !times(&counter) {
             return Err(NOT_ALIGNED);
         }
+
         return Ok(Input::HistogramSteps(
             each.map(|(at, (t, count)): (usize, (i64, f64))| HistogramStep {
                 t,
@@ -182,6 +186,7 @@ fn steps_of(columns: &ColumnChunks, deleted: &[Interval]) -> Result<Input, Malfo
     }
 
     let mins = column(columns, Column::Min, deleted)?;
+
     let maxs = column(columns, Column::Max, deleted)?;
     if [&sums, &mins, &maxs]
         .iter()
@@ -189,6 +194,7 @@ fn steps_of(columns: &ColumnChunks, deleted: &[Interval]) -> Result<Input, Malfo
     {
         return Err(NOT_ALIGNED);
     }
+
     let step = |(at, (t, count)): (usize, (i64, f64))| FloatStep {
         t,
         count,
@@ -196,6 +202,7 @@ fn steps_of(columns: &ColumnChunks, deleted: &[Interval]) -> Result<Input, Malfo
         min: mins.values[at],
         max: maxs.values[at],
     };
+
     let steps = each.map(step).collect();
     let counter = counter.times.into_iter().zip(counter.values).collect();
     Ok(Input::FloatSteps(FloatSteps { steps, counter }))

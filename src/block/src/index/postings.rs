@@ -48,11 +48,13 @@ impl Postings {
     /// Position of the first id at or behind `from` that is not below `id`; doubles its steps, so near is cheap.
     fn seek(&self, from: usize, id: u32) -> usize {
         let mut low = from;
+
         let mut step = 1;
         while low + step < self.len() && self.get(low + step) < id {
             low += step;
             step *= 2;
         }
+
         let (mut low, mut high) = (low, (low + step + 1).min(self.len()));
         while low < high {
             let middle = low + (high - low) / 2;
@@ -62,6 +64,7 @@ impl Postings {
                 high = middle;
             }
         }
+
         low
     }
 
@@ -74,6 +77,7 @@ impl Postings {
                 rest.first() == Some(&id)
             });
         }
+
         let mut at = 0;
         ids.iter().any(|id| {
             at = self.seek(at, *id);

@@ -34,13 +34,16 @@ impl IndexReader {
     pub fn open(file: Arc<dyn RangeRead>) -> Result<Self, BlockError> {
         let len = file.len();
         let at = |part: &'static str| move |e: Malformed| e.at(format!("{INDEX_FILE}: {part}"));
+
         if len < HEADER_BYTES + Toc::BYTES as u64 {
             return Err(BlockError::corrupt(
                 INDEX_FILE,
                 format!("is only {len} bytes long"),
             ));
         }
+
         let header = read(&*file, 0, HEADER_BYTES as usize)?;
+
         let mut c = Cursor::new(&header);
         if c.u32() != Ok(MAGIC) {
             return Err(BlockError::corrupt(
@@ -48,6 +51,7 @@ impl IndexReader {
                 "does not begin with the magic number of an index",
             ));
         }
+
         match c.u8().map_err(at("header"))? {
             VERSION => {}
             version => {
@@ -58,6 +62,7 @@ impl IndexReader {
                 });
             }
         }
+
         let toc = read(&*file, len - Toc::BYTES as u64, Toc::BYTES)?;
         let toc = Toc::parse(&toc, len).map_err(at("TOC"))?;
         let content = section(&*file, toc.symbols).map_err(|e| e.within("symbols"))?;
@@ -66,6 +71,7 @@ impl IndexReader {
             section(&*file, toc.postings_table).map_err(|e| e.within("postings table"))?;
         let table =
             PostingsTable::parse(&content, toc.postings_table + 4).map_err(at("postings table"))?;
+
         Ok(Self {
             file,
             toc,
@@ -215,6 +221,7 @@ impl SeriesReader<'_> {
         if offset < self.index.toc.series {
             return Err(at(Malformed("stands before the series section")));
         }
+
         let rest = self.index.file.len().saturating_sub(offset);
         let head = self
             .window
@@ -235,6 +242,7 @@ impl SeriesReader<'_> {
             &mut self.symbols,
             &mut self.scratch,
         );
+
         let entry = entry.map_err(|e| e.within(&format!("series {id}")))?;
         Ok((entry, start + len as u64 + 4))
     }
@@ -250,11 +258,13 @@ pub fn header_ranges(file: &dyn RangeRead) -> Result<[std::ops::Range<u64>; 2], 
             format!("is only {len} bytes long"),
         ));
     }
+
     let toc = read(file, len - Toc::BYTES as u64, Toc::BYTES)?;
     let toc = Toc::parse(&toc, len).map_err(|e| e.at(format!("{INDEX_FILE}: TOC")))?;
     let symbols = Cursor::new(&read(file, toc.symbols, 4)?)
         .u32()
         .map_err(|e| e.at(INDEX_FILE))?;
+
     let symbols_end = toc.symbols + 8 + u64::from(symbols);
     if symbols_end > toc.postings_table {
         return Err(BlockError::corrupt(
@@ -262,6 +272,7 @@ pub fn header_ranges(file: &dyn RangeRead) -> Result<[std::ops::Range<u64>; 2], 
             "symbols reach into the postings table",
         ));
     }
+
     Ok([0..symbols_end, toc.postings_table..len])
 }
 
@@ -303,6 +314,7 @@ pub(crate) fn section(file: &dyn RangeRead, offset: u64) -> Result<Bytes, BlockE
     let len = Cursor::new(&read(file, offset, 4)?)
         .u32()
         .map_err(|e| e.at(INDEX_FILE))?;
+
     let fits = offset + 8 + u64::from(len) <= file.len();
     if !fits {
         return Err(BlockError::corrupt(
@@ -310,9 +322,11 @@ pub(crate) fn section(file: &dyn RangeRead, offset: u64) -> Result<Bytes, BlockE
             format!("section at {offset} is longer than the file"),
         ));
     }
+
     let region = read(file, offset + 4, len as usize + 4)?;
     let content = checked(&region)
         .map_err(|e| e.at(format!("{INDEX_FILE}: section at {offset}")))?
         .len();
+
     Ok(region.slice(..content))
 }

@@ -38,6 +38,7 @@ pub struct SeriesEntry {
 /// Writes the chunk part of an entry.
 pub(super) fn put_chunks(out: &mut Vec<u8>, chunks: &[ChunkMeta]) {
     put_uvarint(out, chunks.len() as u64);
+
     let mut last: Option<&ChunkMeta> = None;
     for chunk in chunks {
         match last {
@@ -77,6 +78,7 @@ pub(super) fn parse(
     if !c.is_empty() {
         return Err(at(Malformed("has bytes behind its last chunk")));
     }
+
     Ok(SeriesEntry { labels, chunks })
 }
 
@@ -93,9 +95,11 @@ fn parse_labels(
         name,
         last_name,
     } = scratch;
+
     numbers.clear();
     wire.clear();
     last_name.clear();
+
     let n = c.uvarint().map_err(at)?;
     for _ in 0..n {
         let name_number = c.uvarint().map_err(at)?;
@@ -110,6 +114,7 @@ fn parse_labels(
         push_label(wire, name.as_bytes(), value.as_bytes());
         std::mem::swap(name, last_name);
     }
+
     Ok(Labels::from_canonical_unchecked(wire))
 }
 
@@ -119,7 +124,9 @@ fn parse_chunks(c: &mut Cursor<'_>) -> Result<Vec<ChunkMeta>, Malformed> {
     if n > c.remaining() as u64 / 3 {
         return Err(Malformed("counts more chunks than it has bytes"));
     }
+
     let mut chunks: Vec<ChunkMeta> = Vec::with_capacity(n as usize);
+
     let overflow = Malformed("has a chunk time over 64 bits");
     for _ in 0..n {
         let last = chunks.last().copied();
@@ -130,6 +137,7 @@ fn parse_chunks(c: &mut Cursor<'_>) -> Result<Vec<ChunkMeta>, Malformed> {
                 .checked_add_unsigned(c.uvarint()?)
                 .ok_or(overflow)?,
         };
+
         let max_time = min_time
             .checked_add_unsigned(c.uvarint()?)
             .ok_or(overflow)?;
@@ -140,11 +148,13 @@ fn parse_chunks(c: &mut Cursor<'_>) -> Result<Vec<ChunkMeta>, Malformed> {
         if last.is_some_and(|last| min_time <= last.max_time) {
             return Err(Malformed("has chunks that overlap"));
         }
+
         chunks.push(ChunkMeta {
             min_time,
             max_time,
             reference,
         });
     }
+
     Ok(chunks)
 }

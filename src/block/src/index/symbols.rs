@@ -29,7 +29,9 @@ impl Symbols {
         if count > c.remaining() {
             return Err(Malformed("counts more symbols than it has bytes"));
         }
+
         let mut offsets = Vec::with_capacity(count / STEP + 1);
+
         let mut last: Option<&str> = None;
         for i in 0..count {
             if i % STEP == 0 {
@@ -42,9 +44,11 @@ impl Symbols {
             }
             last = Some(symbol);
         }
+
         if !c.is_empty() {
             return Err(Malformed("has bytes behind its last symbol"));
         }
+
         Ok(Self {
             part: start..start + content.len() as u64,
             count,
@@ -83,10 +87,12 @@ impl Symbols {
         let bytes = pages
             .get(u64::from(self.offsets[step])..end)
             .map_err(io_at(INDEX_FILE))?;
+
         let mut c = Cursor::new(bytes);
         for _ in 0..number % STEP {
             c.string().map_err(at)?;
         }
+
         c.text().map_err(at)
     }
 }

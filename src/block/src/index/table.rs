@@ -75,6 +75,7 @@ impl PostingsTable {
         let place =
             |c: &Cursor<'_>| u32::try_from(c.position()).map_err(|_| Malformed("is over 4 GiB"));
         let mut names: Vec<Name> = Vec::new();
+
         let mut last: Option<(&str, &str)> = None;
         for _ in 0..count {
             let at = place(&c)?;
@@ -82,6 +83,7 @@ impl PostingsTable {
             if last.is_some_and(|last| last >= (name, value)) {
                 return Err(Malformed("is not sorted"));
             }
+
             if last.is_none_or(|(last, _)| last != name) {
                 if let Some(before) = names.last_mut() {
                     before.offsets.push(at);
@@ -92,19 +94,25 @@ impl PostingsTable {
                     offsets: Vec::new(),
                 });
             }
+
             last = Some((name, value));
+
             let open = names.last_mut().expect("BUG: a name was just pushed");
             if open.values.is_multiple_of(STEP) {
                 open.offsets.push(at);
             }
+
             open.values += 1;
         }
+
         if let Some(before) = names.last_mut() {
             before.offsets.push(place(&c)?);
         }
+
         if !c.is_empty() {
             return Err(Malformed("has bytes behind its last entry"));
         }
+
         Ok(Self {
             part: start..start + content.len() as u64,
             names,
@@ -160,6 +168,7 @@ impl PostingsTable {
         let Some(known) = self.name(name) else {
             return Ok(());
         };
+
         let first = step_before(known, from, pages)?;
         for number in first..known.steps() {
             let bytes = pages.get(known.step(number)).map_err(io_at(INDEX_FILE))?;
@@ -171,6 +180,7 @@ impl PostingsTable {
                 }
             }
         }
+
         Ok(())
     }
 }
@@ -178,6 +188,7 @@ impl PostingsTable {
 /// The last step whose first value is not above `value`, or the first.
 fn step_before(name: &Name, value: &str, pages: &mut Pages<'_>) -> Result<usize, BlockError> {
     let mut low = 0;
+
     let mut high = name.steps();
     while high - low > 1 {
         let middle = low + (high - low) / 2;
@@ -189,5 +200,6 @@ fn step_before(name: &Name, value: &str, pages: &mut Pages<'_>) -> Result<usize,
             high = middle;
         }
     }
+
     Ok(low)
 }

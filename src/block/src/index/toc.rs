@@ -28,10 +28,12 @@ impl Toc {
             self.postings,
             self.postings_table,
         ];
+
         let mut out = [0; Self::BYTES];
         for (slot, offset) in out.chunks_exact_mut(8).zip(offsets) {
             slot.copy_from_slice(&offset.to_be_bytes());
         }
+
         let crc = crc32c::crc32c(&out[..48]);
         out[48..].copy_from_slice(&crc.to_be_bytes());
         out
@@ -48,6 +50,7 @@ impl Toc {
             postings: c.u64()?,
             postings_table: c.u64()?,
         };
+
         let end = file_len.saturating_sub(Self::BYTES as u64);
         if [toc.symbols, toc.series, toc.postings, toc.postings_table]
             .iter()
@@ -55,9 +58,11 @@ impl Toc {
         {
             return Err(Malformed("points behind the end of the file"));
         }
+
         if toc.series < toc.symbols {
             return Err(Malformed("has its sections out of order"));
         }
+
         Ok(toc)
     }
 }

@@ -41,6 +41,7 @@ impl IndexWriter {
         let file = File::create_new(&spill_path).map_err(at(&spill_path))?;
         let spill = BufWriter::with_capacity(1 << 18, file);
         let symbols = HashMap::new();
+
         Ok(Self {
             spill_path,
             spill,
@@ -58,8 +59,10 @@ impl IndexWriter {
                 "series {labels} is out of order or there twice"
             )));
         }
+
         self.scratch.clear();
         put_uvarint(&mut self.scratch, labels.len() as u64);
+
         for text in labels.iter().flat_map(|(name, value)| [name, value]) {
             let number = match self.symbols.get(text) {
                 Some(number) => *number,
@@ -73,6 +76,7 @@ impl IndexWriter {
             };
             put_uvarint(&mut self.scratch, u64::from(number));
         }
+
         put_chunks(&mut self.scratch, chunks);
         let len = u32::try_from(self.scratch.len());
         let len = len.map_err(|_| BlockError::TooLarge("a series entry over 4 GiB"))?;
@@ -80,9 +84,11 @@ impl IndexWriter {
             .spill
             .write_all(&len.to_be_bytes())
             .and_then(|()| self.spill.write_all(&self.scratch));
+
         written.map_err(at(&self.spill_path))?;
         self.series += 1;
         self.last = Some(labels.clone());
+
         Ok(())
     }
 
@@ -104,27 +110,33 @@ impl IndexWriter {
             series,
             ..
         } = self;
+
         let spill = spill
             .into_inner()
             .map_err(|e| at(&spill_path)(e.into_error()))?;
+
         drop(spill);
         let mut sorted: Vec<(Box<str>, u32)> = symbols.into_iter().collect();
         sorted.sort_unstable();
+
         let mut rank = vec![0u32; sorted.len()];
         for (i, (_, provisional)) in sorted.iter().enumerate() {
             rank[*provisional as usize] = i as u32;
         }
+
         let mut out = Output {
             file: HashedFile::create(path)?,
             digest,
         };
         let mut header = MAGIC.to_be_bytes().to_vec();
+
         header.push(VERSION);
         out.write(&header)?;
         let mut toc = Toc {
             symbols: out.file.position(),
             ..Toc::default()
         };
+
         write_symbols(&mut out, &sorted)?;
         toc.series = out.file.position();
         let reader =
@@ -134,10 +146,12 @@ impl IndexWriter {
             all: Vec::new(),
             series_bytes_max: 0,
         };
+
         pass.run(&mut out, reader, series, &rank)
             .map_err(|e| e.unwrap_io(&spill_path))?;
         toc.label_indices = out.file.position();
         toc.postings = toc.label_indices;
+
         let table = write_postings(&mut out, &pass, &sorted)?;
         toc.postings_table = out.file.position();
         toc.label_table = toc.postings_table;
@@ -145,6 +159,7 @@ impl IndexWriter {
         out.write(&toc.to_bytes())?;
         out.file.finish()?;
         fs::remove_file(&spill_path).map_err(at(&spill_path))?;
+
         Ok(IndexSizes {
             series_bytes_max: pass.series_bytes_max,
         })
@@ -222,6 +237,7 @@ impl SeriesPass {
     ) -> Result<(), PassError> {
         let mut record = Vec::new();
         let mut entry = Vec::new();
+
         let mut prefix = Vec::new();
         for _ in 0..series {
             let mut len = [0; 4];
@@ -229,6 +245,7 @@ impl SeriesPass {
             record.resize(u32::from_be_bytes(len) as usize, 0);
             spill.read_exact(&mut record).map_err(PassError::Spill)?;
             out.pad(SERIES_ALIGN)?;
+
             let id = u32::try_from(out.file.position() / SERIES_ALIGN);
             let id = id.map_err(|_| BlockError::TooLarge("series over 64 GiB"))?;
             self.all.push(id);
@@ -237,6 +254,7 @@ impl SeriesPass {
             prefix.clear();
             put_uvarint(&mut prefix, entry.len() as u64);
             out.write(&prefix)?;
+
             let crc = crc32c::crc32c(&entry);
             out.write(&entry)?;
             out.write(&crc.to_be_bytes())?;
@@ -244,6 +262,7 @@ impl SeriesPass {
                 .series_bytes_max
                 .max((prefix.len() + entry.len() + 4) as u64);
         }
+
         Ok(())
     }
 
@@ -252,6 +271,7 @@ impl SeriesPass {
         let mut c = Cursor::new(record);
         let mut number = || c.uvarint().expect("BUG: the spill file is our own");
         let labels = number();
+
         put_uvarint(entry, labels);
         for _ in 0..labels {
             let name = rank[number() as usize];
@@ -260,6 +280,7 @@ impl SeriesPass {
             put_uvarint(entry, u64::from(value));
             self.pairs.entry((name, value)).or_default().push(id);
         }
+
         entry.extend_from_slice(&record[c.position()..]);
     }
 }
@@ -276,6 +297,7 @@ fn write_postings(
     let mut content = Vec::new();
     let named =
         |(name, value): &(u32, u32)| (&*sorted[*name as usize].0, &*sorted[*value as usize].0);
+
     let lists = pass.pairs.iter().map(|(pair, ids)| (named(pair), ids));
     for ((name, value), ids) in std::iter::once((("", ""), &pass.all)).chain(lists) {
         out.pad(4)?;
@@ -288,6 +310,7 @@ fn write_postings(
         content.extend(ids.iter().flat_map(|id| id.to_be_bytes()));
         write_section(out, &content)?;
     }
+
     // The table's own length field is read as a u32 at any offset: no alignment needed.
     Ok(table)
 }

@@ -46,6 +46,7 @@ impl<'a> ChunkCheck<'a> {
 
     fn try_check(&mut self, chunk: &ChunkMeta, faults: &mut FaultList) -> Result<(), BlockError> {
         let place = || chunk_place(chunk.reference);
+
         let is_downsampled = self.block.meta().resolution_ms() > 0;
         if is_downsampled {
             let (encoding, data, extent) = self.chunks.read_any(chunk.reference)?;
@@ -54,17 +55,21 @@ impl<'a> ChunkCheck<'a> {
                 return self.check_aggregates(chunk, &data, faults);
             }
         }
+
         let (encoding, data, extent) = self.chunks.read(chunk.reference)?;
         self.extents.push(extent);
         self.samples.clear();
+
         let decoded = self.samples.append_chunk(encoding, &data);
         decoded.map_err(|e| BlockError::corrupt(place(), e.to_string()))?;
         let times = &self.samples.times;
         let histogram_times = self.samples.histograms.iter().map(|s| s.t);
+
         let all: Vec<i64> = times.iter().copied().chain(histogram_times).collect();
         if !all.is_sorted_by(|a, b| a < b) {
             faults.add(place(), "its times do not rise");
         }
+
         if all.first() != Some(&chunk.min_time) || all.last() != Some(&chunk.max_time) {
             let says = (chunk.min_time, chunk.max_time);
             let is = (all.first(), all.last());
@@ -73,10 +78,12 @@ impl<'a> ChunkCheck<'a> {
                 format!("the index says times {says:?}, the samples say {is:?}"),
             );
         }
+
         let meta = self.block.meta();
         if chunk.min_time < meta.min_time || chunk.max_time >= meta.max_time {
             faults.add(place(), "has times outside the range of the block");
         }
+
         self.floats += self.samples.times.len() as u64;
         self.histograms += self.samples.histograms.len() as u64;
         Ok(())
@@ -90,6 +97,7 @@ impl<'a> ChunkCheck<'a> {
         faults: &mut FaultList,
     ) -> Result<(), BlockError> {
         let place = || chunk_place(chunk.reference);
+
         let found = aggregates::check(data).map_err(|e| e.at(place()))?;
         if found.first < chunk.min_time || found.last > chunk.max_time {
             let says = (chunk.min_time, chunk.max_time);
@@ -99,23 +107,28 @@ impl<'a> ChunkCheck<'a> {
                 format!("the index says times {says:?}, the steps say {is:?}"),
             );
         }
+
         match found.is_histograms {
             true => self.histograms += found.count as u64,
             false => self.floats += found.count as u64,
         }
+
         Ok(())
     }
 
     /// Checks that chunks and headers fill their files.
     pub(super) fn finish(&mut self, faults: &mut FaultList) {
         self.extents.sort_unstable();
+
         let mut extents = self.extents.iter().peekable();
         for number in 0..self.block.chunks().segment_count() {
             let file = self.block.chunks().segment(number);
+
             let place = format!("{CHUNKS_DIR}/{}", segment_name(number));
             if !is_zero(file, 5, HEADER_BYTES) {
                 faults.add(&*place, "the padding of its header is not zero");
             }
+
             let mut end = HEADER_BYTES;
             while let Some(extent) = extents.next_if(|e| e.segment == number) {
                 if extent.start != end {
@@ -126,6 +139,7 @@ impl<'a> ChunkCheck<'a> {
                 }
                 end = extent.end;
             }
+
             if end != file.len() {
                 faults.add(
                     &*place,

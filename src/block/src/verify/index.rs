@@ -47,18 +47,21 @@ pub(super) fn verify(block: &Block, faults: &mut FaultList) -> Option<Found> {
             return None;
         }
     };
+
     let mut chunks = ChunkCheck::new(block);
     let mut pairs = HashMap::new();
     let mut ids = HashSet::with_capacity(all.len());
     let mut series = block.index().reader();
     let mut last: Option<(u32, Labels, u64)> = None;
     let gaps = Gaps::of(block.index());
+
     let mut end = gaps.series_start;
     for id in all.iter() {
         let place = || format!("{INDEX_FILE}: series {id}");
         if !ids.insert(id) || last.as_ref().is_some_and(|(last, ..)| *last > id) {
             faults.add(place(), "is out of order in the list of all series");
         }
+
         let (entry, entry_end) = match series.read_extent(id) {
             Ok(found) => found,
             Err(error) => {
@@ -66,8 +69,10 @@ pub(super) fn verify(block: &Block, faults: &mut FaultList) -> Option<Found> {
                 continue;
             }
         };
+
         check_gap(block.index(), end, u64::from(id) * 16, faults);
         end = entry_end;
+
         if last
             .as_ref()
             .is_some_and(|(_, labels, _)| *labels >= entry.labels)
@@ -77,6 +82,7 @@ pub(super) fn verify(block: &Block, faults: &mut FaultList) -> Option<Found> {
                 format!("{} does not come after its predecessor", entry.labels),
             );
         }
+
         let mut reference = last.as_ref().map_or(0, |(.., reference)| *reference);
         for chunk in &entry.chunks {
             if chunk.reference <= reference {
@@ -85,24 +91,30 @@ pub(super) fn verify(block: &Block, faults: &mut FaultList) -> Option<Found> {
             reference = chunk.reference;
             chunks.check(chunk, faults);
         }
+
         if entry.chunks.is_empty() {
             faults.add(place(), "has no chunks");
         }
+
         for pair in series.numbers() {
             pairs
                 .entry(*pair)
                 .or_insert_with(Fingerprint::default)
                 .add(id);
         }
+
         last = Some((id, entry.labels, reference));
     }
+
     if let Some(series_end) = gaps.series_end {
         check_gap(block.index(), end, series_end, faults);
     }
+
     chunks.finish(faults);
     if let Err(error) = verify_lists(block.index(), &pairs, gaps, faults) {
         faults.error(error);
     }
+
     let series = ids.len() as u64;
     let count = chunks.count();
     Some(Found {
@@ -134,6 +146,7 @@ fn verify_lists(
 ) -> Result<(), BlockError> {
     let mut extents = vec![list_extent(index, "", "")?];
     let mut lists = 0;
+
     let names: Vec<&str> = index.label_names().collect();
     for name in names {
         let number = symbol_number(index, name)?;
@@ -147,18 +160,22 @@ fn verify_lists(
                     return Ok(ControlFlow::Continue(()));
                 }
             };
+
             extents.push((reference, reference + 12 + 4 * list.len() as u64));
             let sorted = list.iter().is_sorted_by(|a, b| a < b);
             let series = match (number, symbol_number(index, value)?) {
                 (Some(name), Some(value)) => pairs.get(&(name, value)).copied().unwrap_or_default(),
                 _ => Fingerprint::default(),
             };
+
             if !sorted || series != Fingerprint::of(&list) {
                 faults.add(place(), "are not the series that have the pair");
             }
+
             Ok(ControlFlow::Continue(()))
         })?;
     }
+
     if lists != pairs.len() {
         let what = format!(
             "{lists} label pairs have postings, {} occur in series",
@@ -166,6 +183,7 @@ fn verify_lists(
         );
         faults.add(format!("{INDEX_FILE}: postings table"), what);
     }
+
     if let Some(mut end) = gaps.series_end {
         extents.sort_unstable();
         for (start, list_end) in extents {
@@ -175,6 +193,7 @@ fn verify_lists(
         check_gap(index, end, gaps.postings_end, faults);
         check_gap(index, gaps.table_end, gaps.toc, faults);
     }
+
     Ok(())
 }
 
@@ -184,6 +203,7 @@ fn list_extent(index: &IndexReader, name: &str, value: &str) -> Result<(u64, u64
         found = Some(reference);
         Ok(ControlFlow::Break(()))
     })?;
+
     let reference =
         found.ok_or_else(|| BlockError::corrupt(INDEX_FILE, "has no list of all series"))?;
     Ok((
@@ -195,6 +215,7 @@ fn list_extent(index: &IndexReader, name: &str, value: &str) -> Result<(u64, u64
 /// Number of a symbol by its text.
 fn symbol_number(index: &IndexReader, text: &str) -> Result<Option<u64>, BlockError> {
     let mut low = 0;
+
     let mut high = index.symbol_count() as u64;
     while low < high {
         let middle = low + (high - low) / 2;
@@ -204,6 +225,7 @@ fn symbol_number(index: &IndexReader, text: &str) -> Result<Option<u64>, BlockEr
             high = middle;
         }
     }
+
     let found = low < index.symbol_count() as u64 && index.symbol(low)? == text;
     Ok(found.then_some(low))
 }

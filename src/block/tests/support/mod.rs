@@ -28,15 +28,18 @@ fn one(i: usize, rng: &mut SeededRng) -> SeriesInput {
     let metric = ["requests_total", "temperature", "latency_seconds", "größe"][i % 4];
     let instance = format!("host-{}:9100", i / 4);
     let job = if i.is_multiple_of(3) { "node" } else { "api" };
+
     let mut pairs = vec![("__name__", metric), ("instance", &instance), ("job", job)];
     if i.is_multiple_of(5) {
         pairs.push(("zone", "zürich ☃"));
     }
+
     let mut series = SeriesInput {
         labels: Labels::from_pairs(pairs),
         ..SeriesInput::default()
     };
     let mut t = START + rng.below(15_000) as i64;
+
     let mut total = 0.0;
     while t < END {
         if metric == "latency_seconds" {
@@ -56,6 +59,7 @@ fn one(i: usize, rng: &mut SeededRng) -> SeriesInput {
         }
         t += 14_000 + rng.below(2_000) as i64;
     }
+
     series
 }
 
@@ -73,6 +77,7 @@ fn histogram(n: u64, float: bool) -> AnyHistogram {
         .iter()
         .map(|c| (*c as i64) - std::mem::replace(&mut last, *c as i64))
         .collect();
+
     if float {
         return AnyHistogram::Float(Arc::new(FloatHistogram {
             schema: 2,
@@ -85,6 +90,7 @@ fn histogram(n: u64, float: bool) -> AnyHistogram {
             ..FloatHistogram::default()
         }));
     }
+
     AnyHistogram::Int(Arc::new(Histogram {
         schema: 2,
         zero_threshold: 0.001,
@@ -115,6 +121,7 @@ pub fn has(program: &str) -> bool {
             eprintln!("LEFT OUT: {program} is not installed");
         }
     }
+
     found
 }
 
@@ -127,5 +134,6 @@ pub fn run(program: &str, args: &[&str]) -> String {
         "{program} {args:?}: {text}{}",
         String::from_utf8_lossy(&out.stderr)
     );
+
     text
 }

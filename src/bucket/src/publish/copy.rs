@@ -34,15 +34,18 @@ pub(super) async fn put_file(
         }
         return put_parts(store, &path, file).await;
     }
+
     let bytes = file.read(0, file.size()).map_err(at(&path))?;
     if hex(&Sha256::digest(&bytes)) != file.sha256 {
         return Err(has_changed(&path));
     }
+
     let payload = PutPayload::from(bytes);
     let create = PutOptions {
         mode: PutMode::Create,
         ..PutOptions::default()
     };
+
     match store.put_opts(&path, payload.clone(), create).await {
         Ok(_) => Ok(()),
         Err(
@@ -69,10 +72,12 @@ async fn put_parts(
         Ok(_) => Err(has_changed(path)),
         Err(error) => Err(at(path)(error)),
     };
+
     if sent.is_err() {
         // What is not aborted costs money until the bucket's own clean-up rule removes it.
         let _ = upload.abort().await;
     }
+
     sent
 }
 
@@ -90,6 +95,7 @@ async fn send_parts(
     file: &LocalFile,
 ) -> object_store::Result<String> {
     let mut digest = Sha256::new();
+
     let mut under_way = futures::stream::FuturesUnordered::new();
     for start in (0..file.size()).step_by(PART_BYTES) {
         let end = (start + PART_BYTES as u64).min(file.size());
@@ -100,6 +106,7 @@ async fn send_parts(
             under_way.try_next().await?;
         }
     }
+
     while under_way.try_next().await?.is_some() {}
     Ok(hex(&digest.finalize()))
 }
@@ -125,10 +132,12 @@ pub(super) async fn digest_of(
 ) -> Result<(u64, String), BucketError> {
     let mut stream = store.get(path).await.map_err(at(path))?.into_stream();
     let mut digest = Sha256::new();
+
     let mut size = 0;
     while let Some(piece) = stream.try_next().await.map_err(at(path))? {
         digest.update(&piece);
         size += piece.len() as u64;
     }
+
     Ok((size, hex(&digest.finalize())))
 }

@@ -69,7 +69,9 @@ impl LocalBlock {
                 meta.ulid
             )));
         }
+
         let mut files = Vec::new();
+
         let mut number = 0;
         loop {
             let rel_path = format!("{CHUNKS_DIR}/{}", segment_name(number));
@@ -79,6 +81,7 @@ impl LocalBlock {
             files.push(open_file(dir, rel_path)?);
             number += 1;
         }
+
         files.push(open_file(dir, INDEX_FILE.to_owned())?);
         let mut thanos = meta.thanos.take().unwrap_or_default();
         thanos.labels.clone_from(external_labels);
@@ -96,6 +99,7 @@ impl LocalBlock {
                 hash: None,
             }])
             .collect();
+
         list_segments(&mut thanos, files.len() - 1);
         meta.thanos = Some(thanos);
         Ok(Self {
@@ -132,12 +136,14 @@ fn open_file(dir: &Path, rel_path: String) -> Result<LocalFile, BucketError> {
     };
     let file = BlockFile::open(&dir.join(&rel_path)).map_err(io)?;
     let mut digest = Sha256::new();
+
     let mut at = 0;
     while at < file.len() {
         let bytes = (file.len() - at).min(PIECE_BYTES as u64) as usize;
         digest.update(file.read_at(at, bytes).map_err(io)?);
         at += bytes as u64;
     }
+
     let sha256 = hex(&digest.finalize());
     Ok(LocalFile {
         rel_path,

@@ -46,6 +46,7 @@ impl Layouts {
             .map(|(path, len)| (path.as_str(), *len))
             .collect();
         let layout = complete(&sizes).ok_or_else(|| Self::gone(ulid))?;
+
         self.known.lock().insert(ulid, layout.clone());
         Ok(layout)
     }
@@ -82,5 +83,6 @@ fn complete(sizes: &HashMap<&str, u64>) -> Option<Layout> {
                 .copied()
         })
         .collect::<Option<Vec<u64>>>()?;
+
     (count > 0).then_some(Layout { index, segments })
 }

@@ -44,6 +44,7 @@ impl OpenBlocks {
         self.bytes += bytes_of(block);
         self.used.insert(self.clock, ulid);
         self.blocks.insert(ulid, (Arc::clone(block), self.clock));
+
         while self.bytes > self.bytes_max
             && let Some((_, oldest)) = self.used.first_key_value()
         {

@@ -57,12 +57,14 @@ impl Server {
         let address = listener.local_addr().unwrap().to_string();
         let state = Arc::new(Mutex::new(State::default()));
         let shared = Arc::clone(&state);
+
         in_thread("listener", move || {
             for stream in listener.incoming().map_while(Result::ok) {
                 let state = Arc::clone(&shared);
                 in_thread("connection", move || serve(stream, condition, &state));
             }
         });
+
         Self { address, state }
     }
 
@@ -129,10 +131,12 @@ fn read(reader: &mut BufReader<TcpStream>) -> Option<Request> {
         .read_line(&mut line)
         .ok()
         .filter(|length| *length > 0)?;
+
     let mut words = line.split(' ');
     let method = words.next()?.to_owned();
     let target = words.next()?.to_owned();
     let mut is_conditional = false;
+
     let mut length = 0;
     loop {
         let mut header = String::new();
@@ -146,6 +150,7 @@ fn read(reader: &mut BufReader<TcpStream>) -> Option<Request> {
             _ => {}
         }
     }
+
     let mut body = vec![0; length];
     reader.read_exact(&mut body).ok()?;
     let (path, query) = target.split_once('?').unwrap_or((&target, ""));
@@ -157,6 +162,7 @@ fn read(reader: &mut BufReader<TcpStream>) -> Option<Request> {
         path.trim_start_matches("/metrics").trim_start_matches('/'),
         false,
     );
+
     Some(Request {
         method,
         key,
@@ -176,12 +182,14 @@ fn answer(request: &Request, condition: Condition, state: &mut State) -> (u16, V
             b"<Error><Code>NotImplemented</Code></Error>".to_vec(),
         );
     }
+
     let is_list = request.method == "GET" && request.query.contains_key("list-type");
     state.seen.push(if is_list {
         "LIST".to_owned()
     } else {
         request.method.clone()
     });
+
     let found = state.objects.get(&request.key);
     match request.method.as_str() {
         "PUT" if state.failing.is_some() => (state.failing.take().unwrap(), Vec::new()),
@@ -213,12 +221,14 @@ fn put(state: &mut State, request: &Request) {
 /// Answers `POST /bucket?delete`.
 fn delete_many(state: &mut State, body: &[u8]) -> Vec<u8> {
     let body = String::from_utf8_lossy(body);
+
     let mut answer = String::new();
     for part in body.split("<Key>").skip(1) {
         let key = part.split("</Key>").next().unwrap();
         state.objects.remove(key);
         write!(answer, "<Deleted><Key>{key}</Key></Deleted>").unwrap();
     }
+
     format!("<DeleteResult>{answer}</DeleteResult>").into_bytes()
 }
 
@@ -227,6 +237,7 @@ const PAGE_ENTRIES: usize = 100;
 
 fn list(state: &State, query: &BTreeMap<String, String>) -> Vec<u8> {
     let prefix = query.get("prefix").cloned().unwrap_or_default();
+
     // By name, folders and keys together, as in S3.
     let mut entries: BTreeMap<String, Option<usize>> = BTreeMap::new();
     for (key, body) in state
@@ -243,12 +254,14 @@ fn list(state: &State, query: &BTreeMap<String, String>) -> Vec<u8> {
             None => entries.insert(key.clone(), Some(body.len())),
         };
     }
+
     let after = query.get("continuation-token");
     let mut left = entries
         .into_iter()
         .filter(|(name, _)| after.is_none_or(|after| name > after))
         .peekable();
     let mut contents = String::new();
+
     let mut last = String::new();
     for (name, size) in left.by_ref().take(PAGE_ENTRIES) {
         match size {
@@ -268,11 +281,13 @@ fn list(state: &State, query: &BTreeMap<String, String>) -> Vec<u8> {
         }
         last = name;
     }
+
     let next = match left.peek() {
         Some(_) => format!("<NextContinuationToken>{last}</NextContinuationToken>"),
         None => String::new(),
     };
     let is_cut = !next.is_empty();
+
     format!(
         "<ListBucketResult><IsTruncated>{is_cut}</IsTruncated>{next}{contents}</ListBucketResult>"
     )
@@ -282,6 +297,7 @@ fn list(state: &State, query: &BTreeMap<String, String>) -> Vec<u8> {
 fn decoded(text: &str, is_query: bool) -> String {
     let bytes = text.as_bytes();
     let mut out = Vec::new();
+
     let mut i = 0;
     while i < bytes.len() {
         let hex = (bytes[i] == b'%').then(|| u8::from_str_radix(&text[i + 1..i + 3], 16).unwrap());
@@ -292,5 +308,6 @@ fn decoded(text: &str, is_query: bool) -> String {
         }));
         i += if hex.is_some() { 3 } else { 1 };
     }
+
     String::from_utf8(out).unwrap()
 }

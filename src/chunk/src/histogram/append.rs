@@ -172,11 +172,14 @@ impl<F: Assemble> Open<F> {
             _ => hint,
         };
         let mut w = BitWriter::with_header(&[0; HEADER_BYTES]);
+
         first.layout.put(&mut w);
         let fields = Fields::put_first(&mut w, t, &first);
+
         if let Some(starts) = &mut starts {
             starts.put(&mut w, 0, t, 0, st);
         }
+
         let mut open = Self {
             w,
             count: 1,
@@ -186,16 +189,19 @@ impl<F: Assemble> Open<F> {
             last: first,
             starts,
         };
+
         open.write_header();
         open
     }
 
     fn resume(encoding: Encoding, chunk: &[u8]) -> Result<Self, ChunkError> {
         let mut reader = ChunkReader::<F>::new(encoding, chunk)?;
+
         let mut last = None;
         while let Some((_, _, parts)) = reader.next()? {
             last = Some(parts);
         }
+
         let bits = reader.position();
         let at = |what| ChunkError::Malformed { bit: bits, what };
         let len = u32::try_from(bits).map_err(|_| at("chunk over 512 MiB"))?;
@@ -205,6 +211,7 @@ impl<F: Assemble> Open<F> {
         let (Some(last), Some(fields)) = (last, reader.fields) else {
             return Err(at("no samples to continue"));
         };
+
         let w = BitWriter::resume(chunk, len);
         let ChunkReader {
             count,
@@ -213,6 +220,7 @@ impl<F: Assemble> Open<F> {
             start: starts,
             ..
         } = reader;
+
         Ok(Self {
             w,
             count,
@@ -240,9 +248,11 @@ impl<F: Assemble> Open<F> {
         } else {
             u16::MAX
         };
+
         if self.count >= count_max {
             return Err(ChunkError::Full(self.count));
         }
+
         let mut appended = Appended::Done;
         match self.fit(&sample) {
             Fit::New(hint) => return Ok(Appended::NeedsNewChunk(hint)),
@@ -255,9 +265,11 @@ impl<F: Assemble> Open<F> {
                 }
             }
         }
+
         self.put_next((t, st), &sample);
         self.write_header();
         self.last = sample;
+
         Ok(appended)
     }
 
@@ -280,7 +292,9 @@ impl<F: Assemble> Open<F> {
         } else {
             Encoding::Histogram
         };
+
         let mut reader = ChunkReader::<F>::new(encoding, &bytes)?;
+
         let mut wider: Option<Self> = None;
         while let Some((t, st, parts)) = reader.next()? {
             let parts = if parts.is_stale() {
@@ -299,10 +313,12 @@ impl<F: Assemble> Open<F> {
                 }
             }
         }
+
         let mut wider = wider.expect("BUG: an open chunk has a sample");
         wider.header = self.header;
         wider.write_header();
         *self = wider;
+
         Ok(())
     }
 
@@ -316,6 +332,7 @@ impl<F: Assemble> Open<F> {
         if new.is_stale() {
             return Fit::Same;
         }
+
         if gauge != (self.header == ResetHint::Gauge) || last.is_stale() {
             return Fit::New(if gauge {
                 ResetHint::Gauge
@@ -323,11 +340,14 @@ impl<F: Assemble> Open<F> {
                 ResetHint::Unknown
             });
         }
+
         if !gauge && F::less(new.count, last.count) {
             return Fit::New(ResetHint::Reset);
         }
+
         let same_bounds = new.layout.schema == self.layout.schema
             && new.layout.zero_threshold == self.layout.zero_threshold;
+
         let same_custom = new.layout.custom == self.layout.custom;
         if !same_bounds || !same_custom {
             return Fit::New(match (gauge, same_bounds) {
@@ -336,6 +356,7 @@ impl<F: Assemble> Open<F> {
                 (false, true) => ResetHint::Reset,
             });
         }
+
         if !gauge {
             let sides = [
                 (
@@ -351,6 +372,7 @@ impl<F: Assemble> Open<F> {
                     &new.negative,
                 ),
             ];
+
             let reset = sides
                 .iter()
                 .any(|(a, before, b, after)| bucket_reset::<F>(a, before, b, after));
@@ -358,9 +380,11 @@ impl<F: Assemble> Open<F> {
                 return Fit::New(ResetHint::Reset);
             }
         }
+
         if new.layout == self.layout {
             return Fit::Same;
         }
+
         let wider = |chunk: &[Span], sample: &[Span]| {
             let all = union(chunk, sample);
             // The chunk's own spans stay if they cover everything, however they are cut.
@@ -370,6 +394,7 @@ impl<F: Assemble> Open<F> {
                 all
             }
         };
+
         Fit::Wider(
             wider(&self.layout.positive, &new.layout.positive),
             wider(&self.layout.negative, &new.layout.negative),

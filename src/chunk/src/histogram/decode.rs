@@ -31,6 +31,7 @@ fn decode<F: Assemble>(
     chunk: &[u8],
 ) -> Result<Vec<HistogramSample>, ChunkError> {
     let mut reader = ChunkReader::<F>::new(encoding, chunk)?;
+
     let mut samples = Vec::new();
     while let Some((t, st, parts)) = reader.next()? {
         samples.push(HistogramSample {
@@ -39,6 +40,7 @@ fn decode<F: Assemble>(
             h: F::assemble(parts),
         });
     }
+
     Ok(samples)
 }
 
@@ -61,6 +63,7 @@ impl<'a, F: Assemble> ChunkReader<'a, F> {
         let high = byte()?;
         let low = byte()?;
         let third = byte()?;
+
         debug_assert_eq!(bits.position(), HEADER_BYTES * 8);
         // With start timestamps the flags share a byte with the count, and theirs holds the start header.
         let with_start = matches!(encoding, Encoding::HistogramSt | Encoding::FloatHistogramSt);
@@ -73,9 +76,11 @@ impl<'a, F: Assemble> ChunkReader<'a, F> {
         } else {
             (hint_of(third), high, None)
         };
+
         let count = u16::from_be_bytes([count_high, low]);
         let layout = Layout::default();
         let budget = DECODED_BYTES_MAX;
+
         Ok(Self {
             bits,
             header,
@@ -98,6 +103,7 @@ impl<'a, F: Assemble> ChunkReader<'a, F> {
         if self.read == self.count {
             return Ok(None);
         }
+
         let (before, mut parts) = match &mut self.fields {
             None => {
                 self.layout = Layout::read(&mut self.bits)?;
@@ -107,11 +113,13 @@ impl<'a, F: Assemble> ChunkReader<'a, F> {
             }
             Some(fields) => (fields.t, fields.read_next(&mut self.bits, &self.layout)?),
         };
+
         let t = self.fields.as_ref().map_or(0, |f| f.t);
         let st = match &mut self.start {
             Some(start) => start.read(&mut self.bits, self.read, t, before)?,
             None => 0,
         };
+
         parts.hint = match self.header {
             ResetHint::Gauge => ResetHint::Gauge,
             _ if self.read > 0 => ResetHint::NotReset,
@@ -119,15 +127,18 @@ impl<'a, F: Assemble> ChunkReader<'a, F> {
             // The chunk that "not reset" refers to may be gone.
             ResetHint::NotReset | ResetHint::Unknown => ResetHint::Unknown,
         };
+
         if parts.is_stale() {
             parts = Parts::stale(parts.sum);
         }
+
         let cost = parts.bytes();
         self.budget = self
             .budget
             .checked_sub(cost)
             .ok_or_else(|| self.bits.malformed("decoded histograms over 256 MiB"))?;
         self.read += 1;
+
         Ok(Some((t, st, parts)))
     }
 }

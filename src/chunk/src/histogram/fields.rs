@@ -42,9 +42,11 @@ impl<F: Form> Fields<F> {
         F::put_first_count(w, p.count);
         F::put_first_count(w, p.zero_count);
         w.push(u128::from(p.sum.to_bits()), 64);
+
         for bucket in p.positive.iter().chain(&p.negative) {
             F::put_first_bucket(w, *bucket);
         }
+
         Self::after_first(t, p)
     }
 
@@ -53,11 +55,13 @@ impl<F: Form> Fields<F> {
         let t_delta = t.wrapping_sub(self.t);
         put_int(w, t_delta.wrapping_sub(self.t_delta));
         (self.t, self.t_delta) = (t, t_delta);
+
         if p.is_stale() {
             F::put_stale(w, &mut self.count);
             F::put_stale(w, &mut self.zero_count);
             return self.sum.put(w, p.sum);
         }
+
         F::put_next(w, &mut self.count, p.count);
         F::put_next(w, &mut self.zero_count, p.zero_count);
         self.sum.put(w, p.sum);
@@ -65,6 +69,7 @@ impl<F: Form> Fields<F> {
             (self.positive.len(), self.negative.len()),
             (p.positive.len(), p.negative.len())
         );
+
         let states = self.positive.iter_mut().chain(&mut self.negative);
         for (state, bucket) in states.zip(p.positive.iter().chain(&p.negative)) {
             F::put_next(w, state, *bucket);
@@ -85,6 +90,7 @@ impl<F: Form> Fields<F> {
                 .map(|_| F::read_first_bucket(r))
                 .collect()
         };
+
         let positive = buckets(&layout.positive)?;
         let negative = buckets(&layout.negative)?;
         let hint = ResetHint::Unknown;
@@ -97,6 +103,7 @@ impl<F: Form> Fields<F> {
             positive,
             negative,
         };
+
         Ok((Self::after_first(t, &p), p))
     }
 
@@ -120,6 +127,7 @@ impl<F: Form> Fields<F> {
             positive: Vec::new(),
             negative: Vec::new(),
         };
+
         // A stale sample ends here.
         if !p.is_stale() {
             let mut next = |state: &mut F::State| F::read_next(r, state);
@@ -135,6 +143,7 @@ impl<F: Form> Fields<F> {
                 .collect::<Result<_, _>>()?;
             p.layout = layout.clone();
         }
+
         Ok(p)
     }
 }

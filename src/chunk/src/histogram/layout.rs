@@ -26,18 +26,21 @@ impl Layout {
         if !(-9..=52).contains(&self.schema) && self.schema != CUSTOM_BUCKETS_SCHEMA {
             return Err("unknown histogram schema");
         }
+
         for spans in [&self.positive, &self.negative] {
             if spans.iter().skip(1).any(|span| span.offset < 0) {
                 return Err("spans overlap");
             }
             Span::check_reach(spans).map_err(|_| "bucket index over 32 bits")?;
         }
+
         Ok(())
     }
 
     pub(super) fn put(&self, w: &mut BitWriter) {
         put_zero_threshold(w, self.zero_threshold);
         put_int(w, i64::from(self.schema));
+
         for spans in [&self.positive, &self.negative] {
             put_uint(w, spans.len() as u64);
             for span in spans {
@@ -45,6 +48,7 @@ impl Layout {
                 put_int(w, i64::from(span.offset));
             }
         }
+
         if self.schema == CUSTOM_BUCKETS_SCHEMA {
             put_uint(w, self.custom.len() as u64);
             for bound in &self.custom {
@@ -59,6 +63,7 @@ impl Layout {
             i32::try_from(read_int(r)?).map_err(|_| r.malformed("unknown histogram schema"))?;
         let positive = read_spans(r)?;
         let negative = read_spans(r)?;
+
         let mut custom = Vec::new();
         if schema == CUSTOM_BUCKETS_SCHEMA {
             let n = read_uint(r)?;
@@ -70,6 +75,7 @@ impl Layout {
                 custom.push(read_custom_bound(r)?);
             }
         }
+
         let layout = Self {
             schema,
             zero_threshold,
@@ -77,11 +83,13 @@ impl Layout {
             negative,
             custom,
         };
+
         layout.check().map_err(|what| r.malformed(what))?;
         // Every bucket of the first sample takes a bit or more.
         if bucket_count(&layout.positive) + bucket_count(&layout.negative) > r.remaining() as u64 {
             return Err(ChunkError::Truncated(r.position()));
         }
+
         Ok(layout)
     }
 }
@@ -92,6 +100,7 @@ fn read_spans(r: Bits<'_, '_>) -> Result<Vec<Span>, ChunkError> {
     if n > r.remaining() as u64 {
         return Err(ChunkError::Truncated(r.position()));
     }
+
     let mut spans = Vec::with_capacity(n as usize);
     for _ in 0..n {
         let length =
@@ -100,6 +109,7 @@ fn read_spans(r: Bits<'_, '_>) -> Result<Vec<Span>, ChunkError> {
             i32::try_from(read_int(r)?).map_err(|_| r.malformed("span offset over 32 bits"))?;
         spans.push(Span { offset, length });
     }
+
     Ok(spans)
 }
 
@@ -130,6 +140,7 @@ fn read_zero_threshold(r: Bits<'_, '_>) -> Result<f64, ChunkError> {
 fn put_custom_bound(w: &mut BitWriter, bound: f64) {
     let thousandths = bound * 1000.0;
     let whole = (0.0..=CUSTOM_INT_MAX).contains(&thousandths) && thousandths.trunc() == thousandths;
+
     // Rounding can make the product whole for a bound that the quotient does not give back.
     if whole && thousandths / 1000.0 == bound {
         put_uint(w, thousandths as u64 + 1);
@@ -165,7 +176,9 @@ pub(super) fn union(a: &[Span], b: &[Span]) -> Vec<Span> {
     let mut all: Vec<i32> = indexes(a).chain(indexes(b)).collect();
     all.sort_unstable();
     all.dedup();
+
     let mut spans: Vec<Span> = Vec::new();
+
     let mut end = 0i64;
     for index in all {
         let mut offset = i64::from(index) - end;
@@ -177,6 +190,7 @@ pub(super) fn union(a: &[Span], b: &[Span]) -> Vec<Span> {
             });
             offset -= i64::from(i32::MAX);
         }
+
         match spans.last_mut() {
             Some(last) if offset == 0 => last.length += 1,
             _ => spans.push(Span {
@@ -184,8 +198,10 @@ pub(super) fn union(a: &[Span], b: &[Span]) -> Vec<Span> {
                 length: 1,
             }),
         }
+
         end = i64::from(index) + 1;
     }
+
     spans
 }
 
@@ -222,6 +238,7 @@ mod tests {
             assert_eq!(w.bytes().len(), bytes, "{x}");
             assert_eq!(read_zero_threshold(&mut BitReader::new(w.bytes())), Ok(x));
         }
+
         let mut w = BitWriter::with_header(&[]);
         put_zero_threshold(&mut w, small);
         assert_eq!(
@@ -255,9 +272,11 @@ mod tests {
         let a = [span(-1, 2), span(3, 1)];
         let b = [span(0, 3), span(0, 0), span(1, 1)];
         let both = union(&a, &b);
+
         assert_eq!(both, [span(-1, 4), span(1, 1)]);
         assert_eq!(spread(&[7, 8, 9], &a, &both), [7, 8, 0, 0, 9]);
         let far = union(&[span(i32::MIN + 1, 1)], &[span(i32::MAX, 1)]);
+
         assert_eq!(indexes(&far).collect::<Vec<_>>(), [i32::MIN + 1, i32::MAX]);
         assert_eq!(
             Layout {

@@ -55,19 +55,23 @@ impl<F: Form> Parts<F> {
                 ..Self::stale(self.sum)
             });
         }
+
         let bad = |what| ChunkError::BadHistogram(what);
         let layout = &self.layout;
         layout.check().map_err(bad)?;
+
         let counts = [
             (&layout.positive, self.positive.len()),
             (&layout.negative, self.negative.len()),
         ];
+
         if counts
             .iter()
             .any(|(spans, buckets)| bucket_count(spans) != *buckets as u64)
         {
             return Err(bad("spans and buckets differ in number"));
         }
+
         Ok(self)
     }
 }
@@ -79,6 +83,7 @@ fn layout(h: (i32, f64, &[Span], &[Span], &[f64])) -> Layout {
     } else {
         Vec::new()
     };
+
     Layout {
         schema,
         zero_threshold,

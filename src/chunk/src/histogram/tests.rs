@@ -26,7 +26,9 @@ fn counter(buckets: &[(i32, u64)]) -> Histogram {
         zero_count: 2,
         ..Histogram::default()
     };
+
     let mut end = 0;
+
     let mut last = 0i64;
     for (index, count) in buckets {
         match h.positive_spans.last_mut() {
@@ -38,6 +40,7 @@ fn counter(buckets: &[(i32, u64)]) -> Histogram {
         last = *count as i64;
         h.count += count;
     }
+
     h.count += 2;
     h.sum = h.count as f64 / 3.0;
     h
@@ -80,6 +83,7 @@ fn meaning(h: &AnyHistogram) -> (u64, u64, Vec<(i32, u64)>) {
         .zip(&f.positive_buckets)
         .filter(|(_, n)| **n != 0.0)
         .map(|(i, n)| (i, n.to_bits()));
+
     (f.count.to_bits(), f.sum.to_bits(), full.collect())
 }
 
@@ -96,6 +100,7 @@ fn start(first: &HistogramSample, hint: ResetHint, with_starts: bool) -> Histogr
 fn encode(samples: &[HistogramSample]) -> Vec<(Encoding, Vec<u8>)> {
     let with_starts = samples.iter().any(|s| s.st != 0);
     let mut chunks = Vec::new();
+
     let mut open: Option<HistogramAppender> = None;
     for s in samples {
         let hint = match &mut open {
@@ -111,6 +116,7 @@ fn encode(samples: &[HistogramSample]) -> Vec<(Encoding, Vec<u8>)> {
                 .map(|o| (o.encoding(), o.bytes().to_vec())),
         );
     }
+
     chunks.extend(open.map(|o| (o.encoding(), o.bytes().to_vec())));
     chunks
 }
@@ -130,6 +136,7 @@ fn series() -> impl Strategy<Value = Vec<HistogramSample>> {
         0u8..20,
         any::<bool>(),
     );
+
     let first = prop::collection::vec(bucket, 0..4);
     (
         prop::collection::vec(step, 1..60),
@@ -141,12 +148,14 @@ fn series() -> impl Strategy<Value = Vec<HistogramSample>> {
             let mut buckets = std::collections::BTreeMap::from_iter(first);
             let mut t = i64::from(start);
             let mut st = 0;
+
             let mut all = Vec::new();
             for (add, event, float) in steps {
                 t += 15_000;
                 for (index, n) in add {
                     *buckets.entry(index).or_insert(0) += n;
                 }
+
                 let mut h = match event {
                     0 => Histogram {
                         sum: f64::from_bits(STALE_NAN),
@@ -159,22 +168,28 @@ fn series() -> impl Strategy<Value = Vec<HistogramSample>> {
                     }
                     _ => counter(&buckets.iter().map(|(i, n)| (*i, *n)).collect::<Vec<_>>()),
                 };
+
                 if event == 2 {
                     h.reset_hint = ResetHint::Gauge;
                 }
+
                 if event == 3 {
                     h.schema = 2;
                 }
+
                 if event == 4 {
                     st = 0;
                 }
+
                 let h = if float && event > 10 {
                     AnyHistogram::Float(Arc::new(float_of(&h)))
                 } else {
                     AnyHistogram::Int(Arc::new(h))
                 };
+
                 all.push(HistogramSample { t, st, h });
             }
+
             all
         })
 }
@@ -245,17 +260,21 @@ fn new_buckets_recode_and_a_vanished_or_smaller_bucket_is_a_reset() {
         open.append(&sample(3, counter(&[(-3, 1), (0, 6), (1, 0)]))),
         Ok(Appended::Recoded)
     );
+
     // Bucket 1 was empty: it may go.
     assert_eq!(
         open.append(&sample(4, counter(&[(-3, 1), (0, 7)]))),
         Ok(Appended::Done)
     );
+
     let reset = Ok(Appended::NeedsNewChunk(ResetHint::Reset));
     assert_eq!(open.append(&sample(5, counter(&[(-3, 0), (0, 9)]))), reset);
     assert_eq!(open.append(&sample(5, counter(&[(0, 99)]))), reset);
+
     let mut zoomed = counter(&[(-3, 9), (0, 9)]);
     zoomed.schema = 0;
     let changed = open.append(&sample(5, zoomed));
+
     assert_eq!(changed, Ok(Appended::NeedsNewChunk(ResetHint::Unknown)));
     assert_eq!(open.count(), 4);
 }
@@ -271,13 +290,16 @@ fn gauges_go_down_in_one_chunk() {
             },
         )
     };
+
     let samples = [
         gauge(1, &[(0, 9), (1, 1)]),
         gauge(2, &[(0, 3)]),
         gauge(3, &[(4, 1)]),
     ];
+
     let chunks = encode(&samples);
     assert_eq!(chunks.len(), 1);
+
     for (a, b) in samples.iter().zip(decode_all(&chunks)) {
         assert_eq!(meaning(&a.h), meaning(&b.h));
         let AnyHistogram::Int(h) = b.h else {
@@ -295,16 +317,19 @@ fn custom_bounds_are_kept_and_a_change_of_them_cuts() {
             (-53, 0.0, 0, bounds.to_vec());
         h
     };
+
     let samples = [
         sample(1, custom(&[0.1, 1.0 / 3.0])),
         sample(2, custom(&[0.1, 1.0 / 3.0])),
         sample(3, custom(&[0.1, 2.0])),
     ];
+
     let chunks = encode(&samples);
     assert_eq!(chunks.len(), 2);
     let AnyHistogram::Int(h) = &decode_all(&chunks)[1].h else {
         panic!("kind changed")
     };
+
     assert_eq!(h.custom_values, [0.1, 1.0 / 3.0]);
 }
 
@@ -334,6 +359,7 @@ const OF_PROMETHEUS: [(Encoding, &str); 2] = [
 #[test]
 fn chunks_with_starts_have_the_bytes_of_prometheus() {
     let times = [1_000, 16_000, 31_000, 46_001, 61_000, 76_000, 91_000];
+
     let starts = [400, 400, 400, 0, 61_000, 61_000, 90_500];
     for (encoding, hex) in OF_PROMETHEUS {
         let samples = (0u64..).zip(times.iter().zip(starts)).map(|(i, (t, st))| {
@@ -348,18 +374,22 @@ fn chunks_with_starts_have_the_bytes_of_prometheus() {
                 positive_buckets: vec![1 + i as i64, 1],
                 ..Histogram::default()
             };
+
             let h = match encoding {
                 Encoding::HistogramSt => AnyHistogram::Int(Arc::new(h)),
                 _ => AnyHistogram::Float(Arc::new(float_of(&h))),
             };
+
             HistogramSample { t: *t, st, h }
         });
+
         let chunks = encode(&samples.collect::<Vec<_>>());
         let written: String = chunks[0]
             .1
             .iter()
             .map(|byte| format!("{byte:02x}"))
             .collect();
+
         assert_eq!(
             (chunks.len(), chunks[0].0, written.as_str()),
             (1, encoding, hex)
@@ -370,6 +400,7 @@ fn chunks_with_starts_have_the_bytes_of_prometheus() {
 #[test]
 fn starts_are_kept_when_buckets_are_added_and_behind_the_reach_of_the_header() {
     let mut open: Option<HistogramAppender> = None;
+
     let st = |i: i64| if i < 150 { 0 } else { 77 + i / 180 };
     for i in 0..200 {
         let buckets = [(0, 1 + i as u64), (3, 1)];
@@ -377,6 +408,7 @@ fn starts_are_kept_when_buckets_are_added_and_behind_the_reach_of_the_header() {
             st: st(i),
             ..sample(i * 10, counter(&buckets[..1 + (i > 160) as usize]))
         };
+
         match &mut open {
             Some(open) => assert_ne!(
                 open.append(&at),
@@ -386,11 +418,13 @@ fn starts_are_kept_when_buckets_are_added_and_behind_the_reach_of_the_header() {
             None => open = Some(start(&at, ResetHint::Unknown, true)),
         }
     }
+
     let open = open.expect("just opened");
     assert_eq!(
         (open.encoding(), open.count()),
         (Encoding::HistogramSt, 200)
     );
+
     let read = decode_histograms(open.encoding(), open.bytes()).expect("own chunk");
     assert!(
         read.iter()
@@ -405,6 +439,7 @@ fn a_chunk_with_starts_is_full_when_its_count_has_no_more_bits() {
         st: 1,
         ..sample(2, counter(&[]))
     };
+
     let mut open = start(&first, ResetHint::Unknown, true);
     for t in 3..2 + 0x3fff {
         assert_eq!(
@@ -412,6 +447,7 @@ fn a_chunk_with_starts_is_full_when_its_count_has_no_more_bits() {
             Ok(Appended::Done)
         );
     }
+
     assert_eq!(
         open.append(&HistogramSample {
             t: 1 << 20,
@@ -419,6 +455,7 @@ fn a_chunk_with_starts_is_full_when_its_count_has_no_more_bits() {
         }),
         Err(ChunkError::Full(0x3fff))
     );
+
     assert_eq!(
         decode_histograms(open.encoding(), open.bytes())
             .expect("own chunk")
@@ -433,23 +470,29 @@ fn reads_start_timestamps() {
     let mut w = crate::bits::BitWriter::with_header(&[0x80, 2, 0x81]);
     super::layout::Layout::default().put(&mut w);
     use crate::varbit::{put_int, put_uint};
+
     put_int(&mut w, 1_000);
     put_uint(&mut w, 4);
     put_uint(&mut w, 4);
     w.push(u128::from(2f64.to_bits()), 64);
     w.varint(1_000 - 400);
+
     for dod in [15_000, 1, 1] {
         put_int(&mut w, dod);
     }
+
     w.push(0, 1);
     put_int(&mut w, 1_000 - 900);
     let read = decode_histograms(Encoding::HistogramSt, w.bytes()).expect("readable");
+
     assert_eq!(
         read.iter().map(|s| (s.t, s.st)).collect::<Vec<_>>(),
         [(1_000, 400), (16_000, 900)]
     );
+
     let AnyHistogram::Int(first) = &read[0].h else {
         panic!("kind changed")
     };
+
     assert_eq!((first.count, first.reset_hint), (4, ResetHint::Reset));
 }

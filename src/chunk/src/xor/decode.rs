@@ -23,6 +23,7 @@ impl<'a> XorIterator<'a> {
         let count = count_of(chunk)?;
         let mut reader = BitReader::new(chunk);
         reader.short(16)?;
+
         Ok(Self {
             reader,
             left: count,
@@ -73,6 +74,7 @@ impl<'a> XorIterator<'a> {
                 self.read_value()?;
             }
         }
+
         self.left -= 1;
         Ok(())
     }
@@ -87,6 +89,7 @@ impl<'a> XorIterator<'a> {
             0b10 => (signed(bits << 2 >> 50, 14), 16),
             _ => return false,
         };
+
         let rest = bits << time_bits;
         let (header, leading, n) = match rest >> 62 {
             0b00 | 0b01 => (1, self.leading, 0),
@@ -99,18 +102,22 @@ impl<'a> XorIterator<'a> {
             // A number of 0 bits stands for 64, which are never seen at once.
             _ => (13, (rest << 2 >> 59) as u8, (rest << 7 >> 58) as u32),
         };
+
         let used = time_bits + header + n;
         if used > have || used > 63 || (header == 13 && (n == 0 || u32::from(leading) + n > 64)) {
             return false;
         }
+
         if n > 0 {
             (self.leading, self.trailing) = (leading, 64 - leading - n as u8);
             self.v ^= rest << header >> (64 - n) << self.trailing;
         }
+
         self.reader.skip(used);
         self.t_delta = self.t_delta.wrapping_add(dod as u64);
         self.t = self.t.wrapping_add(self.t_delta as i64);
         self.left -= 1;
+
         true
     }
 
@@ -134,6 +141,7 @@ impl Iterator for XorIterator<'_> {
             self.left = 0;
             return Some(Err(error));
         }
+
         Some(Ok((self.t, f64::from_bits(self.v))))
     }
 
@@ -197,6 +205,7 @@ pub(crate) fn read_window(
     if new_leading + significant > 64 {
         return Err(reader.malformed("more than 64 bits in a value"));
     }
+
     (*leading, *trailing) = (new_leading, 64 - new_leading - significant);
     Ok(reader.bits(u32::from(significant))? << *trailing)
 }
@@ -210,10 +219,12 @@ pub fn decode_into(
     let times_before = times.len();
     let values_before = values.len();
     let mut samples = XorIterator::new(chunk)?;
+
     // A sample takes at least two bits: a false count must not make us allocate.
     let expected = usize::from(samples.sample_count()).min(chunk.len() * 4);
     times.reserve(expected);
     values.reserve(expected);
+
     while samples.left > 0 {
         let at_once = samples.count - samples.left >= 2 && samples.advance_at_once();
         if !at_once && let Err(error) = samples.advance() {
@@ -224,5 +235,6 @@ pub fn decode_into(
         times.push(samples.t);
         values.push(f64::from_bits(samples.v));
     }
+
     Ok(())
 }

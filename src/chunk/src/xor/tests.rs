@@ -34,12 +34,14 @@ fn samples() -> impl Strategy<Value = Vec<(i64, f64)>> {
         1i64..1 << 40,
         Just(i64::MAX)
     ];
+
     let value = prop_oneof![
         any::<u64>().prop_map(f64::from_bits),
         (0u32..1000).prop_map(f64::from),
         Just(f64::from_bits(0x7ff0_0000_0000_0002)),
         Just(1.5),
     ];
+
     (any::<i64>(), prop::collection::vec((step, value), 0..300)).prop_map(|(start, steps)| {
         let mut t = start;
         steps
@@ -92,8 +94,10 @@ fn bytes_are_those_of_prometheus() {
     // Worked by hand from the format: t0=1000, v0=1.0; dt=15000, same value; dod=0, v=2.0.
     let chunk = encode(&[(1_000, 1.0), (16_000, 1.0), (31_000, 2.0)]);
     let mut want = vec![0, 3, 0xd0, 0x0f];
+
     want.extend_from_slice(&1f64.to_bits().to_be_bytes());
     want.extend_from_slice(&[0x98, 0x75]);
+
     // Value 0 | dod 0 | 11, leading 1, significant 11, 0x7ff: 1.0 ^ 2.0 is 0x7ff0 << 48.
     want.extend_from_slice(&[0b0011_0000, 0b1001_0111, 0b1111_1111, 0b1100_0000]);
     assert_eq!(chunk, want);
@@ -118,6 +122,7 @@ fn a_state_of_another_chunk_is_refused() {
 fn one_sample_never_takes_more_than_promised() {
     let mut buf = Vec::new();
     let mut appender = XorAppender::start(&mut buf);
+
     let mut t = 0i64;
     for i in 0..2_000u64 {
         let before = buf.len();

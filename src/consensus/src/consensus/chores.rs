@@ -38,9 +38,11 @@ impl Consensus {
         {
             return self.found().await;
         }
+
         if !self.leads() {
             return Ok(());
         }
+
         let ring = self.disk.look(|state| state.machine.ring.clone()).await;
         match ring {
             None => {
@@ -62,6 +64,7 @@ impl Consensus {
         if statuses.values().any(|status| status.founded) {
             return self.came_late().await;
         }
+
         let founders = voters(&ring);
         let here = founders
             .iter()
@@ -70,11 +73,14 @@ impl Consensus {
         if ring.epoch != 1 || !founders.contains(&self.me) || here * 2 <= founders.len() {
             return Ok(());
         }
+
         let members: BTreeMap<u64, BasicNode> =
             founders.iter().map(|name| self.node(name)).collect();
+
         // Refused where a message of another founder came first, which is as good.
         let _ = self.raft.initialize(members).await;
         info!(self.log, "founding the ring"; "voters" => founders.len());
+
         Ok(())
     }
 
@@ -87,12 +93,14 @@ impl Consensus {
             let known: BTreeSet<u64> = membership.nodes().map(|(id, _)| *id).collect();
             (known, membership.voter_ids().collect::<BTreeSet<u64>>())
         };
+
         let present: Vec<NodeName> = ring
             .groups
             .iter()
             .flat_map(|g| g.present())
             .map(|m| m.node.clone())
             .collect();
+
         let missing = present
             .iter()
             .filter(|node| !known.contains(&voter_id(node)));
@@ -100,15 +108,18 @@ impl Consensus {
         if !missing.is_empty() {
             return self.change(ChangeMembers::AddNodes(missing)).await;
         }
+
         let wanted: BTreeSet<u64> = voters(ring).iter().map(voter_id).collect();
         if wanted != voting && !wanted.is_empty() {
             return self.change(ChangeMembers::ReplaceAllVoters(wanted)).await;
         }
+
         let present: BTreeSet<u64> = present.iter().map(voter_id).collect();
         let gone: BTreeSet<u64> = known.difference(&present).copied().collect();
         if !gone.is_empty() {
             return self.change(ChangeMembers::RemoveNodes(gone)).await;
         }
+
         Ok(())
     }
 

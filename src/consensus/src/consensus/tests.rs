@@ -17,11 +17,13 @@ impl Voice for Others {
         let Request::Status = request else {
             return Err("not there".to_owned());
         };
+
         let status = Status {
             founded: self.founded,
             leader: None,
             epoch: 1,
         };
+
         serde_json::to_vec(&Reply::Status(status))
             .map(Bytes::from)
             .map_err(|e| e.to_string())
@@ -54,6 +56,7 @@ async fn blank(dir: &std::path::Path, founded: bool) -> Arc<Consensus> {
         timing: Timing::default(),
         log,
     };
+
     Consensus::start(parts).await.expect("starts")
 }
 
@@ -67,10 +70,12 @@ async fn asked_for_a_vote(consensus: &Consensus) -> Reply {
 #[tokio::test]
 async fn a_wiped_voter_asks_the_others_before_its_first_vote_and_remembers_what_they_say() {
     let dir = tempfile::tempdir().expect("temporary directory");
+
     let consensus = blank(dir.path(), true).await;
     for _ in 0..2 {
         assert!(matches!(asked_for_a_vote(&consensus).await, Reply::No(_)));
     }
+
     drop(consensus);
     let again = blank(dir.path(), false).await;
     assert!(

@@ -42,6 +42,7 @@ pub fn shards(dir: &Path, count: u16) -> Vec<Arc<Shard>> {
             own,
         ))
     };
+
     (0..count).map(|n| make(n).expect("shard opens")).collect()
 }
 
@@ -64,8 +65,10 @@ pub fn requests(series: usize) -> Vec<Batch> {
                 exemplars: 0..0,
             });
         }
+
         batch
     };
+
     ids.chunks(REQUEST_SERIES).map(request).collect()
 }
 
@@ -79,6 +82,7 @@ fn push_labels(out: &mut Vec<u8>, id: usize) {
         target / 250 % 250,
         target % 7
     );
+
     let pod = format!("node-exporter-{:05x}", target * 7919 % 1_048_575);
     let device = format!("device-{}", of_target / 250);
     let cpu = format!("{}", of_target % 64);
@@ -94,6 +98,7 @@ fn push_labels(out: &mut Vec<u8>, id: usize) {
         ("namespace", "monitoring-system"),
         ("pod", &pod),
     ];
+
     labels
         .iter()
         .for_each(|(n, v)| push_label(out, n.as_bytes(), v.as_bytes()));
@@ -117,6 +122,7 @@ pub fn fill(batch: &mut Batch, request: usize, scrape: i64) {
             8 => (scrape * 3 + noise / 300) as f64,
             _ => (noise as f64 + 0.5).sqrt(),
         };
+
         *sample = FloatSample {
             t: t + id / TARGET_SERIES as i64 % 15_000,
             v,

@@ -75,6 +75,7 @@ impl Part {
                 }
             }
         }
+
         Ok(())
     }
 }
@@ -87,6 +88,7 @@ fn split_late(bytes: &[u8]) -> Result<(&[u8], Option<Starts>), HeadError> {
             "a chunk of late samples cannot be read",
         )
     };
+
     let (length, rest) = bytes.split_first_chunk::<2>().ok_or_else(bad)?;
     let (chunk, rest) = rest
         .split_at_checked(usize::from(u16::from_le_bytes(*length)))
@@ -94,6 +96,7 @@ fn split_late(bytes: &[u8]) -> Result<(&[u8], Option<Starts>), HeadError> {
     let (entries, []) = rest.as_chunks::<16>() else {
         return Err(bad());
     };
+
     let word = |bytes: &[u8]| i64::from_le_bytes(bytes.try_into().expect("BUG: half of 16 bytes"));
     let entries: Vec<_> = entries
         .iter()
@@ -102,6 +105,7 @@ fn split_late(bytes: &[u8]) -> Result<(&[u8], Option<Starts>), HeadError> {
     if entries.is_empty() {
         return Ok((chunk, None));
     }
+
     Starts::from_entries(entries)
         .map(|starts| (chunk, Some(starts)))
         .ok_or_else(bad)
@@ -130,6 +134,7 @@ pub(crate) fn keep_readable(parts: &mut Vec<Part>) -> u64 {
         };
         part.decode(&mut buffer, &mut out).is_ok()
     });
+
     (before - parts.len()) as u64
 }
 
@@ -143,21 +148,26 @@ pub(crate) fn merge(
     // The newest window comes first in a series. Without late samples this order leaves nothing to merge.
     parts.sort_by_key(|part| part.min);
     let from = out.times.len();
+
     let mut buffer = Vec::new();
     for part in &parts {
         part.decode(&mut buffer, out)?;
     }
+
     let has_starts = !out.starts.is_empty();
     if !out.times[from..].is_sorted_by(|a, b| a < b) {
         out.sort(from);
     }
+
     out.truncate(from + out.times[from..].partition_point(|t| *t <= end));
     let first = from + out.times[from..].partition_point(|t| *t < start);
     out.times.drain(from..first);
     out.values.drain(from..first);
+
     if has_starts {
         out.starts.drain(from..first);
     }
+
     Ok(())
 }
 
@@ -180,6 +190,7 @@ impl Floats<'_> {
         let mut all: Vec<(i64, (f64, i64))> = (from..self.times.len())
             .map(|i| (self.times[i], (self.values[i], start(i))))
             .collect();
+
         all.sort_by_key(|(t, _)| *t);
         all.dedup_by(|later, kept| {
             let same = later.0 == kept.0;
@@ -188,10 +199,12 @@ impl Floats<'_> {
             }
             same
         });
+
         let has_starts = !self.starts.is_empty();
         self.truncate(from);
         self.times.extend(all.iter().map(|(t, _)| *t));
         self.values.extend(all.iter().map(|(_, (v, _))| *v));
+
         if has_starts {
             self.starts.extend(all.iter().map(|(_, (_, start))| *start));
         }

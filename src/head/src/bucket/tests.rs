@@ -78,7 +78,9 @@ fn a_repeated_sample_is_seen_while_it_is_at_hand() {
     let options = options(dir.path());
     let mut files = ChunkFiles::open(dir.path()).expect("opens");
     let mut bucket = Bucket::new(BucketId { window: 0, cut: 0 }, 0);
+
     bucket.samples_max = 5;
+
     let mut put = |t: i64, v: f64| bucket.insert(&mut files, &options, t, v, 0);
     for t in 1..6 {
         assert_eq!(
@@ -87,6 +89,7 @@ fn a_repeated_sample_is_seen_while_it_is_at_hand() {
             "{t}"
         );
     }
+
     // The chunk is closed now, and only its last sample is at hand.
     assert_eq!(
         (put(5, 1.0), put(5, 0.5)),

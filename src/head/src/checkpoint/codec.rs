@@ -55,6 +55,7 @@ pub(super) fn put_series(out: &mut Vec<u8>, slot: u32, series: &Series, pairs: &
     out.put_u32_le(series.buckets().count() as u32);
     series.buckets().for_each(|bucket| put_bucket(out, bucket));
     out.put_u32_le(series.histograms.as_ref().map_or(0, |h| h.iter().len()) as u32);
+
     for (id, bucket) in series.histograms.iter().flat_map(|h| h.iter()) {
         out.put_i64_le(id.window);
         out.put_i64_le(id.cut);
@@ -73,10 +74,12 @@ pub(super) fn put_starts(out: &mut Vec<u8>, slot: u32, series: &Series) {
         else {
             continue;
         };
+
         out.put_u32_le(slot);
         out.put_i64_le(bucket.id.window);
         out.put_i64_le(bucket.id.cut);
         out.put_u32_le(starts.entries().len() as u32);
+
         for (from, start) in starts.entries() {
             out.put_i64_le(*from);
             out.put_i64_le(*start);
@@ -102,14 +105,17 @@ fn put_bucket(out: &mut Vec<u8>, bucket: &Bucket) {
     out.put_i64_le(bucket.max);
     out.put_u8(bucket.samples_max);
     out.put_u32_le(bucket.bytes.len() as u32);
+
     if !bucket.bytes.is_empty() {
         out.put_i64_le(bucket.open_min);
         out.put_slice(&bucket.open.to_bytes());
         out.put_slice(&bucket.bytes);
     }
+
     put_closed(out, &bucket.closed);
     let late = bucket.late.as_deref().map_or(&[][..], Vec::as_slice);
     out.put_u32_le(late.len() as u32);
+
     for sample in late {
         out.put_i64_le(sample.t);
         out.put_u64_le(sample.v.to_bits());
@@ -154,12 +160,14 @@ impl FoundBucket<'_> {
     pub fn build(self) -> Bucket {
         let mut bucket = Bucket::new(self.id, 0);
         (bucket.max, bucket.samples_max) = (self.max, self.samples_max);
+
         if let Some((min, open, bytes)) = self.open {
             (bucket.open_min, bucket.open) = (min, open);
             // With some room, because most series are written to soon.
             bucket.bytes = Vec::with_capacity(bytes.len() + OPEN_ROOM_BYTES);
             bucket.bytes.extend_from_slice(bytes);
         }
+
         bucket.closed = self.closed.iter().collect();
         if self.late.len() > 0 {
             bucket.late = Some(Box::new(
@@ -172,6 +180,7 @@ impl FoundBucket<'_> {
                     .collect(),
             ));
         }
+
         bucket
     }
 }
@@ -295,6 +304,7 @@ impl<'a> Reader<'a> {
             self.u32()?,
             self.u32()?,
         );
+
         let n = usize::from(self.u16()?);
         let ids = self.take(n * 4)?;
         pairs.clear();
@@ -302,6 +312,7 @@ impl<'a> Reader<'a> {
             ids.chunks_exact(4)
                 .map(|b| u32::from_le_bytes([b[0], b[1], b[2], b[3]])),
         );
+
         Ok(head)
     }
 
@@ -313,6 +324,7 @@ impl<'a> Reader<'a> {
         let max = self.i64()?;
         let samples_max = self.u8()?;
         let len = self.wide()? as usize;
+
         let mut open = None;
         if len > 0 {
             let min = self.i64()?;
@@ -327,10 +339,12 @@ impl<'a> Reader<'a> {
                 bytes,
             ));
         }
+
         let closed = self.closed()?;
         let late_bytes = if self.version >= 3 { 24 } else { 16 };
         let n = self.count(late_bytes)?;
         let late = self.take(n * late_bytes)?.chunks_exact(late_bytes);
+
         Ok(FoundBucket {
             id,
             max,
@@ -351,6 +365,7 @@ impl<'a> Reader<'a> {
         let entries = (0..self.count(16)?)
             .map(|_| Ok((self.i64()?, self.i64()?)))
             .collect::<Read<_>>()?;
+
         Ok((slot, id, Starts::from_entries(entries).ok_or(Malformed)?))
     }
 
@@ -374,6 +389,7 @@ impl<'a> Reader<'a> {
         } else {
             Cow::Owned(self.whole_histograms()?)
         };
+
         Ok(FoundHistograms { id, closed, open })
     }
 
@@ -386,6 +402,7 @@ impl<'a> Reader<'a> {
             self.take(used)?;
             push_to_run(&mut run, &sample).map_err(|_| Malformed)?;
         }
+
         Ok(run)
     }
 }

@@ -53,6 +53,7 @@ impl Shard {
             Err(error) if error.is_damage() => Some(error),
             Err(error) => return Err(error),
         };
+
         match load(&options, cut, PREVIOUS_FILE) {
             Ok(Some((state, bytes))) => {
                 files::put_back(&options.dir)?;
@@ -80,6 +81,7 @@ impl Shard {
     ) -> Result<(Arc<Self>, Vec<HeadError>), HeadError> {
         Self::check(&options)?;
         let mut best = fresh(&options, cut)?;
+
         let mut damage = Vec::new();
         for name in [CHECKPOINT_FILE, PREVIOUS_FILE] {
             match salvage(&options, cut, name) {
@@ -94,9 +96,11 @@ impl Shard {
                 Err(error) => return Err(error),
             }
         }
+
         best.streams
             .values_mut()
             .for_each(|stream| stream.applied = 0);
+
         Ok((Self::with_state(options, best), damage))
     }
 
@@ -111,9 +115,11 @@ impl Shard {
             .iter()
             .map(|(id, s)| (*id, s.applied))
             .collect();
+
         let series = state.series.len() as u64;
         let shard = Self::with_state(options, state);
         shard.covered.lock().clone_from(&positions);
+
         (
             shard,
             Recovered {
@@ -143,6 +149,7 @@ fn fresh(options: &ShardOptions, cut: Option<&CutManifest>) -> Result<State, Hea
             left: cut.left.clone(),
         };
     }
+
     Ok(state)
 }
 
@@ -156,9 +163,11 @@ fn load(
     let Some(parts) = open(&path)? else {
         return Ok(None);
     };
+
     let bytes = parts.bytes;
     let mut state = fresh(options, cut)?;
     Loader::new(options, &path, &parts, Into::State(&mut state)).load(parts)?;
+
     Ok(Some((state, bytes)))
 }
 
@@ -258,6 +267,7 @@ impl<'a> Loader<'a> {
 
     fn read(&mut self, mut parts: Parts<'_>) -> Result<(), HeadError> {
         let mut own = None;
+
         let mut other_settings = None;
         loop {
             let version = self.version;
@@ -271,6 +281,7 @@ impl<'a> Loader<'a> {
                     break;
                 }
             };
+
             let mut reader = Reader::new(body, version);
             let done = match kind {
                 part::HEADER => self
@@ -286,26 +297,33 @@ impl<'a> Loader<'a> {
                 part::END => self.end(&mut reader),
                 _ => Err(Malformed),
             };
+
             if let Some(why) = other_settings.take() {
                 return Err(HeadError::Settings(why));
             }
+
             if let Err(Malformed) = done {
                 self.bear(self.bad(format!("part of kind {kind} at {at} does not fit")))?;
             }
+
             if kind == part::END {
                 break;
             }
         }
+
         let Some((id, mut stream)) = own else {
             return self.bear(self.bad("no header"));
         };
+
         for (reference, slot) in std::mem::take(&mut self.refs) {
             stream.refs.define(reference, slot);
         }
+
         if let Into::State(state) = &mut self.into {
             state.streams.insert(id, stream);
             count_references(state);
         }
+
         Ok(())
     }
 
@@ -323,6 +341,7 @@ impl<'a> Loader<'a> {
             self.options.shards,
             self.options.window_ms,
         );
+
         if (number, shards, window_ms) != want {
             let path = self.path.display();
             *why = Some(format!(
@@ -330,6 +349,7 @@ impl<'a> Loader<'a> {
                  these are fixed for the life of a data directory"
             ));
         }
+
         let id = r.stream()?;
         let applied = r.u64()?;
         let marker = marker(r)?;
@@ -339,6 +359,7 @@ impl<'a> Loader<'a> {
             marker,
             refs,
         };
+
         Ok((id, stream))
     }
 
@@ -350,12 +371,14 @@ impl<'a> Loader<'a> {
         if extent > Refs::pages_for(u32::MAX) {
             return Err(Malformed);
         }
+
         let mut refs = Refs::with_extent(extent);
         while !r.is_empty() {
             let reference = r.u32()?;
             let slot = r.u32()?;
             refs.define(reference, slot).ok_or(Malformed)?;
         }
+
         if let Into::State(state) = &mut self.into {
             state.streams.insert(
                 id,
@@ -366,6 +389,7 @@ impl<'a> Loader<'a> {
                 },
             );
         }
+
         Ok(())
     }
 
@@ -373,12 +397,14 @@ impl<'a> Loader<'a> {
         let tenant = Tenant::new(r.str()?).map_err(|_| Malformed)?;
         let expected = self.seen.next_tenant();
         let mut series = 0;
+
         let mut pairs = 0;
         if self.version >= 2 {
             // No more than the file can hold, whatever it says.
             let most = (self.bytes / SERIES_BYTES_MIN) as usize;
             (series, pairs) = ((r.u32()? as usize).min(most), (r.u32()? as usize).min(most));
         }
+
         if let Into::State(state) = &mut self.into {
             if state.intern_tenant(&tenant) != expected {
                 return Err(Malformed);
@@ -389,6 +415,7 @@ impl<'a> Loader<'a> {
             state.keys.reserve(series);
             state.tenants[number].index.reserve(series, pairs);
         }
+
         self.seen.add_tenant();
         Ok(())
     }
@@ -404,11 +431,13 @@ impl<'a> Loader<'a> {
                 return Err(Malformed);
             }
         }
+
         Ok(())
     }
 
     fn pairs(&mut self, r: &mut Reader<'_>) -> Result<(), Malformed> {
         let tenant = r.u32()?;
+
         let most = self.room.get(tenant as usize).copied().unwrap_or(0);
         while !r.is_empty() {
             let id = r.u32()?;
@@ -418,14 +447,17 @@ impl<'a> Loader<'a> {
             } else {
                 0
             };
+
             let value = r.str()?;
             self.seen.add_pair(tenant, id, name)?;
+
             if let Into::State(state) = &mut self.into {
                 state.tenants[tenant as usize]
                     .index
                     .load_pair(id, name, value, series.min(most));
             }
         }
+
         Ok(())
     }
 
@@ -444,7 +476,9 @@ impl<'a> Loader<'a> {
             self.bear(lost).map_err(|_| Malformed)?;
             return pass_buckets(r);
         }
+
         self.seen.add_series(slot, tenant, pairs)?;
+
         let mut series = Series::new(key, tenant, List::default());
         for _ in 0..r.wide()? {
             let bucket = r.bucket()?;
@@ -453,6 +487,7 @@ impl<'a> Loader<'a> {
                 *series.bucket(id) = bucket.build();
             }
         }
+
         let mut histograms = HistogramBuckets::default();
         for _ in 0..r.wide()? {
             let bucket = r.histogram_bucket()?;
@@ -461,21 +496,26 @@ impl<'a> Loader<'a> {
                 *histograms.bucket(id) = bucket.build();
             }
         }
+
         if histograms.ids().next().is_some() {
             series.histograms = Some(Box::new(histograms));
         }
+
         let Into::State(state) = &mut self.into else {
             return Ok(());
         };
+
         series.labels = state.lists.insert(pairs).ok_or(Malformed)?;
         let of_tenant = &mut state.tenants[tenant as usize];
         of_tenant.index.load_series(slot, pairs);
         of_tenant.series += 1;
         state.keys.insert(key, slot);
         state.series.insert_at(slot, series);
+
         if own_ref != 0 {
             self.refs.push((own_ref, slot));
         }
+
         Ok(())
     }
 
@@ -487,6 +527,7 @@ impl<'a> Loader<'a> {
         let Some(tenant) = state.tenants.get(tenant as usize) else {
             return false;
         };
+
         let labels = tenant.index.labels(pairs, &mut Vec::with_capacity(512));
         SeriesKey::of(tenant.seed, labels.as_bytes()) == key
     }
@@ -499,6 +540,7 @@ impl<'a> Loader<'a> {
         closed: FoundChunks<'_>,
     ) -> Result<bool, Malformed> {
         let window_ms = self.options.window_ms;
+
         let is_salvage = self.damage.is_some();
         match &mut self.into {
             Into::Nothing(files) => {
@@ -510,6 +552,7 @@ impl<'a> Loader<'a> {
                 if state.last_cut.has(window_ms, name, id) {
                     return Ok(false);
                 }
+
                 let is_left = state.last_cut.has_left(window_ms, name, id);
                 for chunk in closed.iter() {
                     let claimed = state.files.claim(chunk.place());
@@ -517,9 +560,11 @@ impl<'a> Loader<'a> {
                         return Err(Malformed);
                     }
                 }
+
                 if !is_left {
                     state.cuts.note(id);
                 }
+
                 state.tenants[tenant as usize].windows.insert(id.window);
                 Ok(true)
             }
@@ -536,6 +581,7 @@ impl<'a> Loader<'a> {
                 }
                 return Err(Malformed);
             }
+
             if let Into::State(state) = &mut self.into
                 && let Some(series) = state.series.get_mut(slot)
                 && let Some(bucket) = series.find_bucket(id)
@@ -567,6 +613,7 @@ impl<'a> Loader<'a> {
                 Err(Malformed)
             };
         }
+
         let mut nowhere = None;
         let of_tenant = match &mut self.into {
             Into::State(state) => &mut state.tenants[tenant as usize],
@@ -575,6 +622,7 @@ impl<'a> Loader<'a> {
                 nowhere.insert(TenantState::new(Tenant::default(), newest))
             }
         };
+
         of_tenant.note_newest(r.i64()?);
         for _ in 0..r.u32()? {
             let metric = r.str()?;
@@ -586,6 +634,7 @@ impl<'a> Loader<'a> {
             };
             of_tenant.add_metadata(metric, &metadata, usize::MAX);
         }
+
         for _ in 0..r.u32()? {
             let key = SeriesKey(r.u128()?);
             let t = r.i64()?;
@@ -593,6 +642,7 @@ impl<'a> Loader<'a> {
             let labels = Labels::from_wire(r.bytes()?).map_err(|_| Malformed)?;
             of_tenant.add_exemplar(key, &Exemplar { labels, v, t }, usize::MAX);
         }
+
         if r.is_empty() { Ok(()) } else { Err(Malformed) }
     }
 

@@ -42,17 +42,20 @@ impl<'a> Parts<'a> {
             behind: None,
             buffer: Vec::new(),
         };
+
         let mut head = [0; 12];
         parts.read_into(&mut head)?;
         let version = head
             .strip_prefix(codec::MAGIC)
             .ok_or_else(|| parts.bad("not a checkpoint"))?;
+
         parts.version = u32::from_le_bytes([version[0], version[1], version[2], version[3]]);
         if !(1..=codec::VERSION).contains(&parts.version) {
             return Err(HeadError::Version {
                 path: path.to_owned(),
             });
         }
+
         Ok(parts)
     }
 
@@ -64,10 +67,12 @@ impl<'a> Parts<'a> {
         if out.len() as u64 > self.bytes - self.at {
             return Err(self.bad("cut off"));
         }
+
         self.file
             .read_exact(out)
             .map_err(|e| HeadError::io(READ, self.path, e))?;
         self.at += out.len() as u64;
+
         Ok(())
     }
 
@@ -76,6 +81,7 @@ impl<'a> Parts<'a> {
         let at = self.at;
         self.behind = None;
         let mut head = [0; part::HEADER_BYTES];
+
         self.read_into(&mut head)?;
         let word = |from: usize| {
             u32::from_le_bytes([head[from], head[from + 1], head[from + 2], head[from + 3]])
@@ -85,15 +91,19 @@ impl<'a> Parts<'a> {
         if length as u64 > self.bytes - self.at {
             return Err(self.bad(format!("part at {at} is damaged")));
         }
+
         self.behind = Some(self.at + length as u64);
         let mut body = std::mem::take(&mut self.buffer);
         body.resize(length, 0);
+
         let read = self.read_into(&mut body);
         self.buffer = body;
         read?;
+
         if crc32c::crc32c(&self.buffer) != crc {
             return Err(self.bad(format!("part at {at} is damaged")));
         }
+
         Ok((at, head[0], &self.buffer))
     }
 

@@ -12,9 +12,11 @@ impl Bits {
     fn insert(&mut self, number: u32) -> bool {
         let word = number as usize / 64;
         let bit = 1 << (number % 64);
+
         if word >= self.0.len() {
             self.0.resize(word + 1, 0);
         }
+
         let is_new = self.0[word] & bit == 0;
         self.0[word] |= bit;
         is_new

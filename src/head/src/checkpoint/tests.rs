@@ -46,6 +46,7 @@ fn fill(shard: &Shard) {
 
 fn fill_at(shard: &Shard, t: i64) {
     let tenant = Tenant::default();
+
     let mut batch = Batch::default();
     for n in 0..50u32 {
         let labels =
@@ -61,6 +62,7 @@ fn fill_at(shard: &Shard, t: i64) {
             exemplars: 0..0,
         });
     }
+
     let idx: Vec<u32> = (0..50).collect();
     let mut out = IngestOutput::default();
     shard.ingest(&tenant, &batch, &idx, &IngestLimits::default(), t, &mut out);
@@ -83,6 +85,7 @@ fn what_one_shard_lacks_is_not_covered() {
             (stream(4), 1),
         ],
     ];
+
     assert_eq!(covered_by_all(shards), [(stream(1), 6), (stream(2), 5)]);
     assert!(covered_by_all([]).is_empty());
 }
@@ -91,6 +94,7 @@ fn what_one_shard_lacks_is_not_covered() {
 /// 16 bits for what has 32 now.
 fn as_version(version: u32, bytes: &[u8]) -> Vec<u8> {
     let mut out = [MAGIC.as_slice(), &version.to_le_bytes()].concat();
+
     let mut rest = Reader::new(&bytes[12..], VERSION);
     while !rest.is_empty() {
         let (Ok(kind), Ok(length), Ok(_crc)) = (rest.u8(), rest.u32(), rest.u32()) else {
@@ -99,6 +103,7 @@ fn as_version(version: u32, bytes: &[u8]) -> Vec<u8> {
         let Ok(body) = rest.take(length as usize) else {
             panic!("a body")
         };
+
         let mut body = body.to_vec();
         if kind == part::TENANT && version == 1 {
             body.truncate(body.len() - 8);
@@ -107,8 +112,10 @@ fn as_version(version: u32, bytes: &[u8]) -> Vec<u8> {
         } else if kind == part::SERIES {
             body = narrow(&body);
         }
+
         put_part(&mut out, kind, &body);
     }
+
     out
 }
 
@@ -124,6 +131,7 @@ fn without_numbers(body: &[u8]) -> Vec<u8> {
     let Ok(tenant) = pairs.u32() else {
         panic!("a tenant")
     };
+
     let mut old = tenant.to_le_bytes().to_vec();
     while !pairs.is_empty() {
         let (Ok(id), Ok(name), Ok(_), Ok(value)) =
@@ -135,6 +143,7 @@ fn without_numbers(body: &[u8]) -> Vec<u8> {
         old.extend_from_slice(&name.to_le_bytes());
         put_bytes(&mut old, value.as_bytes());
     }
+
     old
 }
 
@@ -152,6 +161,7 @@ fn narrow(body: &[u8]) -> Vec<u8> {
         *rest = &rest[4..];
         value as usize
     };
+
     while !rest.is_empty() {
         copy(&mut rest, &mut old, 28);
         let pairs = usize::from(u16::from_le_bytes([rest[0], rest[1]]));
@@ -162,6 +172,7 @@ fn narrow(body: &[u8]) -> Vec<u8> {
         copy(&mut rest, &mut old, 8 + 32 + length + 4 + 4);
         assert_eq!(wide(&mut rest, &mut old), 0, "histograms");
     }
+
     old
 }
 
@@ -171,8 +182,10 @@ fn reads_earlier_versions_and_refuses_what_it_does_not_know() {
     let shard = Shard::new(options(dir.path(), 1)).expect("opens");
     fill(&shard);
     checkpoint(&shard).expect("written");
+
     let want = shard.window_digests(&Tenant::default()).expect("readable");
     let path = dir.path().join(CHECKPOINT_FILE);
+
     let bytes = std::fs::read(&path).expect("there");
     for file in [bytes.clone(), as_version(1, &bytes), as_version(2, &bytes)] {
         std::fs::write(&path, &file).expect("writable");
@@ -183,13 +196,16 @@ fn reads_earlier_versions_and_refuses_what_it_does_not_know() {
             want
         );
     }
+
     let mut newer = bytes.clone();
     newer[8] = VERSION as u8 + 1;
     std::fs::write(&path, newer).expect("writable");
+
     let error = Shard::recover(options(dir.path(), 2), None)
         .err()
         .expect("refused");
     assert!(matches!(error, HeadError::Version { .. }), "{error}");
+
     for bad in [
         bytes[..bytes.len() - 1].to_vec(),
         bytes[..9].to_vec(),
@@ -218,17 +234,21 @@ fn extras_of_a_tenant_that_is_not_named_cost_an_old_file_nothing_else() {
     let shard = Shard::new(options(dir.path(), 1)).expect("opens");
     fill(&shard);
     checkpoint(&shard).expect("written");
+
     let path = dir.path().join(CHECKPOINT_FILE);
     let bytes = std::fs::read(&path).expect("there");
     let extras = [&9u32.to_le_bytes()[..], &[0; 16]].concat();
+
     std::fs::write(
         &path,
         with_part(&as_version(2, &bytes), part::EXTRAS, &extras),
     )
     .expect("writable");
+
     let (_, found) = Shard::recover(options(dir.path(), 2), None).expect("loads");
     assert_eq!(found.series, 50);
     std::fs::write(&path, with_part(&bytes, part::EXTRAS, &extras)).expect("writable");
+
     let error = Shard::recover(options(dir.path(), 2), None)
         .err()
         .expect("refused");
@@ -240,10 +260,12 @@ fn a_start_takes_the_checkpoint_before_one_that_is_damaged() {
     let dir = tempfile::tempdir().expect("temp dir");
     let path = |name: &str| dir.path().join(name);
     let shard = Shard::new(options(dir.path(), 1)).expect("opens");
+
     shard.note_positions(&[(stream(7), 5)]);
     assert_eq!(checkpoint(&shard).expect("written").trim_to, []);
     fill(&shard);
     shard.note_positions(&[(stream(7), 9)]);
+
     let report = checkpoint(&shard).expect("written");
     let of_seven = |positions: &[(StreamId, u64)]| {
         positions
@@ -251,31 +273,39 @@ fn a_start_takes_the_checkpoint_before_one_that_is_damaged() {
             .find(|(id, _)| *id == stream(7))
             .map(|(_, seq)| *seq)
     };
+
     assert_eq!(
         (of_seven(&report.positions), of_seven(&report.trim_to)),
         (Some(9), Some(5))
     );
+
     assert!(path(PREVIOUS_FILE).exists());
     let mut bytes = std::fs::read(path(CHECKPOINT_FILE)).expect("there");
     let middle = bytes.len() / 2;
+
     bytes[middle] ^= 1;
     std::fs::write(path(CHECKPOINT_FILE), &bytes).expect("writable");
 
     let (again, found) =
         Shard::recover(options(dir.path(), 2), None).expect("loads the one before");
     assert_eq!((of_seven(&found.positions), found.series), (Some(5), 0));
+
     assert!(found.damage.is_some_and(|error| error.is_damage()));
     assert!(path(DAMAGED_FILE).exists() && !path(PREVIOUS_FILE).exists());
+
     // The damaged one must not become the one before.
     assert_eq!(
         of_seven(&checkpoint(&again).expect("written").trim_to),
         Some(5)
     );
+
     let (_, found) = Shard::recover(options(dir.path(), 3), None).expect("loads");
     assert!(found.damage.is_none());
+
     for name in [CHECKPOINT_FILE, PREVIOUS_FILE] {
         std::fs::write(path(name), b"nothing").expect("writable");
     }
+
     let error = Shard::recover(options(dir.path(), 4), None)
         .err()
         .expect("nothing to load");
@@ -296,6 +326,7 @@ fn contents(shard: &Arc<Shard>) -> BTreeMap<Vec<u8>, Vec<(i64, u64)>> {
             .collect();
         (series.labels.as_bytes().to_vec(), samples)
     };
+
     series.iter().map(read).collect()
 }
 
@@ -304,20 +335,25 @@ fn a_salvage_gives_what_is_undamaged_and_nothing_that_never_was() {
     let dir = tempfile::tempdir().expect("temp dir");
     let mut small = small(dir.path());
     let shard = Shard::new(small.clone()).expect("opens");
+
     (0..9).for_each(|n| fill_at(&shard, NOW_MS + n * 1_000));
     checkpoint(&shard).expect("written");
     let want = contents(&shard);
+
     assert_eq!(want.len(), 50);
     let path = dir.path().join(CHECKPOINT_FILE);
     let whole = std::fs::read(&path).expect("there");
+
     small.own.boot = Boot(2);
     let mut all = 0;
+
     let mut some = 0;
     for at in (0..whole.len()).step_by(7) {
         let mut bytes = whole.clone();
         bytes[at] ^= 1 << (at % 8);
         std::fs::write(&path, &bytes).expect("writable");
         std::fs::write(dir.path().join(PREVIOUS_FILE), &bytes).expect("writable");
+
         let found = match Shard::salvage(small.clone(), None) {
             Ok((shard, damage)) => {
                 assert!(!damage.is_empty(), "byte {at}");
@@ -325,12 +361,15 @@ fn a_salvage_gives_what_is_undamaged_and_nothing_that_never_was() {
             }
             Err(error) => panic!("byte {at}: {error}"),
         };
+
         for (labels, samples) in &found {
             assert_eq!(want.get(labels), Some(samples), "byte {at}: {labels:?}");
         }
+
         all += usize::from(found.len() == 50);
         some += usize::from(!found.is_empty());
     }
+
     assert!(
         all > 0 && some >= all,
         "{all} of {} salvages were whole, {some} gave anything",
@@ -343,17 +382,21 @@ fn a_salvage_passes_over_one_part_and_one_chunk_file() {
     let dir = tempfile::tempdir().expect("temp dir");
     let mut small = small(dir.path());
     let shard = Shard::new(small.clone()).expect("opens");
+
     (0..200).for_each(|n| fill_at(&shard, NOW_MS + n * 1_000));
     checkpoint(&shard).expect("written");
     let want = contents(&shard);
     let path = dir.path().join(CHECKPOINT_FILE);
     let bytes = std::fs::read(&path).expect("there");
+
     std::fs::write(&path, with_part(&bytes, part::EXTRAS, b"nonsense")).expect("writable");
     small.own.boot = Boot(2);
     let (shard, damage) = Shard::salvage(small.clone(), None).expect("reads");
+
     assert_eq!(damage.len(), 1, "{damage:?}");
     assert_eq!(contents(&shard), want);
     std::fs::remove_file(dir.path().join("chunks/00000001.chunks")).expect("there");
+
     let (shard, _) = Shard::salvage(small, None).expect("reads");
     assert_eq!(contents(&shard).len(), want.len());
 }
@@ -371,6 +414,7 @@ fn a_checkpoint_that_no_start_could_read_does_not_replace_the_last_one() {
     let shard = Shard::new(options(dir.path(), 1)).expect("opens");
     fill(&shard);
     checkpoint(&shard).expect("written");
+
     let before = std::fs::read(dir.path().join(CHECKPOINT_FILE)).expect("there");
     // A defect: a series with a chunk that no file has.
     let lost = ChunkPlace {
@@ -378,6 +422,7 @@ fn a_checkpoint_that_no_start_could_read_does_not_replace_the_last_one() {
         offset: 16,
         len: 9,
     };
+
     {
         let mut state = shard.state.write();
         let series = state.series.get_mut(3).expect("made");
@@ -386,6 +431,7 @@ fn a_checkpoint_that_no_start_could_read_does_not_replace_the_last_one() {
             .closed
             .push(ClosedChunk::new(lost, 0, 1, 2, 3));
     }
+
     let error = checkpoint(&shard).expect_err("refused");
     assert!(matches!(error, HeadError::Corrupt { .. }), "{error}");
     assert_eq!(
@@ -398,10 +444,12 @@ fn a_checkpoint_that_no_start_could_read_does_not_replace_the_last_one() {
 fn no_checkpoint_relies_on_a_chunk_file_whose_sync_failed_once() {
     let dir = tempfile::tempdir().expect("temp dir");
     let mut small = small(dir.path());
+
     let shard = Shard::new(small.clone()).expect("opens");
     for n in 0..200 {
         fill_at(&shard, NOW_MS + n * 1_000);
     }
+
     let want = shard.window_digests(&Tenant::default()).expect("readable");
     shard.state.write().files.fail_sync = true;
     let error = checkpoint(&shard).expect_err("the sync failed");
@@ -409,11 +457,13 @@ fn no_checkpoint_relies_on_a_chunk_file_whose_sync_failed_once() {
         matches!(error, HeadError::Io { action: "sync", .. }),
         "{error}"
     );
+
     let report = checkpoint(&shard).expect("written");
     // What the failed sync may have lost is gone.
     std::fs::remove_file(dir.path().join("chunks/00000001.chunks")).expect("still there");
     assert_eq!(report.files.len(), 2);
     small.own.boot = Boot(2);
+
     let (again, _) = Shard::recover(small, None).expect("loads");
     assert_eq!(
         again.window_digests(&Tenant::default()).expect("readable"),
@@ -431,6 +481,7 @@ fn the_checkpoint_before_keeps_the_chunk_files_that_only_it_names() {
     };
     let first = dir.path().join("chunks/00000001.chunks");
     let shard = Shard::new(small.clone()).expect("opens");
+
     (0..200).for_each(|n| fill_at(&shard, NOW_MS + n * 1_000));
     let want = shard.window_digests(&Tenant::default()).expect("readable");
     checkpoint(&shard).expect("written");
@@ -443,9 +494,11 @@ fn the_checkpoint_before_keeps_the_chunk_files_that_only_it_names() {
     // A start that can read the newest one, and one that cannot.
     drop(recover(&mut small));
     let newest = dir.path().join(CHECKPOINT_FILE);
+
     std::fs::write(&newest, b"nothing").expect("writable");
     let (shard, found) = recover(&mut small);
     assert!(found.damage.is_some());
+
     assert_eq!(
         shard.window_digests(&Tenant::default()).expect("readable"),
         want
@@ -455,6 +508,7 @@ fn the_checkpoint_before_keeps_the_chunk_files_that_only_it_names() {
     shard.state.write().files.fail_sync = true;
     checkpoint(&shard).expect_err("the sync failed");
     checkpoint(&shard).expect("written without that file");
+
     assert!(first.exists());
     checkpoint(&shard).expect("written");
     assert!(!first.exists());

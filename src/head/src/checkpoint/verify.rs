@@ -28,6 +28,7 @@ pub fn verify_checkpoint(dir: &Path, options: &ShardOptions) -> Result<(), HeadE
     if !path.exists() {
         return Ok(());
     }
+
     verify(
         &path,
         options,

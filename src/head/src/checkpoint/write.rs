@@ -44,6 +44,7 @@ impl Shard {
         let path = self.options.dir.join(CHECKPOINT_FILE);
         let tmp = path.with_extension("tmp");
         self.leave_suspects()?;
+
         let mut out = Output::create(&tmp)?;
         // Before the lock: what is logged up to here is in the head already.
         let own = *self.own_logged.lock();
@@ -59,42 +60,53 @@ impl Shard {
                 state.next_ref,
             )
         };
+
         self.put_header(&mut out, own, next_ref)?;
+
         let mut positions: Vec<(StreamId, u64)> = Vec::with_capacity(streams.len() + 1);
         for (id, stream) in streams {
             positions.push((id, stream.applied));
             put_stream_part(&mut out, id, &stream)?;
         }
+
         positions.push((self.options.own, own.seq));
         let mut known = Known::default();
         let mut series = 0;
+
         let pages = self.state.read().series.pages();
         for page in 0..pages {
             series += self.put_page(&mut out, &mut known, page)?;
         }
+
         self.put_extras(&mut out, &mut known)?;
         let from = begin(&mut out.buffer, part::END);
         out.buffer.put_u64_le(series);
         end(&mut out.buffer, from)?;
+
         // What the checkpoint refers to must be durable before it.
         let (to_sync, lengths) = {
             let mut state = self.state.write();
             (state.files.flush_for_sync()?, state.files.lengths()?)
         };
+
         let mut paths = vec![path.clone()];
         for file in &to_sync {
             self.sync(file)?;
             paths.push(file.path.to_path_buf());
         }
+
         files::sync_dir(&self.options.dir.join(CHUNKS_DIR))?;
         let bytes = out.finish()?;
+
         // The last one stays until a start could read this one.
         verify(&tmp, &self.options, &lengths)?;
         before_publish()?;
+
         // What panicked meanwhile may be in it.
         self.trusted()?;
         files::publish_checkpoint(&tmp, &path)?;
         self.state.write().files.published();
+
         let trim_to = std::mem::replace(&mut *self.covered.lock(), positions.clone());
         let trim_to = covered_by_all([trim_to, positions.clone()]);
         Ok(CheckpointReport {
@@ -117,10 +129,12 @@ impl Shard {
             )),
             false => synced,
         };
+
         if synced.is_err() {
             // It would say "done" the next time, whatever was lost.
             self.state.write().files.distrust(file.number);
         }
+
         synced
     }
 
@@ -133,6 +147,7 @@ impl Shard {
             }
             state.series.pages()
         };
+
         for page in 0..pages {
             let mut guard = self.state.write();
             let State { series, files, .. } = &mut *guard;
@@ -144,6 +159,7 @@ impl Shard {
                 }
             }
         }
+
         Ok(())
     }
 
@@ -154,6 +170,7 @@ impl Shard {
             let state = self.state.read();
             let buffer = &mut out.buffer;
             known.put_new(&state, buffer)?;
+
             let mut from = begin(buffer, part::SERIES);
             for (slot, found) in state.series.page(page) {
                 if buffer.len() - from >= PART_BYTES {
@@ -163,9 +180,11 @@ impl Shard {
                 codec::put_series(buffer, slot, found, state.lists.get(found.labels));
                 series += 1;
             }
+
             end(buffer, from)?;
             put_starts_part(buffer, state.series.page(page))?;
         }
+
         out.flush_if_large()?;
         Ok(series)
     }
@@ -175,6 +194,7 @@ impl Shard {
         out.buffer.put_u32_le(codec::VERSION);
         let from = begin(&mut out.buffer, part::HEADER);
         let buffer = &mut out.buffer;
+
         buffer.put_u16_le(self.options.number);
         buffer.put_u16_le(self.options.shards);
         buffer.put_i64_le(self.options.window_ms);
@@ -182,6 +202,7 @@ impl Shard {
         buffer.put_u64_le(own.seq);
         put_marker(buffer, own.marker);
         buffer.put_u32_le(next_ref);
+
         end(buffer, from)
     }
 
@@ -205,12 +226,15 @@ fn put_extras_of(out: &mut Vec<u8>, number: usize, tenant: &TenantState) -> Resu
         .iter()
         .flat_map(|(metric, all)| all.iter().map(move |one| (metric, one)));
     let mut metadata = entries.peekable();
+
     let mut exemplars = tenant.exemplars.iter().peekable();
     loop {
         let from = begin(out, part::EXTRAS);
         out.put_u32_le(number as u32);
         out.put_i64_le(tenant.newest);
+
         let count = begin_count(out);
+
         let mut n = 0;
         while out.len() - from < PART_BYTES
             && let Some((metric, metadata)) = metadata.next()
@@ -221,8 +245,10 @@ fn put_extras_of(out: &mut Vec<u8>, number: usize, tenant: &TenantState) -> Resu
             put_bytes(out, metadata.help.as_bytes());
             n += 1;
         }
+
         end_count(out, count, n);
         let count = begin_count(out);
+
         let mut n = 0;
         while out.len() - from < PART_BYTES
             && let Some((key, exemplar)) = exemplars.next()
@@ -233,6 +259,7 @@ fn put_extras_of(out: &mut Vec<u8>, number: usize, tenant: &TenantState) -> Resu
             put_bytes(out, exemplar.labels.as_bytes());
             n += 1;
         }
+
         end_count(out, count, n);
         end(out, from)?;
         if metadata.peek().is_none() && exemplars.peek().is_none() {
@@ -257,10 +284,12 @@ fn put_stream_part(out: &mut Output, id: StreamId, stream: &Stream) -> Result<()
     out.buffer.put_u64_le(stream.applied);
     put_marker(&mut out.buffer, stream.marker);
     out.buffer.put_u32_le(stream.refs.extent() as u32);
+
     for (reference, slot) in stream.refs.iter() {
         out.buffer.put_u32_le(reference);
         out.buffer.put_u32_le(slot);
     }
+
     end(&mut out.buffer, from)?;
     out.flush_if_large()
 }
@@ -288,7 +317,9 @@ impl Known {
                 out.put_u32_le(tenant.index.pairs.len() as u32);
                 end(out, from)?;
             }
+
             let (names, pairs) = &mut self.tenants[number];
+
             let index = &tenant.index;
             if *names < index.names.len() {
                 let from = begin(out, part::NAMES);
@@ -299,6 +330,7 @@ impl Known {
                 end(out, from)?;
                 *names = index.names.len();
             }
+
             if *pairs < index.pairs.len() {
                 let from = begin(out, part::PAIRS);
                 out.put_u32_le(number as u32);
@@ -331,10 +363,12 @@ fn put_starts_part<'a>(
         }
         codec::put_starts(out, slot, series);
     }
+
     if out.len() == from {
         out.truncate(from - part::HEADER_BYTES);
         return Ok(());
     }
+
     end(out, from)
 }
 
@@ -368,6 +402,7 @@ impl Output {
         let file = File::create(path).map_err(|e| HeadError::io("create", path, e))?;
         // The buffer below does the collecting.
         let file = BufWriter::with_capacity(0, file);
+
         Ok(Self {
             path: path.to_owned(),
             file,
@@ -402,6 +437,7 @@ impl Output {
             .get_ref()
             .sync_all()
             .map_err(|e| HeadError::io("sync", &self.path, e))?;
+
         Ok(self.bytes)
     }
 }

@@ -37,14 +37,17 @@ impl CutManifest {
     pub fn store(&self, path: &Path) -> Result<(), HeadError> {
         let mut out = Vec::new();
         out.put_slice(MAGIC);
+
         // An earlier release can read what has nothing new in it.
         out.put_u32_le(if self.left.is_empty() {
             VERSION_PLAIN
         } else {
             VERSION
         });
+
         out.put_i64_le(self.cut);
         out.put_u32_le(self.positions.len() as u32);
+
         for shard in &self.positions {
             out.put_u32_le(shard.len() as u32);
             for (stream, seq) in shard {
@@ -53,6 +56,7 @@ impl CutManifest {
                 out.put_u64_le(*seq);
             }
         }
+
         if !self.left.is_empty() {
             out.put_u32_le(self.left.len() as u32);
             for LeftWindow {
@@ -67,6 +71,7 @@ impl CutManifest {
                 out.put_slice(tenant.as_str().as_bytes());
             }
         }
+
         let crc = crc32c::crc32c(&out);
         out.put_u32_le(crc);
         files::replace(path, &out)
@@ -90,31 +95,37 @@ impl CutManifest {
         if crc.get_u32_le() != crc32c::crc32c(body) {
             return Err(bad("checksum does not fit"));
         }
+
         let mut rest = body
             .strip_prefix(MAGIC.as_slice())
             .ok_or_else(|| bad("not a cut manifest"))?;
         if rest.len() < 16 {
             return Err(bad("cut off"));
         }
+
         let version = rest.get_u32_le();
         if !(VERSION_PLAIN..=VERSION).contains(&version) {
             return Err(HeadError::Version {
                 path: path.to_owned(),
             });
         }
+
         let mut this = Self {
             cut: rest.get_i64_le(),
             ..Self::default()
         };
+
         for _ in 0..rest.get_u32_le() {
             let count = if rest.len() < 4 {
                 return Err(bad("cut off"));
             } else {
                 rest.get_u32_le() as usize
             };
+
             if rest.len() < count.saturating_mul(20) {
                 return Err(bad("cut off"));
             }
+
             this.positions.push(
                 (0..count)
                     .map(|_| {
@@ -127,9 +138,11 @@ impl CutManifest {
                     .collect(),
             );
         }
+
         if version == VERSION {
             this.left = left(&mut rest).ok_or_else(|| bad("cut off"))?;
         }
+
         Ok(this)
     }
 }
@@ -149,6 +162,7 @@ fn left(rest: &mut &[u8]) -> Option<Vec<LeftWindow>> {
             window,
         });
     }
+
     Some(all)
 }
 
@@ -161,6 +175,7 @@ mod tests {
         let dir = tempfile::tempdir().expect("temp dir");
         let path = dir.path().join("cut");
         assert_eq!(CutManifest::load(&path).expect("no file"), None);
+
         let stream = StreamId {
             incarnation: Incarnation(5),
             boot: Boot(6),
@@ -170,16 +185,19 @@ mod tests {
             positions: vec![vec![(stream, 7)], vec![]],
             left: vec![],
         };
+
         let tenant = Tenant::new("t").expect("a name");
         let left = vec![LeftWindow {
             cut: -4,
             tenant,
             window: 9,
         }];
+
         for manifest in [plain.clone(), CutManifest { left, ..plain }] {
             manifest.store(&path).expect("stored");
             assert_eq!(CutManifest::load(&path).expect("stored"), Some(manifest));
         }
+
         let bytes = std::fs::read(&path).expect("there");
         for at in 0..bytes.len() {
             let mut bad = bytes.clone();

@@ -41,6 +41,7 @@ impl OpenCuts {
             .iter()
             .rev()
             .take_while(|(cut, _)| taken.is_astray(**cut));
+
         let oldest_astray = astray.map(|(_, (oldest, _))| *oldest).min();
         self.first()
             .into_iter()
@@ -70,9 +71,11 @@ mod tests {
     fn the_oldest_window_is_that_of_the_cuts_that_are_left() {
         let mut cuts = OpenCuts::default();
         assert_eq!((cuts.first(), cuts.oldest_window()), (None, None));
+
         for (window, cut) in [(7, 7), (3, 7), (5, 8), (8, 8)] {
             cuts.note(BucketId { window, cut });
         }
+
         assert_eq!((cuts.first(), cuts.oldest_window()), (Some(7), Some(3)));
         assert_eq!(
             (cuts.due(6, HOURS_2), cuts.due(7, HOURS_2)),

@@ -23,6 +23,7 @@ impl Shard {
             .all
             .ascending()
             .into_owned();
+
         for some in all.chunks(PAGE_SLOTS) {
             let state = self.state.read();
             for slot in some {
@@ -39,9 +40,11 @@ impl Shard {
                 }
             }
         }
+
         self.rank(tenant, &mut lists);
         let of =
             |(_, at, len): &(u32, u32, u16)| &lists[*at as usize..*at as usize + usize::from(*len)];
+
         slots.sort_unstable_by(|a, b| of(a).cmp(of(b)));
         slots.into_iter().map(|(slot, _, _)| slot).collect()
     }
@@ -51,6 +54,7 @@ impl Shard {
         let mut ids = lists.to_vec();
         ids.sort_unstable();
         ids.dedup();
+
         let mut texts: Vec<(Arc<str>, Arc<str>, u32)> = Vec::with_capacity(ids.len());
         for some in ids.chunks(PAIRS_AT_ONCE) {
             let state = self.state.read();
@@ -64,12 +68,14 @@ impl Shard {
                 ))
             }));
         }
+
         texts.sort_unstable();
         let ranks: HashMap<u32, u32> = texts
             .iter()
             .enumerate()
             .map(|(rank, (_, _, id))| (*id, rank as u32))
             .collect();
+
         for id in lists {
             // A pair of a series with samples cannot be freed meanwhile.
             *id = ranks.get(id).copied().unwrap_or(u32::MAX);

@@ -39,6 +39,7 @@ impl CutSource {
             tenant: tenant.clone(),
             window,
         };
+
         let portion = Portion::of(&left, window_ms, &part);
         for shard in shards {
             let number = shard.state.read().tenant_number(tenant.as_str());
@@ -52,6 +53,7 @@ impl CutSource {
             part.advance();
             parts.push(part);
         }
+
         Self {
             portion,
             parts,
@@ -75,14 +77,17 @@ impl CutSource {
         let shard = &self.parts[at].shard;
         let mut parts = Vec::new();
         let mut runs = Vec::new();
+
         {
             let state = shard.state.read();
             let Some(found) = state.series.get(slot) else {
                 return Ok(());
             };
+
             for bucket in found.buckets().filter(|b| self.portion.takes(b.id)) {
                 bucket.parts(&state.files, &shard.options, i64::MIN, i64::MAX, &mut parts);
             }
+
             if let Some(histograms) = &found.histograms {
                 runs = histograms.parts(
                     &state.files,
@@ -93,9 +98,11 @@ impl CutSource {
                 );
             }
         }
+
         if self.skips_damage {
             self.lost += keep_readable(&mut parts) + keep_readable_runs(&mut runs);
         }
+
         merge_histograms(runs, i64::MIN, i64::MAX, &mut series.histograms)?;
         let SeriesInput {
             times,
@@ -103,6 +110,7 @@ impl CutSource {
             starts,
             ..
         } = series;
+
         merge(
             parts,
             i64::MIN,
@@ -134,16 +142,19 @@ impl SeriesSource for CutSource {
             .iter()
             .enumerate()
             .filter_map(|(at, part)| labels(part).map(|l| (l, at)));
+
         let Some((_, at)) = heads.min() else {
             return Ok(false);
         };
         let Some((labels, slot)) = self.parts[at].next.take() else {
             return Ok(false);
         };
+
         series.labels = labels;
         let read = self.read(at, slot, series);
         read.map_err(|error| BlockError::Input(format!("{}: {error}", series.labels)))?;
         self.parts[at].advance();
+
         Ok(true)
     }
 }

@@ -63,6 +63,7 @@ mod tests {
             ((100, i64::MAX), true),
             ((101, i64::MAX), false),
         ];
+
         for ((window, cut), want) in table {
             assert_eq!(
                 taken.takes(BucketId { window, cut }),

@@ -38,6 +38,7 @@ impl Lists {
         if ids.is_empty() {
             return Some(List::default());
         }
+
         if let Some(at) = self.free.get_mut(ids.len()).and_then(Vec::pop) {
             let (page, offset) = split(at);
             let page = &mut self.pages[page];
@@ -45,9 +46,11 @@ impl Lists {
             page.used += ids.len();
             return Some(List { at, len });
         }
+
         let number = self.page_with_room(ids.len());
         let page = &mut self.pages[number];
         let at = u32::try_from(number * PAGE + page.ids.len()).ok()?;
+
         page.ids.extend_from_slice(ids);
         page.used += ids.len();
         Some(List { at, len })
@@ -61,10 +64,12 @@ impl Lists {
         {
             return number;
         }
+
         let number = self.vacant.pop().unwrap_or_else(|| {
             self.pages.push(Page::default());
             self.pages.len() - 1
         });
+
         self.pages[number].ids.reserve_exact(PAGE);
         self.filling = Some(number);
         number
@@ -83,9 +88,11 @@ impl Lists {
         if len == 0 {
             return;
         }
+
         if self.free.len() <= len {
             self.free.resize_with(len + 1, Vec::new);
         }
+
         self.free[len].push(list.at);
         self.pages[split(list.at).0].used -= len;
     }
@@ -95,11 +102,13 @@ impl Lists {
         for page in self.pages.iter_mut().filter(|page| page.used == 0) {
             page.ids = Vec::new();
         }
+
         let used = self
             .pages
             .iter()
             .rposition(|page| page.used > 0)
             .map_or(0, |last| last + 1);
+
         self.pages.truncate(used);
         let is_there = |number: usize| self.pages.get(number).is_some_and(|page| page.used > 0);
         self.filling = self.filling.filter(|number| is_there(*number));
@@ -107,6 +116,7 @@ impl Lists {
             .rev()
             .filter(|number| !is_there(*number))
             .collect();
+
         for places in &mut self.free {
             places.retain(|at| is_there(split(*at).0));
             places.sort_by(|a, b| b.cmp(a));

@@ -47,6 +47,7 @@ impl PairLists {
         if highest / HIGHEST_PER_ID_MAX > self.ids.len() {
             return None;
         }
+
         let mut ranks = vec![UNRANKED; highest + 1];
         let ids: Vec<u32> = self
             .ids
@@ -54,8 +55,10 @@ impl PairLists {
             .copied()
             .filter(|id: &u32| std::mem::replace(&mut ranks[*id as usize], 0) == UNRANKED)
             .collect();
+
         // (name, value, id); names are few, and many pairs have the same.
         let mut distinct: Vec<(u32, Arc<str>, u32)> = Vec::with_capacity(ids.len());
+
         let mut names = BTreeMap::new();
         for some in ids.chunks(PAIRS_AT_A_TIME) {
             with_index(&mut |index| {
@@ -69,16 +72,19 @@ impl PairLists {
                 })
             })?;
         }
+
         let mut by_text: Vec<_> = names
             .iter()
             .map(|(number, text)| (&**text, *number))
             .collect();
+
         by_text.sort_unstable();
         let name_ranks: BTreeMap<u32, u32> = by_text
             .iter()
             .zip(0..)
             .map(|((_, number), rank)| (*number, rank))
             .collect();
+
         distinct
             .iter_mut()
             .for_each(|(name, ..)| *name = name_ranks[name]);
@@ -88,6 +94,7 @@ impl PairLists {
             .zip(0..)
             .for_each(|((.., id), rank)| ranks[*id as usize] = rank);
         self.ids.iter_mut().for_each(|id| *id = ranks[*id as usize]);
+
         let mut order: Vec<u32> = (0..self.ends.len() as u32).collect();
         order.sort_unstable_by(|a, b| self.list(*a).cmp(self.list(*b)));
         Some(order)

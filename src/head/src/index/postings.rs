@@ -24,10 +24,12 @@ impl Postings {
         let sorted = self.sorted as usize;
         let ascends =
             sorted == self.slots.len() && self.slots.last().is_none_or(|last| *last < slot);
+
         if self.slots.len() == self.slots.capacity() {
             // A quarter instead of a double: most of the memory of an index is here.
             self.slots.reserve_exact((self.slots.len() / 4).max(4));
         }
+
         self.slots.push(slot);
         if ascends {
             self.sorted += 1;

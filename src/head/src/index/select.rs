@@ -34,6 +34,7 @@ impl Index {
     ) -> Vec<u32> {
         let mut wanted = Vec::new();
         let mut unwanted = Vec::new();
+
         let mut rest = Vec::new();
         for matcher in matchers {
             match self.listed(matcher) {
@@ -43,12 +44,15 @@ impl Index {
                 None => rest.push(matcher),
             }
         }
+
         wanted.sort_by_key(|list| list.len());
         let mut found = wanted
             .into_iter()
             .reduce(|a, b| Cow::Owned(intersect(&a, &b)));
+
         // Those that an absent label cannot satisfy name the series; the others only take some away.
         rest.sort_by_key(|matcher| matcher.matches_empty());
+
         for matcher in rest {
             found = match found {
                 Some(some) if some.len() <= self.value_count(&matcher.name) / VALUES_PER_SERIES => {
@@ -57,6 +61,7 @@ impl Index {
                 found => self.by_values(found, matcher),
             };
         }
+
         let found = found.unwrap_or_else(|| self.all.ascending());
         if unwanted.is_empty() {
             found.into_owned()
@@ -79,10 +84,12 @@ impl Index {
             MatchOp::NotRegex if !fits_absent => return None,
             MatchOp::Regex | MatchOp::NotRegex => matcher.set_matches()?,
         };
+
         let lists: Vec<_> = values
             .iter()
             .map(|value| self.of_value(&matcher.name, value))
             .collect();
+
         Some(one_list(lists))
     }
 
@@ -113,6 +120,7 @@ impl Index {
                 Vec::new()
             };
         };
+
         // Series that follow each other often share the value.
         let mut last: Option<(u32, bool)> = None;
         let fits_absent = matcher.matches_empty();
@@ -129,6 +137,7 @@ impl Index {
                 _ => last.insert((id, matcher.matches(&pair.value))).1,
             }
         };
+
         slots.iter().copied().filter(|slot| fits(slot)).collect()
     }
 
@@ -146,14 +155,17 @@ impl Index {
                 Some(Cow::Borrowed(&[]))
             };
         };
+
         let lists: Vec<_> = self
             .pairs_of(name)
             .filter(|pair: &&Pair| matcher.matches(&pair.value) != fits_absent)
             .map(|pair| pair.postings.ascending())
             .collect();
+
         let all = || self.all.ascending();
         // A series has one value of a label at most: lists of so many series are those of all.
         let are_all = lists.iter().map(|list| list.len()).sum::<usize>() == self.all.len();
+
         Some(match (fits_absent, found) {
             (true, found) if lists.is_empty() => return found,
             (true, found) => Cow::Owned(subtract(&found.unwrap_or_else(all), &one_list(lists))),
@@ -206,6 +218,7 @@ mod tests {
             Just(MatchOp::Regex),
             Just(MatchOp::NotRegex)
         ];
+
         let value = prop_oneof![
             Just(""),
             Just("a1"),
@@ -216,6 +229,7 @@ mod tests {
             Just(".*"),
             Just(".+")
         ];
+
         ("[x-z]", op, value)
             .prop_map(|(name, op, value)| Matcher::new(&name, op, value).expect("valid"))
     }

@@ -38,6 +38,7 @@ impl Shard {
             }
             None => {}
         }
+
         let items =
             (series.samples.len() + series.histograms.len() + series.exemplars.len()) as u64;
         let sent = request.batch.labels_of(series);
@@ -48,11 +49,13 @@ impl Shard {
                 return Resolved::Refused;
             }
         };
+
         let tenant = &state.tenants[request.tenant as usize];
         let key = match labels.as_bytes() == sent {
             true => series.key,
             false => SeriesKey::of(tenant.seed, labels.as_bytes()),
         };
+
         let shard = key.shard(self.options.shards);
         if key != series.key {
             let alias = if shard == self.options.number {
@@ -65,12 +68,14 @@ impl Shard {
             }
             state.aliases.insert(series.key.0, alias);
         }
+
         if shard != self.options.number {
             return Resolved::Shard(shard);
         }
         if let Some(slot) = state.find(request.tenant, key) {
             return Resolved::Slot(slot);
         }
+
         // Exemplars are hints about samples: they make no series.
         if series.samples.is_empty() && series.histograms.is_empty() {
             let count = series.exemplars.len() as u64;
@@ -81,7 +86,9 @@ impl Shard {
             }
             return Resolved::Refused;
         }
+
         let max = request.limits.shard_series_max;
+
         let tenant = &mut state.tenants[request.tenant as usize];
         if max > 0 && tenant.series >= max {
             let TenantState { index, worst, .. } = tenant;
@@ -93,6 +100,7 @@ impl Shard {
             });
             return Resolved::Refused;
         }
+
         let of_all_max = request.limits.shard_series_of_all_max;
         if of_all_max > 0 && state.series.len() >= of_all_max {
             out.outcome.rejections.add(NODE_SERIES_LIMIT, items.max(1), || {
@@ -100,6 +108,7 @@ impl Shard {
             });
             return Resolved::Refused;
         }
+
         // A series none of whose items can be stored is not made; its items are counted one by one below.
         if !has_storable_item(request, series) {
             let whole = request.batch;
@@ -109,6 +118,7 @@ impl Shard {
                 .get(range(&series.histograms))
                 .unwrap_or_default();
             let times = times.chain(histograms.iter().map(|h| h.t));
+
             times.for_each(|t| super::refuse_time(request, series, t, out));
             if !series.exemplars.is_empty() {
                 let count = series.exemplars.len() as u64;
@@ -116,8 +126,10 @@ impl Shard {
                     .dropped
                     .add(EXEMPLAR_OF_UNKNOWN_SERIES, count, || labels.to_string());
             }
+
             return Resolved::Refused;
         }
+
         match state.create(request.tenant, key, &labels) {
             Some(slot) => {
                 out.new_series += 1;

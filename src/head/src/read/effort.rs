@@ -54,6 +54,7 @@ impl Index {
             series: self.all.len(),
             entries: 0,
         };
+
         let mut tried = Vec::new();
         for matcher in matchers {
             let Some(name) = self.name_id(&matcher.name) else {
@@ -65,11 +66,13 @@ impl Index {
                     ..effort
                 };
             };
+
             let of_value = |value: &str| {
                 self.pair_id(name, value)
                     .and_then(|id| self.pair(id))
                     .map_or(0, |pair| pair.postings.len())
             };
+
             let listed = match matcher.op {
                 MatchOp::Equal if !matcher.value.is_empty() => Some(of_value(&matcher.value)),
                 MatchOp::Regex => matcher
@@ -77,11 +80,13 @@ impl Index {
                     .map(|values| values.iter().map(|v| of_value(v)).sum()),
                 _ => None,
             };
+
             if let Some(listed) = listed.filter(|_| !matcher.matches_empty()) {
                 effort.series = effort.series.min(listed);
                 effort.entries = effort.entries.saturating_add(listed);
                 continue;
             }
+
             match matcher.op {
                 MatchOp::NotEqual if !matcher.value.is_empty() => {
                     effort.entries = effort.entries.saturating_add(of_value(&matcher.value));
@@ -89,11 +94,13 @@ impl Index {
                 _ => tried.push(name),
             }
         }
+
         for name in tried {
             effort.entries = effort
                 .entries
                 .saturating_add(self.entries_of(name, effort.series));
         }
+
         effort
     }
 
@@ -107,6 +114,7 @@ impl Index {
         if values > VALUES_MAX {
             return usize::MAX;
         }
+
         values * ENTRIES_PER_VALUE
             + self
                 .pairs_of(name)
@@ -122,6 +130,7 @@ mod tests {
     #[test]
     fn bounds_hold_for_every_kind_of_matcher() {
         let mut index = Index::new();
+
         let mut lists = Vec::new();
         for slot in 0..20 {
             let job = if slot % 2 == 0 { "even" } else { "odd" };
@@ -134,6 +143,7 @@ mod tests {
             index.add_series(slot, &pairs);
             lists.push(pairs);
         }
+
         let cases = [
             (vec![("job", MatchOp::Equal, "even")], 10),
             (
@@ -156,6 +166,7 @@ mod tests {
             (vec![("absent", MatchOp::Regex, ".*")], 20),
             (vec![("job", MatchOp::Equal, "")], 20),
         ];
+
         for (matchers, series) in cases {
             let matchers: Vec<_> = matchers
                 .iter()

@@ -29,6 +29,7 @@ impl Shard {
         if matchers.is_empty() {
             return self.all_label_names(tenant, start, end, each);
         }
+
         let mut seen: Vec<bool> = Vec::new();
         self.each_matching(tenant, matchers, start, end, |index, _, pairs, _| {
             seen.resize(index.names.len().max(seen.len()), false);
@@ -47,6 +48,7 @@ impl Shard {
         let Some(tenant) = state.tenant(tenant) else {
             return;
         };
+
         let index = &tenant.index;
         let all = self.are_all_in(&state, tenant, start, end);
         let has_live = |id: u32| {
@@ -59,6 +61,7 @@ impl Shard {
                 })
             })
         };
+
         for (id, name) in index.names.iter().enumerate() {
             // Pairs without a series are removed.
             let is_used = if all {
@@ -86,12 +89,14 @@ impl Shard {
         if matchers.is_empty() {
             return self.all_label_values(tenant, name, start, end, each);
         }
+
         if self
             .values_of_many(tenant, name, matchers, start, end, &mut each)
             .is_some()
         {
             return;
         }
+
         let mut found = BTreeSet::new();
         self.each_matching(tenant, matchers, start, end, |index, _, pairs, _| {
             let Some(name) = index.name_id(name) else {
@@ -131,10 +136,12 @@ impl Shard {
             let Some(tenant) = state.tenant(tenant) else {
                 return;
             };
+
             // Series may be dropped meanwhile, and their numbers go to others.
             let Some(name) = tenant.index.name_id(name) else {
                 return;
             };
+
             let all = self.are_all_in(&state, tenant, start, end);
             // One series in range decides for a value, so most values cost one look.
             let has_live = |p: &&Pair| {
@@ -146,6 +153,7 @@ impl Shard {
                             .is_some_and(|s| self.overlaps(s, start, end))
                     })
             };
+
             let pairs = some.iter().filter_map(|id| tenant.index.pair(*id));
             pairs.filter(has_live).for_each(|pair| each(&pair.value));
         }
@@ -172,11 +180,13 @@ impl Shard {
             }
             (slots, ids.clone(), state.dropped_series)
         };
+
         for some in ids.chunks(VALUES_LOCKED) {
             let state = self.state.read();
             let index = state
                 .index(tenant)
                 .filter(|_| state.dropped_series == dropped)?;
+
             for pair in some.iter().filter_map(|id| index.pair(*id)) {
                 let of_value: Cow<'_, [u32]> = pair.postings.ascending();
                 if common(&of_value, &slots).any(|slot: u32| {
@@ -189,6 +199,7 @@ impl Shard {
                 }
             }
         }
+
         Some(())
     }
 }

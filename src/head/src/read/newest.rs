@@ -21,6 +21,7 @@ impl HeadSeries {
             let Some(series) = state.series.get(self.slot).filter(|s| s.key == self.key) else {
                 return Ok(false);
             };
+
             if series.histograms.is_none()
                 && let Some((t, v, sample_start)) = series.newest_at_hand(&self.at.shard.options)
                 && t <= end

@@ -42,6 +42,7 @@ impl Share<'_> {
     pub fn fingerprint(self) -> u64 {
         let mut hash = Hash(Xxh3::new());
         hash.text(self.tenant.as_str().as_bytes());
+
         match self.items {
             Items::Series(batch, idx) => {
                 picked(batch, idx).for_each(|series| hash.series(batch, series))
@@ -53,6 +54,7 @@ impl Share<'_> {
                 hash.text(metadata.help.as_bytes());
             }),
         }
+
         hash.0.digest()
     }
 }
@@ -84,10 +86,12 @@ impl Hash {
 
         let samples = part(&batch.samples, &series.samples);
         self.number(samples.len() as u64);
+
         for sample in samples {
             self.number(sample.t as u64);
             self.number(sample.v.to_bits());
         }
+
         // Empty, or one for each sample.
         for start in part(&batch.start_timestamps, &series.samples) {
             self.number(*start as u64);
@@ -95,6 +99,7 @@ impl Hash {
 
         let histograms = part(&batch.histograms, &series.histograms);
         self.number(histograms.len() as u64);
+
         for sample in histograms {
             // Buckets need no looking at: who sends other ones for the same series and time has another count or sum.
             let (count, sum) = match &sample.h {
@@ -108,6 +113,7 @@ impl Hash {
 
         let exemplars = part(&batch.exemplars, &series.exemplars);
         self.number(exemplars.len() as u64);
+
         for exemplar in exemplars {
             self.text(exemplar.labels.as_bytes());
             self.number(exemplar.t as u64);
@@ -128,6 +134,7 @@ mod tests {
             let n = n as u32;
             let labels = Labels::from_pairs([("__name__", name)]);
             let from = batch.label_bytes.len() as u32;
+
             batch.label_bytes.extend_from_slice(labels.as_bytes());
             batch.series.push(BatchSeries {
                 key: SeriesKey::of(0, labels.as_bytes()),
@@ -136,6 +143,7 @@ mod tests {
                 histograms: n..n + 1,
                 exemplars: n..n + 1,
             });
+
             batch.samples.push(FloatSample { t: 5, v: 1.0 });
             batch.start_timestamps.push(2);
             let h = AnyHistogram::Int(
@@ -146,6 +154,7 @@ mod tests {
                 }
                 .into(),
             );
+
             batch.histograms.push(HistogramSample { t: 6, st: 0, h });
             batch.exemplars.push(Exemplar {
                 labels: Labels::from_pairs([("id", "a")]),
@@ -153,6 +162,7 @@ mod tests {
                 t: 5,
             });
         }
+
         batch
     }
 
@@ -170,6 +180,7 @@ mod tests {
         assert_eq!(same, fingerprint(&batch(), &[0, 1]));
         assert_ne!(same, fingerprint(&batch(), &[0]), "a part of it");
         assert_ne!(same, fingerprint(&batch(), &[1, 0]));
+
         let changes: [fn(&mut Batch); 9] = [
             |b| b.label_bytes[3] ^= 1,
             |b| b.samples[1].t += 1,
@@ -181,17 +192,20 @@ mod tests {
             |b| b.exemplars[0].v = 2.0,
             |b| b.exemplars[1].labels = Labels::from_pairs([("id", "b")]),
         ];
+
         for (n, change) in changes.into_iter().enumerate() {
             let mut other = batch();
             change(&mut other);
             assert_ne!(fingerprint(&other, &[0, 1]), same, "change {n}");
         }
+
         let batch = batch();
         let tenant = Tenant::new("other").expect("a name");
         let share = Share {
             tenant: &tenant,
             items: Items::Series(&batch, &[0, 1]),
         };
+
         assert_ne!(share.fingerprint(), same, "of another tenant");
         assert_eq!(share.count(), 6);
     }
@@ -217,6 +231,7 @@ mod tests {
                 },
             )]
         };
+
         let share = |metadata: &[(String, MetricMetadata)]| {
             let share = Share {
                 tenant: &Tenant::default(),
@@ -224,6 +239,7 @@ mod tests {
             };
             (share.fingerprint(), share.count())
         };
+
         assert_eq!(share(&metadata("a")), share(&metadata("a")));
         assert_ne!(share(&metadata("a")).0, share(&metadata("b")).0);
         assert_eq!(share(&metadata("a")).1, 1);

@@ -46,6 +46,7 @@ impl Maker {
         labels
             .iter()
             .for_each(|(n, v)| push_label(&mut self.batch.label_bytes, n.as_bytes(), v.as_bytes()));
+
         let key = SeriesKey::of(tenant().seed(), &self.batch.label_bytes[from..]);
         let first = self.batch.samples.len() as u32;
         self.batch
@@ -58,6 +59,7 @@ impl Maker {
             histograms: 0..0,
             exemplars: 0..0,
         });
+
         self
     }
 
@@ -134,6 +136,7 @@ pub fn dump(shard: &Arc<Shard>) -> Vec<(String, Vec<(i64, u64)>)> {
                 .collect(),
         ));
     }
+
     out.sort();
     out
 }

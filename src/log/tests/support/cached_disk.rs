@@ -70,6 +70,7 @@ impl Disk for CachedDisk {
         if let Some(error) = state.create_errors.pop() {
             return Err(io::Error::from_raw_os_error(error));
         }
+
         let file = RealDisk.create(path, bytes)?;
         let zeros = vec![0; bytes as usize];
         let content = Content {
@@ -77,6 +78,7 @@ impl Disk for CachedDisk {
             on_disk: zeros,
             dirty: Vec::new(),
         };
+
         state.files.insert(path.to_owned(), content);
         Ok(Box::new(CachedFile {
             path: path.to_owned(),
@@ -107,13 +109,16 @@ impl DiskFile for CachedFile {
         let all: Vec<u8> = buffers.iter().flat_map(|b| b.iter().copied()).collect();
         let range = self.at..self.at + all.len();
         let mut state = self.disk.0.lock();
+
         let content = state.files.get_mut(&self.path).unwrap();
         if content.cached.len() < range.end {
             content.cached.resize(range.end, 0);
         }
+
         content.cached[range.clone()].copy_from_slice(&all);
         content.dirty.push(range.clone());
         self.at = range.end;
+
         self.file.write_all(buffers)
     }
 
@@ -129,17 +134,20 @@ impl DiskFile for CachedFile {
         } else {
             state.sync_errors.remove(0)
         };
+
         let content = state.files.get_mut(&self.path).unwrap();
         let dirty = std::mem::take(&mut content.dirty);
         if let Some(error) = fails {
             return Err(io::Error::from_raw_os_error(error));
         }
+
         content.on_disk.resize(content.cached.len(), 0);
         for range in dirty {
             let end = range.end.min(content.cached.len());
             let range = range.start.min(end)..end;
             content.on_disk[range.clone()].copy_from_slice(&content.cached[range]);
         }
+
         Ok(())
     }
 
@@ -151,6 +159,7 @@ impl DiskFile for CachedFile {
             .unwrap()
             .cached
             .truncate(bytes as usize);
+
         self.file.shrink(bytes)
     }
 
@@ -189,6 +198,7 @@ impl ReadFile for SpoiltFile {
         {
             return Err(io::Error::from_raw_os_error(5));
         }
+
         ReadFile::read_exact_at(&self.file, buffer, offset)
     }
 }

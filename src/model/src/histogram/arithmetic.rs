@@ -48,6 +48,7 @@ impl FloatHistogram {
         self.zero_count = f(self.zero_count);
         self.count = f(self.count);
         self.sum = f(self.sum);
+
         for count in self
             .positive_buckets
             .iter_mut()
@@ -75,9 +76,11 @@ impl FloatHistogram {
         if self.uses_custom_buckets() != other.uses_custom_buckets() {
             return Err(HistogramError::IncompatibleSchema);
         }
+
         let reset_collision = self.merge_hint(other.reset_hint);
         self.count = f(self.count, other.count);
         self.sum = f(self.sum, other.sum);
+
         if self.has_layout_of(other) {
             self.zero_count = f(self.zero_count, other.zero_count);
             for (a, b) in self
@@ -87,6 +90,7 @@ impl FloatHistogram {
             {
                 *a = f(*a, *b);
             }
+
             for (a, b) in self
                 .negative_buckets
                 .iter_mut()
@@ -94,18 +98,22 @@ impl FloatHistogram {
             {
                 *a = f(*a, *b);
             }
+
             return Ok(AddOutcome {
                 reset_collision,
                 bounds_reconciled: false,
             });
         }
+
         let mut a = Flat::of(self, |c| c);
         let mut b = Flat::of(other, |c| c);
         let bounds_reconciled = a.unify(&mut b);
+
         a.zero = f(a.zero, b.zero);
         merge(&mut a.positive, &b.positive, &f, |c| f(0.0, c));
         merge(&mut a.negative, &b.negative, &f, |c| f(0.0, c));
         a.store(self);
+
         Ok(AddOutcome {
             reset_collision,
             bounds_reconciled,
@@ -125,6 +133,7 @@ impl FloatHistogram {
     /// Sets the hint of a sum. True if one operand follows a reset and the other does not.
     pub(super) fn merge_hint(&mut self, other: ResetHint) -> bool {
         use ResetHint::{Gauge, Unknown};
+
         match (self.reset_hint, other) {
             (a, b) if a == b => {}
             (Gauge, _) | (Unknown, Unknown) => {}
@@ -136,6 +145,7 @@ impl FloatHistogram {
                 return true;
             }
         }
+
         false
     }
 
@@ -148,10 +158,12 @@ impl FloatHistogram {
                     .enumerate()
                     .all(|(i, s)| s.length > 0 && (i == 0 || s.offset != 0))
         };
+
         if !tidy(&self.positive_spans, &self.positive_buckets) {
             let flat: Vec<_> = self.positive().collect();
             (self.positive_spans, self.positive_buckets) = roll_up(&flat);
         }
+
         if !tidy(&self.negative_spans, &self.negative_buckets) {
             let flat: Vec<_> = self.negative().collect();
             (self.negative_spans, self.negative_buckets) = roll_up(&flat);
@@ -224,6 +236,7 @@ mod tests {
         let mut a = positive(0, 0, &[1.0, 2.0, 4.0]);
         a.zero_threshold = 0.25;
         a.zero_count = 1.0;
+
         let mut b = positive(0, 3, &[8.0]);
         b.zero_threshold = 1.5;
         b.zero_count = 16.0;
@@ -253,6 +266,7 @@ mod tests {
             .add(&custom(&[2.0, 4.0], &[10.0, 20.0, 40.0]))
             .expect("both custom");
         assert!(outcome.bounds_reconciled);
+
         assert_eq!(a.custom_values, [2.0]);
         assert_eq!(listed(&a), [(0, 12.0), (1, 62.0)]);
         assert_eq!(
@@ -273,6 +287,7 @@ mod tests {
                 .expect("same schema")
                 .reset_collision
         );
+
         assert_eq!(a.reset_hint, ResetHint::Unknown);
         a.add(&with(ResetHint::Gauge)).expect("same schema");
         assert_eq!(a.reset_hint, ResetHint::Gauge);

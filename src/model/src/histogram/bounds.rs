@@ -11,6 +11,7 @@ pub(super) fn upper_bound(index: i32, schema: i32, custom_values: &[f64]) -> f64
             Err(_) => f64::NEG_INFINITY,
         };
     }
+
     if schema <= 0 {
         let exponent = i64::from(index) << schema.saturating_neg().min(31);
         return if exponent == 1024 {
@@ -19,6 +20,7 @@ pub(super) fn upper_bound(index: i32, schema: i32, custom_values: &[f64]) -> f64
             power_of_two(exponent)
         };
     }
+
     let schema = schema.min(SCHEMA_MAX);
     let per_octave = 1i64 << schema;
     let octave = i64::from(index).div_euclid(per_octave);
@@ -56,6 +58,7 @@ static FRACTIONS: [f64; 1 << SCHEMA_MAX] = fractions();
 /// the factor of the schema.
 const fn fractions() -> [f64; 1 << SCHEMA_MAX] {
     let mut out = [0.5; 1 << SCHEMA_MAX];
+
     let mut schema = 1;
     while schema <= SCHEMA_MAX as usize {
         let stride = 1 << (SCHEMA_MAX as usize - schema);
@@ -68,6 +71,7 @@ const fn fractions() -> [f64; 1 << SCHEMA_MAX] {
         }
         schema += 1;
     }
+
     out
 }
 
@@ -85,6 +89,7 @@ pub(super) fn reduced_index(index: i32, from_schema: i32, to_schema: i32) -> i32
 pub(super) fn shared_bounds(a: &[f64], b: &[f64]) -> Vec<f64> {
     let mut i = 0;
     let mut j = 0;
+
     let mut out = Vec::new();
     while i < a.len() && j < b.len() {
         if a[i] == b[j] {
@@ -97,6 +102,7 @@ pub(super) fn shared_bounds(a: &[f64], b: &[f64]) -> Vec<f64> {
             j += 1;
         }
     }
+
     out
 }
 
@@ -115,9 +121,11 @@ mod tests {
         assert_eq!(upper_bound(0, 0, &[]), 1.0);
         assert_eq!(upper_bound(3, 0, &[]), 8.0);
         assert_eq!(upper_bound(2, -1, &[]), 16.0);
+
         assert!((upper_bound(1, 1, &[]) - 2f64.sqrt()).abs() < 1e-15);
         assert_eq!(upper_bound(2, 1, &[]), 2.0);
         assert!((upper_bound(-1, 3, &[]) - 2f64.powf(-0.125)).abs() < 1e-15);
+
         assert_eq!(upper_bound(1024, 0, &[]), f64::MAX);
         assert_eq!(upper_bound(1025, 0, &[]), f64::INFINITY);
         assert_eq!(upper_bound(1 << 18, 8, &[]), f64::MAX);
@@ -128,6 +136,7 @@ mod tests {
         assert_eq!(upper_bound(-1, 8, &[]), 0.9972960560854698);
         assert_eq!(upper_bound(6, 8, &[]), 1.0163783149109529);
         assert_eq!(upper_bound(3, 2, &[]), 0.8408964152537144 * 2.0);
+
         for index in -256..=256 {
             let exact = (f64::from(index) / 256.0).exp2();
             assert!(
@@ -142,6 +151,7 @@ mod tests {
         let schema = super::super::CUSTOM_BUCKETS_SCHEMA;
         assert_eq!(upper_bound(-1, schema, &[1.0]), f64::NEG_INFINITY);
         assert_eq!(upper_bound(1, schema, &[1.0]), f64::INFINITY);
+
         let shared = shared_bounds(&[1.0, 2.0, 5.0], &[2.0, 3.0, 5.0]);
         assert_eq!(shared, [2.0, 5.0]);
         assert_eq!(

@@ -32,6 +32,7 @@ impl fmt::Display for Bucket {
             format_float(self.lower),
             format_float(self.upper)
         )?;
+
         f.write_str(if self.upper_inclusive { "]" } else { ")" })?;
         write!(f, ":{}", format_float(self.count))
     }
@@ -96,10 +97,12 @@ impl Cursor {
             self.in_span = 0;
             self.index = self.index.wrapping_add(spans.get(self.span)?.offset);
         }
+
         let item = (self.index, *counts.get(self.bucket)?);
         self.in_span += 1;
         self.bucket += 1;
         self.index = self.index.wrapping_add(1);
+
         Some(item)
     }
 
@@ -125,9 +128,11 @@ impl Cursor {
             self.span -= 1;
             self.in_span = spans.get(self.span.checked_sub(1)?)?.length;
         }
+
         self.in_span -= 1;
         self.bucket = self.bucket.checked_sub(1)?;
         self.index = self.index.wrapping_sub(1);
+
         Some((self.index, *counts.get(self.bucket)?))
     }
 }
@@ -147,6 +152,7 @@ impl Iterator for Buckets<'_> {
                     } else {
                         self.cursor.forward(spans, counts)
                     };
+
                     match item {
                         Some((index, count)) => {
                             return Some(h.bucket(index, count, false).beside_zero(h));
@@ -175,6 +181,7 @@ impl Iterator for Buckets<'_> {
                     } else {
                         self.cursor.backward(spans, counts)
                     };
+
                     match item {
                         Some((index, count)) => {
                             return Some(h.bucket(index, count, true).beside_zero(h));
@@ -237,6 +244,7 @@ impl FloatHistogram {
         } else {
             (-bound(index), -bound(index.wrapping_sub(1)))
         };
+
         let custom = self.uses_custom_buckets();
         Bucket {
             lower,
@@ -311,10 +319,12 @@ mod tests {
                 (4.0, 8.0, 3.0)
             ]
         );
+
         let mut down: Vec<_> = h
             .buckets_reversed()
             .map(|b| (b.lower, b.upper, b.count))
             .collect();
+
         down.reverse();
         assert_eq!(up, down);
     }
@@ -336,6 +346,7 @@ mod tests {
             negative_buckets: vec![1.0],
             ..FloatHistogram::default()
         };
+
         let up: Vec<_> = h.buckets().map(|b| (b.lower, b.upper)).collect();
         assert_eq!(up, [(-1.0, -0.6), (-0.6, 0.6), (0.6, 1.0)]);
     }
@@ -348,6 +359,7 @@ mod tests {
             offset: i32::MAX,
             length: u32::MAX,
         });
+
         assert!(h.buckets().count() <= 6);
         assert!(h.buckets_reversed().count() <= 6);
     }

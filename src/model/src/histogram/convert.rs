@@ -52,6 +52,7 @@ impl FloatHistogram {
                 })
                 .collect::<Option<Vec<i64>>>()
         };
+
         Some(Histogram {
             reset_hint: self.reset_hint,
             schema: self.schema,
@@ -94,6 +95,7 @@ mod tests {
             positive_buckets: vec![2, 1, -1],
             ..Histogram::default()
         };
+
         assert_eq!(h.to_float().positive_buckets, [2.0, 3.0, 2.0]);
         assert_eq!(h.to_float().to_integer(), Some(h));
     }

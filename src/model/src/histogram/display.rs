@@ -14,12 +14,14 @@ pub fn format_float(v: f64) -> String {
     if v.is_infinite() {
         return if v > 0.0 { "+Inf" } else { "-Inf" }.to_owned();
     }
+
     let scientific = format!("{v:e}");
     let (mantissa, exponent) = scientific.split_once('e').unwrap_or((&scientific, "0"));
     let exponent: i32 = exponent.parse().unwrap_or(0);
     if (-4..6).contains(&exponent) {
         return format!("{v}");
     }
+
     let sign = if exponent < 0 { '-' } else { '+' };
     format!("{mantissa}e{sign}{:02}", exponent.abs())
 }
@@ -33,9 +35,11 @@ impl fmt::Display for FloatHistogram {
             format_float(self.count),
             format_float(self.sum)
         )?;
+
         for bucket in self.buckets().filter(|b| b.count != 0.0) {
             write!(f, ", {bucket}")?;
         }
+
         f.write_str("}")
     }
 }

@@ -15,6 +15,7 @@ impl FloatHistogram {
                 _ => return false,
             }
         };
+
         self.schema == other.schema
             && same(self.count, other.count)
             && same(self.sum, other.sum)

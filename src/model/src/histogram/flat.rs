@@ -80,10 +80,12 @@ impl<T: Count> Flat<T> {
             other.keep_bounds(&shared);
             return true;
         }
+
         self.unify_zero_buckets(other);
         let schema = self.schema.min(other.schema);
         self.reduce(schema);
         other.reduce(schema);
+
         false
     }
 
@@ -127,9 +129,11 @@ impl<T: Count> Flat<T> {
         if threshold == self.zero_threshold {
             return;
         }
+
         let (zero, threshold) = self.zero_bucket_for(threshold);
         self.zero = zero;
         self.zero_threshold = threshold;
+
         let schema = self.schema;
         let outside = |i: i32| upper_bound(i.wrapping_sub(1), schema, &[]) >= threshold;
         self.positive.retain(|(i, _)| outside(*i));
@@ -157,6 +161,7 @@ impl<T: Count> Flat<T> {
                     }
                 }
             }
+
             return (zero, threshold);
         }
     }
@@ -187,6 +192,7 @@ fn remap<T: Count>(buckets: &mut Vec<(i32, T)>, map: impl Fn(i32) -> i32) {
             kept += 1;
         }
     }
+
     buckets.truncate(kept);
 }
 
@@ -203,8 +209,10 @@ pub(super) fn merge<T: Copy>(
         }
         return;
     }
+
     let mut out = Vec::with_capacity(a.len() + b.len());
     let mut i = 0;
+
     let mut j = 0;
     while i < a.len() || j < b.len() {
         match (a.get(i), b.get(j)) {
@@ -228,6 +236,7 @@ pub(super) fn merge<T: Copy>(
             (None, None) => break,
         }
     }
+
     *a = out;
 }
 
@@ -235,6 +244,7 @@ pub(super) fn merge<T: Copy>(
 pub(super) fn roll_up(buckets: &[(i32, f64)]) -> (Vec<Span>, Vec<f64>) {
     let mut spans: Vec<Span> = Vec::new();
     let mut counts = Vec::with_capacity(buckets.len());
+
     let mut next = 0i32;
     for (index, count) in buckets.iter().filter(|(_, c)| *c != 0.0) {
         match spans.last_mut() {
@@ -247,5 +257,6 @@ pub(super) fn roll_up(buckets: &[(i32, f64)]) -> (Vec<Span>, Vec<f64>) {
         next = index.wrapping_add(1);
         counts.push(*count);
     }
+
     (spans, counts)
 }

@@ -15,6 +15,7 @@ impl FloatHistogram {
             ResetHint::NotReset => return false,
             ResetHint::Unknown | ResetHint::Gauge => {}
         }
+
         if self.count < previous.count {
             return true;
         }
@@ -24,6 +25,7 @@ impl FloatHistogram {
         if self.schema > previous.schema || self.zero_threshold < previous.zero_threshold {
             return true;
         }
+
         if previous.uses_custom_buckets() {
             return true;
         }
@@ -31,19 +33,23 @@ impl FloatHistogram {
             // The usual case needs no lists.
             return self.zero_count < previous.zero_count || self.any_bucket_fell(previous);
         }
+
         let outside = |i: i32| upper_bound(i, self.schema, &[]) > self.zero_threshold;
         let mut before = Flat::of(previous, |c| c);
         let (zero, threshold) = before.zero_bucket_for(self.zero_threshold);
         if threshold != self.zero_threshold || self.zero_count < zero {
             return true;
         }
+
         before.widen_zero_bucket(self.zero_threshold);
         before.reduce(self.schema);
         before.positive.retain(|(i, _)| outside(*i));
         before.negative.retain(|(i, _)| outside(*i));
+
         let fell = |now: &mut dyn Iterator<Item = (i32, f64)>, before: &[(i32, f64)]| {
             fell(now.filter(|(i, _)| outside(*i)), before.iter().copied())
         };
+
         fell(&mut self.positive(), &before.positive) || fell(&mut self.negative(), &before.negative)
     }
 
@@ -59,6 +65,7 @@ impl FloatHistogram {
             return lower(&self.positive_buckets, &previous.positive_buckets)
                 || lower(&self.negative_buckets, &previous.negative_buckets);
         }
+
         fell(self.positive(), previous.positive()) || fell(self.negative(), previous.negative())
     }
 
@@ -91,6 +98,7 @@ fn fell(
             return true;
         }
     }
+
     false
 }
 
@@ -125,6 +133,7 @@ mod tests {
             h(0, &[1.0]).detect_reset(&h(0, &[1.0, 2.0])),
             "the count fell"
         );
+
         assert!(
             h(1, &[9.0, 9.0]).detect_reset(&h(0, &[1.0, 2.0])),
             "finer resolution"
@@ -133,6 +142,7 @@ mod tests {
             !h(0, &[9.0, 9.0]).detect_reset(&h(1, &[1.0, 1.0, 1.0])),
             "coarser resolution"
         );
+
         let wide = FloatHistogram {
             zero_threshold: 0.7,
             ..h(0, &[9.0, 9.0])
@@ -141,6 +151,7 @@ mod tests {
             wide.detect_reset(&h(0, &[1.0, 2.0])),
             "the zero bucket cuts (0.5, 1]"
         );
+
         let reset = FloatHistogram {
             reset_hint: ResetHint::Reset,
             ..h(0, &[9.0])

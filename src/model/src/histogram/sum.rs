@@ -14,6 +14,7 @@ pub fn kahan_add(v: f64, sum: f64, compensation: f64) -> (f64, f64) {
     } else {
         compensation + ((v - total) + sum)
     };
+
     (total, compensation)
 }
 
@@ -88,14 +89,17 @@ impl HistogramSum {
         if self.flat.is_custom() != h.uses_custom_buckets() {
             return Err(HistogramError::IncompatibleSchema);
         }
+
         let mut hint = FloatHistogram {
             reset_hint: self.hint,
             ..FloatHistogram::default()
         };
         let reset_collision = hint.merge_hint(h.reset_hint);
+
         self.hint = hint.reset_hint;
         self.count = self.count.add(h.count);
         self.sum = self.sum.add(h.sum);
+
         if self.flat.has_layout_of(h) {
             self.flat.zero = self.flat.zero.add(h.zero_count);
             let positive = self.flat.positive.iter_mut().zip(h.positive());
@@ -107,6 +111,7 @@ impl HistogramSum {
                 bounds_reconciled: false,
             });
         }
+
         let mut other = Flat::of(h, |c| c);
         let bounds_reconciled = self.flat.unify(&mut other);
         self.flat.zero = self.flat.zero.add(other.zero);
@@ -116,12 +121,14 @@ impl HistogramSum {
             Exact::add,
             Exact::of,
         );
+
         merge(
             &mut self.flat.negative,
             &other.negative,
             Exact::add,
             Exact::of,
         );
+
         Ok(AddOutcome {
             reset_collision,
             bounds_reconciled,
@@ -169,6 +176,7 @@ impl HistogramSum {
             sum: f(self.sum),
             ..FloatHistogram::default()
         };
+
         Flat {
             schema: self.flat.schema,
             zero_threshold: self.flat.zero_threshold,
@@ -178,6 +186,7 @@ impl HistogramSum {
             custom_values: self.flat.custom_values.clone(),
         }
         .store(&mut out);
+
         out
     }
 }
@@ -199,15 +208,18 @@ mod tests {
             positive_buckets: vec![v],
             ..FloatHistogram::default()
         };
+
         let mut sum = HistogramSum::new(&h(1.0));
         for v in [1e100, 1.0, -1e100] {
             sum.add(&h(v)).expect("same schema");
         }
+
         let total = sum.total();
         assert_eq!(
             (total.count, total.sum, total.positive_buckets[0]),
             (2.0, 2.0, 2.0)
         );
+
         assert!(!sum.has_overflow());
     }
 }

@@ -12,6 +12,7 @@ fn counts() -> impl Strategy<Value = Vec<f64>> {
 fn spans(buckets: usize) -> impl Strategy<Value = Vec<Span>> {
     proptest::collection::vec((0i32..5, 1u32..4), 0..8).prop_map(move |parts| {
         let mut left = buckets as u32;
+
         let mut out = Vec::new();
         for (offset, length) in parts {
             let length = length.min(left);
@@ -20,12 +21,14 @@ fn spans(buckets: usize) -> impl Strategy<Value = Vec<Span>> {
             }
             left -= length;
         }
+
         if left > 0 {
             out.push(Span {
                 offset: 2,
                 length: left,
             });
         }
+
         out
     })
 }
@@ -56,6 +59,7 @@ fn histogram() -> impl Strategy<Value = FloatHistogram> {
                     negative_buckets: nc,
                     ..FloatHistogram::default()
                 };
+
                 if custom {
                     h.schema = CUSTOM_BUCKETS_SCHEMA;
                     h.custom_values = (0..60)
@@ -65,6 +69,7 @@ fn histogram() -> impl Strategy<Value = FloatHistogram> {
                     h.negative_buckets.clear();
                     (h.zero_threshold, h.zero_count) = (0.0, 0.0);
                 }
+
                 h.count = h.buckets().map(|b| b.count).sum();
                 h.sum = h.count * 1.5;
                 h
@@ -81,6 +86,7 @@ fn garbage() -> impl Strategy<Value = FloatHistogram> {
     );
     let floats = proptest::collection::vec(any::<f64>(), 0..6);
     let schema = prop_oneof![Just(CUSTOM_BUCKETS_SCHEMA), -4i32..9, any::<i32>()];
+
     (
         schema,
         any::<[f64; 4]>(),

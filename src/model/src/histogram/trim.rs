@@ -47,10 +47,13 @@ impl FloatHistogram {
                     (index, rest.count)
                 })
                 .collect();
+
             (kept, populated)
         };
+
         let (positive, has_positive) = cut(self.positive().collect(), true);
         let (negative, has_negative) = cut(self.negative().collect(), false);
+
         let mut out = self.clone();
         if self.zero_count > 0.0 {
             let rest =
@@ -60,12 +63,14 @@ impl FloatHistogram {
             count += rest.count;
             sum += rest.middle * rest.count;
         }
+
         if changed {
             out.count = count;
             out.sum = sum;
             (out.positive_spans, out.positive_buckets) = roll_up(&positive);
             (out.negative_spans, out.negative_buckets) = roll_up(&negative);
         }
+
         out
     }
 }
@@ -76,12 +81,14 @@ fn rest_of_bucket(b: &Bucket, at: f64, below: bool, positive: bool, custom: bool
     } else {
         (b.lower >= at, b.upper <= at)
     };
+
     if inside {
         return Rest {
             count: b.count,
             middle: middle(b.lower, b.upper, positive, custom),
         };
     }
+
     // A NaN is neither: like everything that is not clearly inside, it keeps nothing.
     if outside || at.is_nan() {
         return Rest {
@@ -89,9 +96,11 @@ fn rest_of_bucket(b: &Bucket, at: f64, below: bool, positive: bool, custom: bool
             middle: 0.0,
         };
     }
+
     if b.lower.is_infinite() || b.upper.is_infinite() {
         return rest_of_infinite_bucket(b, at, below);
     }
+
     let under = b.count * fraction_below(b, at, positive, custom);
     if below {
         Rest {
@@ -112,6 +121,7 @@ fn rest_of_infinite_bucket(b: &Bucket, at: f64, below: bool) -> Rest {
         count: 0.0,
         middle: 0.0,
     };
+
     if b.lower == f64::NEG_INFINITY {
         // The first custom bucket of a histogram of positive values is taken to start at 0.
         let starts_at_zero = b.upper > 0.0 && b.upper.is_finite();
@@ -131,6 +141,7 @@ fn rest_of_infinite_bucket(b: &Bucket, at: f64, below: bool) -> Rest {
             _ => none,
         };
     }
+
     if below {
         none
     } else {
@@ -146,8 +157,10 @@ fn fraction_below(b: &Bucket, at: f64, positive: bool, linear: bool) -> f64 {
     if linear {
         return (at - b.lower) / (b.upper - b.lower);
     }
+
     let lower = b.lower.abs().log2();
     let upper = b.upper.abs().log2();
+
     let at = at.abs().log2();
     if positive {
         (at - lower) / (upper - lower)
@@ -169,11 +182,13 @@ fn rest_of_zero_bucket(
     } else {
         b.lower
     };
+
     let upper = if has_negative && !has_positive {
         0.0
     } else {
         b.upper
     };
+
     let none = Rest {
         count: 0.0,
         middle: 0.0,
@@ -182,6 +197,7 @@ fn rest_of_zero_bucket(
         count: b.count,
         middle: (lower + upper) / 2.0,
     };
+
     match below {
         true if at <= lower => none,
         true if at >= upper => all,
@@ -207,12 +223,14 @@ fn middle(lower: f64, upper: f64, positive: bool, linear: bool) -> f64 {
             u => u,
         };
     }
+
     if upper.is_infinite() {
         return lower;
     }
     if linear {
         return (lower + upper) / 2.0;
     }
+
     let mean = (lower * upper).abs().sqrt();
     if positive { mean } else { -mean }
 }
@@ -236,16 +254,19 @@ mod tests {
             positive_buckets: vec![4.0, 4.0],
             ..FloatHistogram::default()
         };
+
         let below = h.keep_below(2.0);
         assert_eq!(
             (below.count, below.positive_buckets.as_slice()),
             (5.0, [4.0].as_slice())
         );
+
         let split = h.keep_above(8f64.sqrt());
         assert!(
             (split.count - 2.0).abs() < 1e-12,
             "half of (2,4] on a log scale"
         );
+
         assert_eq!(split.zero_count, 0.0);
         assert!(
             h.keep_below(100.0).equals(&h),

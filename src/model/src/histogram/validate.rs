@@ -52,12 +52,15 @@ impl FloatHistogram {
             &self.custom_values,
             self.zero_count != 0.0 || !self.negative_spans.is_empty(),
         )?;
+
         let positive = check_float_buckets(&self.positive_spans, &self.positive_buckets)?;
         let negative = check_float_buckets(&self.negative_spans, &self.negative_buckets)?;
         check_custom_reach(self.schema, &self.positive_spans, &self.custom_values)?;
+
         if self.zero_count < 0.0 || self.count < 0.0 {
             return Err(HistogramInvalid::NegativeCount);
         }
+
         let in_buckets = positive + negative + self.zero_count;
         // Float counts may differ by rounding, and NaN observations count without being in a bucket.
         if in_buckets > self.count * (1.0 + 1e-9) + 1e-9 {
@@ -66,6 +69,7 @@ impl FloatHistogram {
                 count: self.count,
             });
         }
+
         Ok(())
     }
 }
@@ -78,9 +82,11 @@ impl Histogram {
             &self.custom_values,
             self.zero_count != 0 || !self.negative_spans.is_empty(),
         )?;
+
         let positive = check_int_buckets(&self.positive_spans, &self.positive_buckets)?;
         let negative = check_int_buckets(&self.negative_spans, &self.negative_buckets)?;
         check_custom_reach(self.schema, &self.positive_spans, &self.custom_values)?;
+
         let in_buckets = positive
             .saturating_add(negative)
             .saturating_add(self.zero_count);
@@ -89,9 +95,11 @@ impl Histogram {
         } else {
             in_buckets == self.count
         };
+
         if fits {
             return Ok(());
         }
+
         Err(HistogramInvalid::Count {
             in_buckets: in_buckets as f64,
             count: self.count as f64,
@@ -116,9 +124,11 @@ fn check_layout(
             Err(HistogramInvalid::CustomBounds)
         };
     }
+
     if !(-4..=8).contains(&schema) {
         return Err(HistogramInvalid::Schema(schema));
     }
+
     if custom_values.is_empty() {
         Ok(())
     } else {
@@ -135,6 +145,7 @@ fn check_custom_reach(schema: i32, spans: &[Span], bounds: &[f64]) -> Result<(),
     if schema == CUSTOM_BUCKETS_SCHEMA && (starts_below || end > bounds.len() as i64 + 1) {
         return Err(HistogramInvalid::CustomBounds);
     }
+
     Ok(())
 }
 
@@ -142,7 +153,9 @@ fn check_spans(spans: &[Span], buckets: usize) -> Result<(), HistogramInvalid> {
     if let Some(at) = spans.iter().skip(1).position(|s| s.offset < 0) {
         return Err(HistogramInvalid::SpanOffset(at + 2));
     }
+
     Span::check_reach(spans)?;
+
     let wanted: u64 = spans.iter().map(|s| u64::from(s.length)).sum();
     if wanted == buckets as u64 {
         Ok(())
@@ -165,6 +178,7 @@ fn check_float_buckets(spans: &[Span], counts: &[f64]) -> Result<f64, HistogramI
 fn check_int_buckets(spans: &[Span], deltas: &[i64]) -> Result<u64, HistogramInvalid> {
     check_spans(spans, deltas.len())?;
     let mut count = 0i64;
+
     let mut total = 0u64;
     for (at, delta) in deltas.iter().enumerate() {
         count = count.wrapping_add(*delta);
@@ -173,6 +187,7 @@ fn check_int_buckets(spans: &[Span], deltas: &[i64]) -> Result<u64, HistogramInv
         };
         total = total.saturating_add(absolute);
     }
+
     Ok(total)
 }
 
@@ -192,12 +207,14 @@ mod tests {
                 .collect();
             Span::check_reach(&spans).map_err(|e| e.to_string())
         };
+
         let why = ": histogram has a span whose bucket index is out of range";
         let at_end = |n: u32, verb: &str, index: i64| {
             Err(format!(
                 "span number {n} {verb} at bucket index {index}{why}"
             ))
         };
+
         assert_eq!(check(&[(i32::MAX, 1)]), Ok(()));
         assert_eq!(check(&[(i32::MAX - 1, 2)]), Ok(()));
         assert_eq!(check(&[(i32::MIN + 1, 1)]), Ok(()));
@@ -224,6 +241,7 @@ mod tests {
             positive_buckets: vec![1, 1],
             ..Histogram::default()
         };
+
         assert_eq!(good.validate(), Ok(()));
         assert_eq!(good.to_float().validate(), Ok(()));
         let cases: [(Histogram, HistogramInvalid); 4] = [
@@ -262,6 +280,7 @@ mod tests {
                 },
             ),
         ];
+
         for (h, error) in cases {
             assert_eq!(h.validate(), Err(error));
         }

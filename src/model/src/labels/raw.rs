@@ -37,12 +37,14 @@ pub(super) fn short_label(bytes: &[u8]) -> Option<RawLabel<'_>> {
     let [0x0a, len @ ..0x80, 0x0a, name_len @ ..0x80, ..] = bytes else {
         return None;
     };
+
     let end = 2 + usize::from(*len);
     let name_end = 4 + usize::from(*name_len);
     let whole = bytes.get(..end)?;
     let [0x12, value_len @ ..0x80, value @ ..] = whole.get(name_end..)? else {
         return None;
     };
+
     (value.len() == usize::from(*value_len)).then(|| RawLabel {
         whole,
         name: &whole[4..name_end],
@@ -57,6 +59,7 @@ fn any_label(bytes: &[u8]) -> Option<RawLabel<'_>> {
         at: 0,
         all_short: false,
     };
+
     let (name, value) = reader.next_pair().ok()??;
     Some(RawLabel {
         whole: &bytes[..reader.at],
@@ -72,9 +75,11 @@ pub(super) fn compare(a: &[u8], b: &[u8]) -> Ordering {
         // Canonical bytes end where a label does, so one set is the beginning of the other.
         return a.len().cmp(&b.len());
     }
+
     // Up to the label with the first difference both are cut alike.
     let mut left = RawLabels(a);
     let mut right = RawLabels(b);
+
     let mut passed = 0;
     loop {
         match (left.next(), right.next()) {
@@ -101,6 +106,7 @@ fn common_prefix(a: &[u8], b: &[u8]) -> usize {
     let word =
         |bytes: &[u8]| u64::from_le_bytes(bytes.try_into().expect("BUG: chunks of eight bytes"));
     let words = a.chunks_exact(8).zip(b.chunks_exact(8));
+
     let mut at = 0;
     for (x, y) in words {
         let differs = word(x) ^ word(y);
@@ -109,6 +115,7 @@ fn common_prefix(a: &[u8], b: &[u8]) -> usize {
         }
         at += 8;
     }
+
     at + a[at..]
         .iter()
         .zip(&b[at..])

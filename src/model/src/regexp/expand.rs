@@ -19,15 +19,18 @@ pub(super) fn expand(captures: &Captures<'_>, mut template: &str, out: &mut Vec<
             template = rest;
             continue;
         }
+
         let Some((name, rest)) = reference(after) else {
             out.push(b'$');
             template = after;
             continue;
         };
+
         let group = match number(name) {
             Some(n) => captures.get(n),
             None => captures.name(&group_name(name)),
         };
+
         out.extend_from_slice(group.map_or(b"", |found| found.as_bytes()));
         template = rest;
     }
@@ -47,6 +50,7 @@ fn reference(text: &str) -> Option<(&str, &str)> {
     } else {
         rest
     };
+
     (!name.is_empty()).then_some((name, rest))
 }
 

@@ -30,12 +30,14 @@ impl Patterns {
         if let Some(regexp) = self.compiled.get(pattern) {
             return Ok(regexp.clone());
         }
+
         let regexp = Regexp::within(pattern, self.left_bytes)?;
 
         // The key, the entry, and what it points to take memory as well.
         let taken = regexp.weight().saturating_add(2 * pattern.len() + 256);
         self.left_bytes = self.left_bytes.checked_sub(taken).ok_or_else(too_much)?;
         self.compiled.insert(pattern.into(), regexp.clone());
+
         Ok(regexp)
     }
 }

@@ -47,12 +47,14 @@ pub(super) fn analyse(hir: &Hir) -> Analysis {
         .rev()
         .take_while(|p| is_literal(p))
         .count();
+
     let prefix = literal_of(&parts[..leading]).unwrap_or_default();
     let suffix = if leading == parts.len() {
         prefix.clone()
     } else {
         literal_of(&parts[parts.len() - trailing..]).unwrap_or_default()
     };
+
     let shape = shape_of(&parts, leading, trailing, &prefix, &suffix);
     Analysis {
         shape,
@@ -64,6 +66,7 @@ pub(super) fn analyse(hir: &Hir) -> Analysis {
 /// Looks at a pattern of nothing but alternatives in plain text, as dashboards make of long lists, without parsing it.
 pub(super) fn plain_alternatives(pattern: &str) -> Option<Analysis> {
     let mut set = vec![String::new()];
+
     let mut chars = pattern.chars();
     while let Some(c) = chars.next() {
         let literal = match c {
@@ -78,22 +81,26 @@ pub(super) fn plain_alternatives(pattern: &str) -> Option<Analysis> {
         };
         set.last_mut()?.push(literal);
     }
+
     let shape = set_of(set);
     let Shape::Set(set) = &shape else { return None };
     let first = set.first()?;
     let last = set.last()?;
+
     // In a sorted list, what the ends share all share.
     let shared = first
         .char_indices()
         .zip(last.chars())
         .find(|((_, a), b)| a != b)
         .map_or(first.len(), |((i, _), _)| i);
+
     let prefix = first[..shared.min(last.len())].into();
     let suffix = if set.len() == 1 {
         first.clone()
     } else {
         Box::default()
     };
+
     Some(Analysis {
         shape,
         prefix,
@@ -111,11 +118,13 @@ fn shape_of(parts: &[&Hir], leading: usize, trailing: usize, prefix: &str, suffi
     if let Some(set) = enumerate_parts(parts, SET_MAX) {
         return set_of(set);
     }
+
     let middle = &parts[leading..parts.len() - trailing];
     let run = match middle {
         [one] => dots(one),
         _ => None,
     };
+
     match (run, leading, trailing) {
         (Some(false), 0, 0) => Shape::Any,
         (Some(true), 0, 0) => Shape::NonEmpty,
@@ -143,6 +152,7 @@ fn contains(parts: &[&Hir]) -> Option<Shape> {
     if !inner.iter().all(|p| is_literal(p)) {
         return None;
     }
+
     let literal = enumerate_parts(inner, 1)?.pop()?;
     Some(Shape::Contains(literal.into()))
 }
@@ -172,9 +182,11 @@ fn dots(hir: &Hir) -> Option<bool> {
     else {
         return None;
     };
+
     let HirKind::Class(Class::Unicode(class)) = sub.kind() else {
         return None;
     };
+
     let all = matches!(class.ranges(), [r] if r.start() == '\0' && r.end() == char::MAX);
     (all && *min <= 1).then_some(*min == 1)
 }
@@ -185,6 +197,7 @@ fn enumerate_parts(parts: &[&Hir], max: usize) -> Option<Vec<String>> {
     for part in parts {
         let next = enumerate(part, max)?;
         let bytes = |list: &[String]| list.iter().map(String::len).sum::<usize>();
+
         // Each string of one list meets each of the other.
         let product_bytes = bytes(&all) * next.len() + bytes(&next) * all.len();
         let most = if all.len() > 1 && next.len() > 1 {
@@ -192,14 +205,17 @@ fn enumerate_parts(parts: &[&Hir], max: usize) -> Option<Vec<String>> {
         } else {
             max
         };
+
         if all.len() * next.len() > most || product_bytes > SET_BYTES_MAX {
             return None;
         }
+
         all = all
             .iter()
             .flat_map(|a| next.iter().map(move |b| format!("{a}{b}")))
             .collect();
     }
+
     Some(all)
 }
 

@@ -65,6 +65,7 @@ fn patterns_mean_what_they_mean_in_go() {
                 "{pattern} compiled should match {value:?}"
             );
         }
+
         for value in *bad {
             assert!(
                 !regexp.is_match(value),
@@ -121,6 +122,7 @@ fn simple_patterns_are_recognised() {
             .map(|s| s.iter().map(ToString::to_string).collect())
             .unwrap_or_default()
     };
+
     assert_eq!(set("b|a|abc"), ["a", "abc", "b"]);
     assert_eq!(set("a(b|c)d[ef]"), ["abde", "abdf", "acde", "acdf"]);
     assert_eq!(set("plain"), ["plain"]);
@@ -134,6 +136,7 @@ fn simple_patterns_are_recognised() {
         ),
         ("", "a", "")
     );
+
     assert_eq!((regexp("ab").prefix(), regexp("ab").suffix()), ("ab", "ab"));
     assert_eq!(set("(?:a|)"), ["", "a"]);
     assert_eq!(set("a?"), ["", "a"]);
@@ -147,6 +150,7 @@ fn simple_patterns_are_recognised() {
             more: false
         }
     );
+
     assert_eq!(
         regexp(".+ab").0.shape,
         Shape::Suffix {
@@ -154,9 +158,11 @@ fn simple_patterns_are_recognised() {
             more: true
         }
     );
+
     assert_eq!(regexp(".*a.*").0.shape, Shape::Contains("a".into()));
     let general = regexp("ab[0-9]+cd");
     assert_eq!((general.prefix(), general.suffix()), ("ab", "cd"));
+
     assert!(general.set_matches().is_none());
     assert!(!regexp("(?-s).*").matches_everything());
 }
@@ -194,9 +200,11 @@ fn long_lists_are_sets_but_do_not_explode() {
         .map(|i| format!("host-{i}"))
         .collect::<Vec<_>>()
         .join("|");
+
     assert_eq!(regexp(&list).set_matches().map(<[_]>::len), Some(3000));
     let product = "(a|b)".repeat(20);
     assert!(regexp(&product).set_matches().is_none());
+
     let long = format!("[a-z][a-z]{}", "x".repeat(10_000));
     assert!(regexp(&long).set_matches().is_none());
 }
@@ -237,6 +245,7 @@ fn translation_takes_time_in_proportion_to_the_pattern() {
     let begun = clock.monotonic();
     assert!(translate::translate(&braces).is_ok());
     assert!(translate::translate(&classes).is_err());
+
     let took = clock.monotonic().saturating_sub(begun);
     assert!(took < std::time::Duration::from_secs(3), "took {took:?}");
 }
@@ -259,6 +268,7 @@ fn patterns_of_a_request_are_bounded_together_and_equal_ones_count_once() {
         (1..10).contains(&fitting),
         "{fitting} large patterns were compiled"
     );
+
     let refused = patterns
         .compile(&large(19))
         .expect_err("over the bound")

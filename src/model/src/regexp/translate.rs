@@ -26,6 +26,7 @@ pub(super) fn translate(pattern: &str) -> Result<String, String> {
         depth: 0,
         last_class_end,
     };
+
     t.alternation()?;
     match t.peek() {
         None => Ok(t.out),
@@ -95,6 +96,7 @@ impl<'a> Translator<'a> {
             let inner = self.element(c)?;
             repeats = repeats.max(self.repetitions(from, inner)?);
         }
+
         Ok(repeats)
     }
 
@@ -105,15 +107,18 @@ impl<'a> Translator<'a> {
             Some(end) => (&text[..end], end + 2),
             None => (text, text.len()),
         };
+
         self.at += len;
         let last = inside.char_indices().next_back().map_or(0, |(i, _)| i);
         inside[..last]
             .chars()
             .for_each(|c| push_literal(&mut self.out, c));
+
         let from = self.out.len();
         inside[last..]
             .chars()
             .for_each(|c| push_literal(&mut self.out, c));
+
         if inside.is_empty() {
             Ok(1)
         } else {
@@ -155,6 +160,7 @@ impl<'a> Translator<'a> {
         let Some(op) = self.peek() else {
             return Ok(repeats);
         };
+
         let suffix = match op {
             '*' | '+' | '?' => {
                 self.next();
@@ -164,18 +170,21 @@ impl<'a> Translator<'a> {
                 let Some((min, max, len)) = self.counts()? else {
                     return Ok(repeats);
                 };
+
                 let text = &self.rest()[..len];
                 let invalid = || format!("invalid repeat count: `{text}`");
                 let top = max.unwrap_or(min);
                 if min > REPEAT_MAX || top > REPEAT_MAX || top < min {
                     return Err(invalid());
                 }
+
                 if top >= 2 {
                     repeats = repeats.saturating_mul(top);
                     if repeats > REPEAT_MAX {
                         return Err(invalid());
                     }
                 }
+
                 self.at += len;
                 match max {
                     Some(max) => format!("{{{min},{max}}}"),
@@ -184,10 +193,12 @@ impl<'a> Translator<'a> {
             }
             _ => return Ok(repeats),
         };
+
         let lazy = if self.accept("?") { "?" } else { "" };
         let element = self.out.split_off(from);
         let written = write!(self.out, "(?:{element}){suffix}{lazy}");
         debug_assert!(written.is_ok(), "writing to a string cannot fail");
+
         self.no_further_repetition(start)?;
         Ok(repeats)
     }
@@ -217,16 +228,19 @@ impl<'a> Translator<'a> {
             .skip(1)
             .take_while(|byte| byte.is_ascii_digit() || *byte == b',')
             .count();
+
         let end = inside + 1;
         if rest.as_bytes().get(end) != Some(&b'}') {
             return Ok(None);
         }
+
         let number = |text: &str| {
             let digits = !text.is_empty()
                 && text.bytes().all(|b| b.is_ascii_digit())
                 && (text.len() == 1 || !text.starts_with('0'));
             digits.then(|| text.parse::<u32>().unwrap_or(u32::MAX))
         };
+
         let inside = &rest[1..end];
         Ok(match inside.split_once(',') {
             None => number(inside).map(|n| (n, Some(n), end + 1)),
@@ -243,6 +257,7 @@ impl<'a> Translator<'a> {
         if self.depth >= DEPTH_MAX {
             return Err(format!("expression nests too deeply: `{}`", self.pattern));
         }
+
         if self.accept("?") {
             if self.accept("P<") || self.accept("<") {
                 self.group_name(start)?;
@@ -252,12 +267,15 @@ impl<'a> Translator<'a> {
         } else {
             self.out.push('(');
         }
+
         self.depth += 1;
         let repeats = self.alternation()?;
         self.depth -= 1;
+
         if !self.accept(")") {
             return Err(format!("missing closing ): `{}`", self.pattern));
         }
+
         self.out.push(')');
         Ok(repeats)
     }
@@ -270,9 +288,11 @@ impl<'a> Translator<'a> {
                 &self.pattern[start..]
             ));
         };
+
         let name = &rest[..end];
         let valid =
             !name.is_empty() && name.bytes().all(|b| b == b'_' || b.is_ascii_alphanumeric());
+
         self.at += end + 1;
         if !valid {
             return Err(format!(
@@ -280,6 +300,7 @@ impl<'a> Translator<'a> {
                 &self.pattern[start..self.at]
             ));
         }
+
         let written = write!(self.out, "(?P<{}>", group_name(name));
         debug_assert!(written.is_ok(), "writing to a string cannot fail");
         Ok(())
@@ -293,9 +314,11 @@ impl<'a> Translator<'a> {
                 &t.pattern[start..t.at]
             ))
         };
+
         let mut on = String::new();
         let mut off = String::new();
         let mut negative = false;
+
         let mut any = false;
         loop {
             let Some(c) = self.next() else {
@@ -335,6 +358,7 @@ impl<'a> Translator<'a> {
         let Some(c) = self.peek() else {
             return Err("trailing backslash at end of expression: ``".to_owned());
         };
+
         match c {
             'A' | 'z' => {
                 self.next();
@@ -352,6 +376,7 @@ impl<'a> Translator<'a> {
                 self.out.push_str(&item.as_element());
             }
         }
+
         Ok(())
     }
 }

@@ -15,6 +15,7 @@ pub(super) fn status(shards: &[Arc<Shard>], tenant: &Tenant, limit: usize) -> Ts
         max_time_ms: i64::MIN,
         ..TsdbStatus::default()
     };
+
     let mut names = BTreeSet::new();
     for shard in shards {
         let counts = shard.counts(tenant);
@@ -28,6 +29,7 @@ pub(super) fn status(shards: &[Arc<Shard>], tenant: &Tenant, limit: usize) -> Ts
             .max(shard.newest(tenant).unwrap_or(i64::MIN));
         names.extend(counts.label_names);
     }
+
     let [mut values, mut bytes, mut pairs] = [const { Vec::new() }; 3];
     for name in names {
         let mut series_of: HashMap<Arc<str>, u64> = HashMap::new();
@@ -39,22 +41,26 @@ pub(super) fn status(shards: &[Arc<Shard>], tenant: &Tenant, limit: usize) -> Ts
                 }
             });
         }
+
         status.label_pairs += series_of.len() as u64;
         values.push(TsdbTop {
             name: name.to_string(),
             value: series_of.len() as u64,
         });
+
         // As Prometheus has it: a value counts once for each of its series.
         let memory = series_of
             .iter()
             .map(|(value, series)| value.len() as u64 * series)
             .sum();
+
         bytes.push(TsdbTop {
             name: name.to_string(),
             value: memory,
         });
 
         let top_values = top(series_of.into_iter().collect(), limit);
+
         let row = |name: String, value| TsdbTop { name, value };
         if &*name == METRIC_NAME {
             status.series_by_metric = top_values
@@ -62,15 +68,18 @@ pub(super) fn status(shards: &[Arc<Shard>], tenant: &Tenant, limit: usize) -> Ts
                 .map(|(v, n)| row(v.to_string(), *n))
                 .collect();
         }
+
         pairs.extend(
             top_values
                 .into_iter()
                 .map(|(v, n)| row(format!("{name}={v}"), n)),
         );
     }
+
     status.values_by_label = top_rows(values, limit);
     status.memory_by_label = top_rows(bytes, limit);
     status.series_by_pair = top_rows(pairs, limit);
+
     status
 }
 

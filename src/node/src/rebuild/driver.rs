@@ -112,6 +112,7 @@ pub(crate) fn spawn(ground: &Ground, cluster: &Cluster, storage: &Storage) -> an
         storage.store.parts().completeness.set_complete(true);
         return Ok(());
     }
+
     let machine = machine(&staging)?;
     let driver = Driver {
         machine,
@@ -127,6 +128,7 @@ pub(crate) fn spawn(ground: &Ground, cluster: &Cluster, storage: &Storage) -> an
         ask_stop: ground.ask_stop.clone(),
         log: ground.part_log("rebuild"),
     };
+
     ground.io.spawn(driver.run());
     Ok(())
 }
@@ -163,10 +165,12 @@ impl Driver {
                     false => group.rebuild_look(now),
                 })
             };
+
             let Some(look) = look else {
                 tokio::time::sleep(LOOK_EVERY).await;
                 continue;
             };
+
             let done = match self.cancelled() {
                 Ok(()) => {
                     let action = self.machine.next(&look);
@@ -174,6 +178,7 @@ impl Driver {
                 }
                 Err(err) => Err(err),
             };
+
             match done {
                 Ok(Next::Over) => return,
                 Ok(Next::GoOn) => {}
@@ -273,18 +278,22 @@ impl Driver {
                 return Ok(());
             }
         };
+
         if let Some(problem) = self.problem_of(&manifest) {
             self.fault(source, SourceFault::Unfit, &problem);
             return Ok(());
         }
+
         self.staging.begin(source, &manifest)?;
         let staging = self.staging.clone();
         self.machine
             .began(manifest.clone(), |path, bytes| staging.have(path, bytes));
         self.metrics.snapshots.inc();
+
         let progress = self.machine.progress();
         info!(self.log, "copying a snapshot"; "peer" => %source, "snapshot" => manifest.snapshot,
             "files" => manifest.files.len(), "bytes" => progress.bytes_total, "have_bytes" => progress.bytes);
+
         Ok(())
     }
 
@@ -297,6 +306,7 @@ impl Driver {
                 manifest.shards, manifest.window_ms, options.shards, options.window_ms
             ));
         }
+
         manifest
             .stray_path()
             .map(|path| format!("it names a file that belongs to no snapshot: {path:?}"))
@@ -304,6 +314,7 @@ impl Driver {
 
     async fn fetch(&mut self, source: &NodeName, file: usize, fetch: Fetch) -> io::Result<()> {
         self.keep_rate().await;
+
         let offset = fetch.offset;
         match self
             .ask::<Piece>(source, Question::Fetch(fetch), FETCH_TIMEOUT)
@@ -328,6 +339,7 @@ impl Driver {
             ),
             Err(err) => self.call_failed(source, &err),
         }
+
         Ok(())
     }
 
@@ -341,6 +353,7 @@ impl Driver {
                 let Some(path) = self.path(file) else {
                     return Ok(());
                 };
+
                 let bytes = self.machine.manifest().map_or(0, |m| m.files[file].bytes);
                 let staging = self.staging.clone();
                 let name = path.clone();
@@ -353,14 +366,17 @@ impl Driver {
                         Ok(is_equal)
                     })
                     .await?;
+
                 if !is_equal {
                     self.metrics.faults.inc();
                     warn!(self.log, "a copied file differs from the source's and is copied again"; "path" => path);
                 }
+
                 self.machine.checked(file, is_equal, self.clock.monotonic());
             }
             Err(err) => self.call_failed(source, &err),
         }
+
         Ok(())
     }
 
@@ -370,6 +386,7 @@ impl Driver {
             self.machine.not_installed(self.clock.monotonic());
             return Ok(Next::GoOn);
         };
+
         if let Some(stream) = self.would_lose(&manifest) {
             // Neither the snapshot nor the log of this node has those records; a later snapshot may.
             self.metrics.faults.inc();
@@ -382,9 +399,11 @@ impl Driver {
             self.machine.not_installed(self.clock.monotonic());
             return Ok(Next::GoOn);
         }
+
         let staging = self.staging.clone();
         let copied = manifest.clone();
         self.on_disk(move || staging.prune(&copied)).await?;
+
         if let Err(err) = self.verify().await? {
             // Installed, it would only be set aside by the next start.
             self.fault(&source, SourceFault::Unfit, &err.to_string());
@@ -392,9 +411,11 @@ impl Driver {
             tokio::time::sleep(DISK_PAUSE).await;
             return Ok(Next::GoOn);
         }
+
         let staging = self.staging.clone();
         self.on_disk(move || staging.mark_ready()).await?;
         info!(self.log, "everything is copied, the node starts anew to install it"; "peer" => %source);
+
         // A node that stops already installs it when it is started again.
         let _ = self.ask_stop.try_send(TO_INSTALL.to_owned());
         Ok(Next::Over)
@@ -428,6 +449,7 @@ impl Driver {
             .iter()
             .map(|p| (p.stream(), p.seq))
             .collect();
+
         log.written_positions()
             .into_iter()
             .filter(|(stream, _)| !has_ended.has(*stream))
@@ -456,9 +478,11 @@ impl Driver {
             }
             .encode_to_vec(),
         );
+
         let answer = calls
             .call(CALL_REBUILD, CALL_REBUILD_VERSION, body, timeout)
             .await?;
+
         A::decode(answer).map_err(|e| CallError::new(ErrorKind::Corrupt, e.to_string()))
     }
 
@@ -478,6 +502,7 @@ impl Driver {
             .completeness
             .set_problem(format!("{source}: {reason}"));
         self.machine.failed(fault, self.clock.monotonic());
+
         // A source that answers at once that it cannot must not be asked in a tight loop.
         self.next_at = self.next_at.max(self.clock.monotonic() + LOOK_EVERY);
     }
@@ -518,17 +543,20 @@ impl Driver {
         completeness.set_complete(is_complete);
         completeness.set_reason(self.machine.reason());
         self.metrics.incomplete.set(i64::from(!is_complete));
+
         let progress = self.machine.progress();
         let remaining = progress.bytes_total.saturating_sub(progress.bytes);
         self.metrics
             .remaining
             .set(i64::try_from(remaining).unwrap_or(i64::MAX));
+
         let now = self.clock.monotonic();
         if remaining > 0 && now.saturating_sub(self.told_at) >= TELL_EVERY {
             self.told_at = now;
             info!(self.log, "copying from a peer"; "peer" => progress.source.as_ref().map(NodeName::to_string),
                 "bytes" => progress.bytes, "of_bytes" => progress.bytes_total);
         }
+
         completeness.set_progress(progress);
     }
 }

@@ -16,6 +16,7 @@ use crate::datadir::INCOMPLETE;
 /// start. The log stays; what it has behind the positions of the new checkpoints is replayed.
 pub(crate) fn install(data_dir: &Path, log: &Logger) -> io::Result<bool> {
     let staging = Staging::of(data_dir);
+
     let replaced = data_dir.join("head.replaced");
     if !staging.is_ready() {
         if replaced.exists() {
@@ -23,8 +24,10 @@ pub(crate) fn install(data_dir: &Path, log: &Logger) -> io::Result<bool> {
         }
         return Ok(false);
     }
+
     let blocks = install_blocks(&staging.file("blocks"), &data_dir.join("blocks"))?;
     let new = staging.file("head");
+
     let head = data_dir.join("head");
     if new.exists() {
         // Blocks and head of a moment belong together: samples that were cut are in no head.
@@ -37,16 +40,20 @@ pub(crate) fn install(data_dir: &Path, log: &Logger) -> io::Result<bool> {
         fs::rename(&new, &head)?;
         sync_dir(data_dir)?;
     }
+
     // What the head of before lacked is in the copy; what the source lacks is not.
     let lacks = staging
         .copy()
         .map(|(_, manifest)| manifest.lacks)
         .unwrap_or_default();
+
     note_missing(&data_dir.join(INCOMPLETE), &lacks)?;
     staging.clear()?;
+
     if replaced.exists() {
         fs::remove_dir_all(&replaced)?;
     }
+
     info!(log, "what was copied from a peer is installed"; "blocks" => blocks);
     Ok(true)
 }
@@ -56,10 +63,12 @@ fn install_blocks(from: &Path, to: &Path) -> io::Result<u64> {
     if !from.exists() {
         return Ok(0);
     }
+
     for tenant in fs::read_dir(from)? {
         let tenant = tenant?;
         let place = to.join(tenant.file_name());
         fs::create_dir_all(&place)?;
+
         for block in fs::read_dir(tenant.path())? {
             let block = block?;
             let target = place.join(block.file_name());
@@ -69,8 +78,10 @@ fn install_blocks(from: &Path, to: &Path) -> io::Result<u64> {
                 installed += 1;
             }
         }
+
         sync_dir(&place)?;
     }
+
     sync_dir(to)?;
     Ok(installed)
 }
@@ -93,15 +104,18 @@ mod tests {
         let dir = tempfile::tempdir().expect("temporary directory");
         put(&dir.path().join("head/000/checkpoint"), "old");
         put(&dir.path().join("blocks/t/A/index"), "a");
+
         let staging = Staging::of(dir.path());
         staging
             .mark_needed(RebuildReason::LeftBehind)
             .expect("marked");
         put(&dir.path().join(INCOMPLETE), "records");
+
         let manifest = Manifest {
             lacks: "blocks".to_owned(),
             ..Manifest::default()
         };
+
         staging
             .begin(&NodeName::new("n1"), &manifest)
             .expect("begun");
@@ -109,6 +123,7 @@ mod tests {
         put(&staging.file("head/cut"), "cut");
         put(&staging.file("blocks/t/A/index"), "a");
         put(&staging.file("blocks/u/B/index"), "b");
+
         (dir, staging)
     }
 
@@ -136,16 +151,20 @@ mod tests {
         for steps_done in 0..4 {
             let (dir, staging) = ready();
             staging.mark_ready().expect("marked");
+
             let d = dir.path();
             if steps_done >= 1 {
                 install_blocks(&staging.file("blocks"), &d.join("blocks")).expect("installed");
             }
+
             if steps_done >= 2 {
                 fs::rename(d.join("head"), d.join("head.replaced")).expect("renamed");
             }
+
             if steps_done >= 3 {
                 fs::rename(staging.file("head"), d.join("head")).expect("renamed");
             }
+
             assert!(
                 install(d, &log).expect("installed"),
                 "after {steps_done} steps"

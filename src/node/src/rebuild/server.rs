@@ -91,6 +91,7 @@ impl SnapshotServer {
             .await;
         let made = made.map_err(|e| CallError::new(e.kind(), e.to_string()))?;
         let manifest = made.map_err(|e| CallError::new(ErrorKind::Unavailable, e))?;
+
         self.metrics.snapshots.inc();
         Ok(manifest)
     }

@@ -94,10 +94,12 @@ impl Staging {
         if !self.root.exists() {
             return Ok(());
         }
+
         // The state first: what is left without it means nothing.
         remove_if_there(&self.root.join("state"))?;
         sync_dir(&self.root)?;
         fs::remove_dir_all(&self.root)?;
+
         sync_dir(&self.data_dir)
     }
 
@@ -107,6 +109,7 @@ impl Staging {
         if head.exists() {
             fs::remove_dir_all(&head)?;
         }
+
         fs::create_dir_all(self.root.join("files"))?;
         let copy = Copy {
             source: source.to_string(),
@@ -114,6 +117,7 @@ impl Staging {
         };
         let body = copy.encode_to_vec();
         let mut bytes = crc32c::crc32c(&body).to_le_bytes().to_vec();
+
         bytes.extend_from_slice(&body);
         replace(&self.root.join("manifest"), &bytes)
     }
@@ -125,10 +129,12 @@ impl Staging {
         if crc != crc32c::crc32c(body).to_le_bytes() {
             return None;
         }
+
         let copy = Copy::decode(body).ok()?;
         let manifest = copy
             .manifest
             .filter(|manifest| manifest.stray_path().is_none())?;
+
         Some((NodeName::new(&copy.source), manifest))
     }
 
@@ -141,6 +147,7 @@ impl Staging {
         {
             return Have::Whole;
         }
+
         Have::Part(fs::metadata(self.part(path)).map_or(0, |meta| meta.len()))
     }
 
@@ -150,11 +157,13 @@ impl Staging {
         if let Some(parent) = part.parent() {
             fs::create_dir_all(parent)?;
         }
+
         let mut file = File::options()
             .create(true)
             .truncate(false)
             .write(true)
             .open(&part)?;
+
         file.set_len(offset)?;
         file.seek(SeekFrom::Start(offset))?;
         file.write_all(bytes)
@@ -185,6 +194,7 @@ impl Staging {
             .iter()
             .map(|file| self.file(&file.path))
             .collect();
+
         let files = self.root.join("files");
         fs::create_dir_all(&files)?;
         prune(&files, &wanted).map(drop)
@@ -218,6 +228,7 @@ pub(crate) fn checksum_of(path: &Path, bytes: u64) -> io::Result<u32> {
     let mut file = File::open(path)?.take(bytes);
     let mut crc = 0;
     let mut buffer = vec![0; 1 << 20];
+
     let mut seen = 0;
     loop {
         let n = file.read(&mut buffer)?;
@@ -227,6 +238,7 @@ pub(crate) fn checksum_of(path: &Path, bytes: u64) -> io::Result<u32> {
         crc = crc32c::crc32c_append(crc, &buffer[..n]);
         seen += n as u64;
     }
+
     match seen == bytes {
         true => Ok(crc),
         false => Err(io::Error::new(
@@ -252,6 +264,7 @@ fn prune(dir: &Path, wanted: &BTreeSet<PathBuf>) -> io::Result<bool> {
             fs::remove_file(&path)?;
         }
     }
+
     Ok(is_left)
 }
 
@@ -291,6 +304,7 @@ mod tests {
             files,
             ..Manifest::default()
         };
+
         staging
             .begin(&NodeName::new("n1"), &manifest)
             .expect("begun");
@@ -321,10 +335,12 @@ mod tests {
             .write("blocks/t/old/index", 0, b"part")
             .expect("written");
         again.prune(&manifest).expect("pruned");
+
         assert!(
             !again.file("blocks").exists(),
             "of no use for this snapshot"
         );
+
         again.mark_ready().expect("marked");
         assert!(again.is_ready());
 
@@ -336,6 +352,7 @@ mod tests {
             Have::Part(0),
             "it was of another snapshot"
         );
+
         again.clear().expect("cleared");
         assert_eq!(again.found().expect("readable"), Found::Nothing);
     }

@@ -129,6 +129,7 @@ impl Ask {
             #[serde(default)]
             weight: Option<u32>,
         }
+
         let joining: Joining = serde_json::from_value(body).map_err(|e| invalid(&e))?;
         if joining.node.is_empty()
             || !joining
@@ -145,10 +146,12 @@ impl Ask {
                 message,
             });
         }
+
         let weight = joining
             .new_group
             .as_ref()
             .map(|_| joining.weight.unwrap_or(1));
+
         if (joining.group.is_some() || replaces.is_some()) && joining.new_group.is_some() {
             let message =
                 "a member founds a group, joins one, or takes the place of another member"
@@ -158,6 +161,7 @@ impl Ask {
                 message,
             });
         }
+
         if weight.is_none() && joining.weight.is_some() {
             let message = "weight goes with new_group; that of a group that is there is changed by `trireme ring weigh`";
             return Err(AdminError {
@@ -165,6 +169,7 @@ impl Ask {
                 message: message.to_owned(),
             });
         }
+
         Ok(Self {
             address: joining.address,
             zone: joining.zone,
@@ -182,6 +187,7 @@ impl Ask {
         struct Moved {
             address: String,
         }
+
         let moved: Moved = serde_json::from_value(body).map_err(|e| invalid(&e))?;
         Ok(Self {
             address: moved.address,
@@ -198,11 +204,13 @@ impl Ask {
                 ..Self::about(op, "", body)?
             });
         }
+
         #[derive(Deserialize)]
         #[serde(deny_unknown_fields)]
         struct Weighed {
             weight: u32,
         }
+
         let weighed: Weighed = serde_json::from_value(body).map_err(|e| invalid(&e))?;
         Ok(Self {
             group,
@@ -219,7 +227,9 @@ impl Ask {
             #[serde(default)]
             force: Option<String>,
         }
+
         let options: Option<Options> = serde_json::from_value(body).map_err(|e| invalid(&e))?;
+
         let force = options.unwrap_or_default().force;
         if force
             .as_ref()
@@ -231,6 +241,7 @@ impl Ask {
                 message,
             });
         }
+
         Ok(Self {
             force,
             ..Self::new(op, node)
@@ -239,6 +250,7 @@ impl Ask {
 
     pub(crate) fn change(&self) -> Change {
         let node = NodeName::new(&self.node);
+
         let of_group = || self.group.clone().unwrap_or_default();
         match self.op {
             Op::Join => Change::Join {
@@ -296,9 +308,11 @@ impl Outcome {
                 json!({ "epoch": epoch, "group": group, "state": state, "warnings": warnings }),
             );
         }
+
         let state = ring
             .member(&NodeName::new(&ask.node))
             .map(|m| m.state.word());
+
         Self::Done(
             json!({ "epoch": epoch, "node": ask.node, "state": state, "warnings": ring.warnings() }),
         )
@@ -406,6 +420,7 @@ async fn at_leader(
             })?
         }
     };
+
     serde_json::from_value(answer).map_err(|e| AdminError {
         kind: ErrorKind::Internal,
         message: format!("answer of the leader: {e}"),
@@ -431,6 +446,7 @@ mod tests {
                 .extend(more.as_object().expect("an object").clone());
             body
         };
+
         let join = |group: Option<&str>, found| Change::Join {
             node: NodeName::new("n3"),
             address: "h:1".to_owned(),
@@ -439,6 +455,7 @@ mod tests {
             replaces: None,
             found,
         };
+
         assert_eq!(joined(body(json!({}))), Ok(join(None, None)));
         assert_eq!(
             joined(body(json!({ "group": "g1" }))),
@@ -452,10 +469,12 @@ mod tests {
             joined(body(json!({ "new_group": "g1", "weight": 3 }))),
             Ok(join(Some("g1"), Some(3)))
         );
+
         let both = joined(body(json!({ "group": "g0", "new_group": "g1" })));
         assert!(both.is_err_and(|why| why.contains("founds a group, joins one")));
         let weight = joined(body(json!({ "group": "g0", "weight": 3 })));
         assert!(weight.is_err_and(|why| why.contains("trireme ring weigh")));
+
         let weighed =
             Ask::about_group(Op::Weigh, "g1", json!({ "weight": 2 })).map(|ask| ask.change());
         assert_eq!(
@@ -465,6 +484,7 @@ mod tests {
                 weight: 2
             })
         );
+
         let drained = Ask::about_group(Op::DrainGroup, "g1", Value::Null).map(|ask| ask.change());
         assert_eq!(
             drained.ok(),

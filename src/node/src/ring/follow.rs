@@ -65,6 +65,7 @@ impl Follower {
                 .map(|p| ((p.node.clone(), p.role), p.clone()))
                 .collect()
         };
+
         let before = of(now);
         let after = of(next);
         let without = |these: &BTreeMap<_, PeerAddress>,
@@ -76,27 +77,34 @@ impl Follower {
                 .map(|(_, peer)| peer.clone())
                 .collect()
         };
+
         let gone = without(&before, &after);
         let new = without(&after, &before);
         let names =
             |peers: &[PeerAddress]| peers.iter().map(|p| p.node.to_string()).collect::<Vec<_>>();
+
         info!(self.log, "following the ring"; "epoch" => next.group.epoch, "new" => ?names(&new),
             "gone" => ?names(&gone), "group" => &next.name, "active" => next.is_active,
             "needed" => next.group.quorum.needed());
+
         // First no writes of its own under the old ring where this node has to leave, then the new quorum.
         if next.gate != GateState::Open {
             self.gate.set_by_ring(next.gate);
         }
+
         let left: Vec<&NodeName> = gone
             .iter()
             .filter(|p| p.role == PeerRole::Replica)
             .map(|p| &p.node)
             .collect();
+
         let group = &next.group;
         self.commits
             .set_quorum(group.epoch, group.quorum.clone(), left.iter().copied());
+
         let told = now.peers.iter().map(|p| p.node.clone()).collect();
         self.tell_peers(told, !gone.is_empty()).await;
+
         for peer in &gone {
             self.door.forget(&Replicators::name(peer)).await;
             if peer.role == PeerRole::Replica {
@@ -106,9 +114,11 @@ impl Follower {
                 });
             }
         }
+
         // A group that is gone is not asked any more before its members are disconnected.
         self.neighbours.set_ring(ring, &self.me);
         self.routes.set(Route::of(ring, &self.me));
+
         let clock = self.clock.monotonic();
         self.hub.set_ring(next.group.clone(), clock);
         self.neighbours
@@ -118,6 +128,7 @@ impl Follower {
             .set_peers(next.peers.iter().map(|peer| &peer.node));
         self.mesh
             .set_ring(next.group.epoch, ring.fingerprint(), next.peers.clone());
+
         for peer in &new {
             match self.replicators.starter(peer) {
                 Some(start) => {
@@ -128,6 +139,7 @@ impl Follower {
                 None => error!(self.log, "the mesh does not know a new peer"; "peer" => %peer.node),
             }
         }
+
         self.gate.set_by_ring(next.gate);
         if next.gate == GateState::Left && now.gate != GateState::Left {
             warn!(self.log, "this node has left the ring; stop it"; "epoch" => next.group.epoch);

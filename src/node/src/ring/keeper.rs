@@ -68,11 +68,13 @@ pub(crate) async fn start(ground: &Ground, cluster: &Cluster) -> anyhow::Result<
         },
         log: ground.part_log("ring"),
     };
+
     let started = ground
         .io
         .spawn(Consensus::start(parts))
         .await
         .context("ring consensus")?;
+
     Ok(started?)
 }
 
@@ -94,6 +96,7 @@ pub(crate) fn keep(
             "1 on the node that decides about changes of the ring.",
         )?,
     };
+
     let listener = Listener {
         consensus: Arc::clone(&steward.consensus),
         hubs: [
@@ -105,15 +108,18 @@ pub(crate) fn keep(
         clock: Arc::clone(&ground.clock),
         log: ground.part_log("ring"),
     };
+
     ground.io.spawn(listener.run(gauges));
     let bringing_forward = Arc::clone(steward);
     ground.io.spawn(async move { bringing_forward.run().await });
+
     let zone = ground.settings.node.zone.clone();
     if !zone.is_empty() {
         ground
             .io
             .spawn(describe(Arc::clone(steward), zone, ground.part_log("ring")));
     }
+
     Ok(())
 }
 
@@ -126,6 +132,7 @@ struct Gauges {
 async fn describe(steward: Arc<Steward>, zone: String, log: Logger) {
     loop {
         tokio::time::sleep(DESCRIBE_EVERY).await;
+
         let ring = steward.consensus.book().current();
         if ring.epoch == EPOCH_OUTSIDE
             || !ring.member(&steward.me).is_some_and(|m: &Member| {
@@ -134,10 +141,12 @@ async fn describe(steward: Arc<Steward>, zone: String, log: Logger) {
         {
             continue;
         }
+
         let told = Ask {
             zone: Some(zone.clone()),
             ..Ask::new(Op::Describe, steward.me.as_str())
         };
+
         if let Err(err) = ask(&steward.consensus, &steward, told).await {
             debug!(log, "the ring could not be told this node's zone"; "err" => err.message);
         }
@@ -161,6 +170,7 @@ impl Listener {
     /// nobody else counts.
     async fn run(self, gauges: Gauges) {
         let mut behind_since = None;
+
         let mut complained = String::new();
         loop {
             gauges
@@ -173,6 +183,7 @@ impl Listener {
             if problem != complained && !problem.is_empty() {
                 warn!(self.log, "a later ring cannot be taken"; "reason" => &problem);
             }
+
             complained = problem;
 
             let now = self.clock.monotonic();
@@ -208,6 +219,7 @@ impl Listener {
                 Err(err) => problem = format!("{peer}: {err}"),
             }
         }
+
         problem
     }
 
@@ -215,6 +227,7 @@ impl Listener {
         if !self.gate.set_uninformed(is_uninformed) {
             return;
         }
+
         self.commits.suspend(is_uninformed);
         match is_uninformed {
             true => warn!(

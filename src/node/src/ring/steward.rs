@@ -101,6 +101,7 @@ impl Steward {
             if !self.consensus.leads() {
                 continue;
             }
+
             let ring = self.consensus.book().current();
             for group in ring.groups.iter().filter(|group| goes_on(group)) {
                 let Ok(evidence) = self.evidence_of(&ring, group).await else {
@@ -109,7 +110,9 @@ impl Steward {
                 let Some(proposal) = next_step(&ring, group, &evidence) else {
                     continue;
                 };
+
                 let step = proposal.change.word();
+
                 let subject = proposal.change.subject().to_owned();
                 match self.consensus.propose(proposal).await {
                     Ok(epoch) => {
@@ -121,6 +124,7 @@ impl Steward {
                         "group" => &group.name, "err" => %err)
                     }
                 }
+
                 // The epoch has moved on; the next look is at another ring.
                 break;
             }
@@ -135,9 +139,11 @@ impl Steward {
         {
             return self.evidence(ring);
         }
+
         // Members that count know most; of those that do not, one is as good as another.
         let mut members = self.neighbours.witnesses(&group.name);
         let state = |node: &NodeName| group.member(node).map_or(MemberState::Left, |m| m.state);
+
         members.sort_by_key(|node| state(node) != MemberState::Active);
         for member in members {
             let asked = serde_json::to_value(Question::Evidence(ring.epoch)).unwrap_or(Value::Null);
@@ -148,6 +154,7 @@ impl Steward {
                 return Ok(word.into());
             }
         }
+
         Err(Refusal::NoWord {
             group: group.name.clone(),
         })
@@ -180,6 +187,7 @@ impl Steward {
         let uninformed = known
             .iter()
             .find(|(_, m)| m.connected && m.epoch != ring.epoch);
+
         if let Some((node, member)) = uninformed {
             return Err(Refusal::NotInformed {
                 node: node.clone(),
@@ -199,11 +207,13 @@ impl Steward {
                     streams: self.longest(),
                 });
             }
+
             fence
                 .as_ref()
                 .map(|f| f.streams.clone())
                 .unwrap_or_default()
         };
+
         // Streams that nobody writes any more stand still: they must be whole before they are sealed.
         let longest = self.longest();
         let writes = |stream: StreamId| {
@@ -213,15 +223,18 @@ impl Steward {
                 .filter(|m| m.state != MemberState::Draining)
                 .any(|m| of(m) == Some(stream.incarnation))
         };
+
         streams.merge(
             &longest
                 .iter()
                 .filter(|(stream, _)| !writes(*stream))
                 .collect(),
         );
+
         let members = self.members(&streams);
         let fenced_at = Some(ring.epoch);
         let streams = longest.iter().collect();
+
         Ok(Evidence {
             fenced_at,
             streams,
@@ -257,6 +270,7 @@ impl Steward {
                 .map(|(_, have, others)| others - have)
                 .sum()
         };
+
         // Whoever is being rebuilt lacks blocks as well, of which positions say nothing.
         let lacks = |positions: &PositionVector, rebuilding: bool| {
             behind(positions).max(u64::from(rebuilding))
@@ -270,6 +284,7 @@ impl Steward {
             writing: parts.commits.waiting() > 0,
             incarnation: Some(parts.own.incarnation),
         };
+
         let group = parts.hub.group().lock();
         let of = |(node, view): (&NodeName, &trireme_replication::PeerView)| {
             let evidence = MemberEvidence {
@@ -281,6 +296,7 @@ impl Steward {
             };
             (node.clone(), evidence)
         };
+
         group
             .peers()
             .map(of)
@@ -291,11 +307,13 @@ impl Steward {
     /// Decides about an operator's change: waits for replicas as long as that may help, then proposes or refuses.
     async fn decide(&self, ask: &Ask) -> Outcome {
         let rounds = PATIENCE.as_millis() / TRY_EVERY.as_millis();
+
         let mut refusal = None;
         for round in 0..=rounds {
             if round > 0 {
                 tokio::time::sleep(TRY_EVERY).await;
             }
+
             let ring = self.consensus.book().current();
             let proposal = match self.checked(ask, &ring).await {
                 Ok(proposal) => proposal,
@@ -305,6 +323,7 @@ impl Steward {
                 }
                 Err(error) => return Outcome::refused(error.kind(), error.to_string()),
             };
+
             let change = proposal.change.word();
             match self.consensus.propose(proposal).await {
                 Ok(epoch) => {
@@ -316,10 +335,12 @@ impl Steward {
                 Err(error) => return Outcome::refused(error.kind(), error.to_string()),
             }
         }
+
         let error = refusal.map_or_else(
             || "the ring keeps changing, ask again".to_owned(),
             |r| r.to_string(),
         );
+
         warn!(self.log, "ring change refused"; "peer" => ask.subject(), "op" => ask.op.word(), "reason" => &error);
         Outcome::refused(trireme_base::ErrorKind::Invalid, error)
     }
@@ -332,11 +353,13 @@ impl Steward {
             change: change.clone(),
             force: ask.force.clone(),
         };
+
         // What the ring alone refuses needs no evidence.
         ring.apply(&as_asked)?;
         let mut evidence = self
             .evidence_for(&change, ask.force.is_some(), ring)
             .await?;
+
         if let (Change::Dissolve { .. }, Some(group)) = (&change, change.group(ring)) {
             if group
                 .present()
@@ -346,14 +369,17 @@ impl Steward {
             }
             evidence.holdings = self.holdings_of(ring, group).await;
         }
+
         if let Change::Leave { node, seals } = &mut change {
             *seals = evidence.seals(ring, node);
         }
+
         let proposal = Proposal {
             epoch: ring.epoch,
             change,
             force: ask.force.clone(),
         };
+
         guard(ring, &proposal, &evidence)?;
         Ok(proposal)
     }
@@ -371,9 +397,11 @@ impl Steward {
             }
             _ => None,
         };
+
         let Some(group) = group else {
             return Ok(Evidence::default());
         };
+
         match self.evidence_of(ring, group).await {
             Ok(evidence) => Ok(evidence),
             Err(_) if forced && group.member(&self.me).is_some() => Ok(self.unmeasured()),
@@ -394,6 +422,7 @@ impl Steward {
             Question::Evidence(_) => Ok(Value::Null),
             Question::Holdings(_) => serde_json::to_value(self.stock.holdings(ring.epoch)),
         };
+
         value.unwrap_or(Value::Null)
     }
 }
@@ -404,6 +433,7 @@ impl Asked for Steward {
         if let Ok(question) = serde_json::from_value::<Question>(ask.clone()) {
             return self.word(question);
         }
+
         let outcome = match serde_json::from_value::<Ask>(ask) {
             Ok(_) if !self.consensus.leads() => {
                 let error = self.consensus.no_leader();
@@ -412,6 +442,7 @@ impl Asked for Steward {
             Ok(ask) => self.decide(&ask).await,
             Err(error) => Outcome::refused(trireme_base::ErrorKind::Invalid, error.to_string()),
         };
+
         serde_json::to_value(outcome).unwrap_or(Value::Null)
     }
 }

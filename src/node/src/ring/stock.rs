@@ -48,9 +48,11 @@ impl Stock {
                     .peers()
                     .all(|(_, peer)| !peer.connected || peer.epoch >= epoch)
         };
+
         let now_ms = self.clock.now_ms();
         let seen_after_ms = i64::try_from(self.seen_after.as_millis()).unwrap_or(i64::MAX);
         let mut unshipped = 0;
+
         let mut unseen = 0;
         for block in self.shelf.blocks() {
             match block.shipped_at_ms() {
@@ -59,6 +61,7 @@ impl Stock {
                 Some(_) => {}
             }
         }
+
         Holdings {
             epoch,
             all_informed,

@@ -119,15 +119,18 @@ mod tests {
             writing: true,
             incarnation: Some(Incarnation(5)),
         };
+
         let evidence = Evidence {
             fenced_at: Some(7),
             streams: BTreeMap::from([(stream, 12)]),
             members: BTreeMap::from([(NodeName::new("n0"), member)]),
             ..Evidence::default()
         };
+
         let json =
             serde_json::to_string(&EvidenceWord::from(evidence.clone())).expect("serializes");
         let word: EvidenceWord = serde_json::from_str(&json).expect("deserializes");
+
         assert_eq!(Evidence::from(word), evidence);
     }
 

@@ -207,6 +207,7 @@ pub(crate) fn forced_monotonicity(
         diff_max: diff,
         count: 1,
     };
+
     Note {
         mended: Some(mended),
         ..info(for_metric(text, metric), pos)

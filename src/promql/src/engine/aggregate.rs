@@ -25,15 +25,18 @@ impl<'q> Evaluator<'q> {
             by: !a.without,
             ..SelectHints::default()
         };
+
         let given = self.given(a)?;
         if a.op == AggregateOp::CountValues {
             let label = self.string_param(a)?;
             let stream = self.vector(&a.expr, hints)?;
             return self.count_values(a, label, stream);
         }
+
         if let Some(parts) = given.as_ref().filter(|_| !partial::chooses(a.op)) {
             return self.merge_numbers(a, parts);
         }
+
         let param = match &a.param {
             Some(param) => self.scalar(param)?,
             None => Scalar::Constant(f64::NAN),
@@ -42,6 +45,7 @@ impl<'q> Evaluator<'q> {
             Some(parts) => self.merge_rows(parts)?,
             None => self.vector(&a.expr, hints)?,
         };
+
         match a.op {
             AggregateOp::Topk | AggregateOp::Bottomk => self.top(a, stream, &param),
             AggregateOp::Limitk => self.limit(a, stream, &param),

@@ -33,16 +33,19 @@ impl<'q> Evaluator<'q> {
                 if matches!(cell, Cell::Empty) {
                     continue;
                 }
+
                 let number = scalar.at(step);
                 let (lhs, rhs) = if swapped {
                     (Cell::Float(number), cell)
                 } else {
                     (cell, Cell::Float(number))
                 };
+
                 let outcome = element_op(op, lhs, rhs, pos);
                 if let Some(note) = outcome.note {
                     worker.notes.add(note);
                 }
+
                 match outcome.element {
                     Element::None => row.clear(step),
                     Element::Out(out) => row.set(step, out),
@@ -56,6 +59,7 @@ impl<'q> Evaluator<'q> {
             }
             Ok(())
         });
+
         if op.is_comparison() && !return_bool || is_trim(b) {
             Ok(changed)
         } else {

@@ -69,6 +69,7 @@ impl Block {
             held: self.held,
             ..Self::default()
         };
+
         let mut by_labels: HashMap<_, usize> = HashMap::with_capacity(self.metas.len());
         for (meta, row) in self.metas.into_iter().zip(self.rows) {
             let key = (meta.labels.clone(), meta.drop_name);
@@ -77,6 +78,7 @@ impl Block {
                 out.push(meta, row);
                 continue;
             };
+
             let into = &mut out.rows[at];
             for step in (0..self.steps).filter(|s| row.tag(*s) != Tag::Empty) {
                 if into.tag(step) != Tag::Empty {
@@ -85,6 +87,7 @@ impl Block {
                 into.copy(step, row.cell(step));
             }
         }
+
         Ok(out)
     }
 }

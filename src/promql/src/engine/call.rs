@@ -35,6 +35,7 @@ impl<'q> Evaluator<'q> {
             let stream = self.first_vector(call)?;
             return self.map_floats(stream, move |v, _| function(v));
         }
+
         if let Some(function) = native::histogram_function(name) {
             let stream = self.first_vector(call)?.map(move |_, row, _| {
                 for step in 0..row.steps() {
@@ -50,6 +51,7 @@ impl<'q> Evaluator<'q> {
             });
             return stream.drop_names(self.query);
         }
+
         if let Some(part) = date_part(name) {
             if call.args.is_empty() {
                 let values = (0..self.steps.count)
@@ -60,6 +62,7 @@ impl<'q> Evaluator<'q> {
             let stream = self.first_vector(call)?;
             return self.map_floats(stream, move |v, _| of_float(part, v));
         }
+
         match name {
             "round" | "clamp" | "clamp_min" | "clamp_max" => self.bounded(call),
             "timestamp" => self.timestamp(call),
@@ -98,6 +101,7 @@ impl<'q> Evaluator<'q> {
                 Ok(())
             }
         }
+
         let metas = vec![Meta::new(Labels::empty())];
         Stream::new(metas, self.steps.count, Box::new(Numbers(value)))
     }
@@ -139,12 +143,14 @@ impl<'q> Evaluator<'q> {
                 ));
             }
         };
+
         let empty = (0..self.steps.count)
             .map(|i| max.at(i) < min.at(i))
             .collect::<Vec<_>>();
         let clamped = self.map_floats(stream, move |v, step| {
             math::max(min.at(step), math::min(max.at(step), v))
         })?;
+
         Ok(clamped.map(move |_, row, _| {
             (0..row.steps())
                 .filter(|i| empty[*i])
@@ -159,6 +165,7 @@ impl<'q> Evaluator<'q> {
                 self.instant_selector(selector, Field::Timestamp, hints(call.func.name))?;
             return stream.drop_names(self.query);
         }
+
         let steps = self.steps;
         let stream = self.first_vector(call)?.map(move |_, row, _| {
             for step in 0..row.steps() {
@@ -168,6 +175,7 @@ impl<'q> Evaluator<'q> {
             }
             Ok(())
         });
+
         stream.drop_names(self.query)
     }
 
@@ -198,10 +206,12 @@ impl<'q> Evaluator<'q> {
             }
             Ok(())
         })?;
+
         let mut out = Block::new(stream.steps);
         if !row.is_empty() {
             out.push(Meta::new(labels_of_absent(arg)), row);
         }
+
         Ok(out.into_stream())
     }
 
@@ -217,6 +227,7 @@ impl<'q> Evaluator<'q> {
             .iter()
             .position(is_range)
             .ok_or_else(|| unexpected("a range", &call.args[0]))?;
+
         if let Expr::Matrix(m) = call.args[at].unwrap_parens() {
             let check = |modifier: &str, allowed: &[&str]| {
                 if allowed.contains(&name) {
@@ -233,20 +244,24 @@ impl<'q> Evaluator<'q> {
                 check("smoothed", &SMOOTHED)?;
             }
         }
+
         let range = self.range(&call.args[at], hints(name))?;
         let others = || call.args.iter().filter(|arg| !is_range(arg));
         let mut scalars = others()
             .map(|arg| self.scalar(arg))
             .collect::<Result<Vec<_>, _>>()?;
+
         if name == "integral" && scalars.is_empty() {
             scalars.push(Scalar::Constant(integral::STRATEGY_DEFAULT));
         }
+
         let pos = call.args[0].pos();
         let scalar_pos = others().next_back().map_or(pos, Expr::pos);
         let stream = self.range_function(range, name, function, scalars, (pos, scalar_pos))?;
         if name == "absent_over_time" {
             return self.where_absent(stream, &call.args[at]);
         }
+
         Ok(stream)
     }
 
@@ -262,10 +277,12 @@ impl<'q> Evaluator<'q> {
                 Ok(())
             })
         };
+
         if self.steps.count > 1 {
             self.query.note(notes::sort_in_range_query(call.pos));
             return Ok(stream);
         }
+
         let labels = call.args[1..]
             .iter()
             .map(string)
@@ -276,6 +293,7 @@ impl<'q> Evaluator<'q> {
             .into_iter()
             .zip(std::mem::take(&mut block.rows))
             .collect();
+
         if by_label {
             rows.sort_by(|(a, _), (b, _)| {
                 let order = sort::by_labels(&a.labels, &b.labels, &labels);
@@ -288,9 +306,11 @@ impl<'q> Evaluator<'q> {
             };
             rows.sort_by(|(_, a), (_, b)| sort::by_value(value(a), value(b), descending));
         }
+
         for (meta, row) in rows {
             block.push(meta, row);
         }
+
         Ok(block.into_stream())
     }
 }
@@ -324,7 +344,9 @@ fn labels_of_absent(expr: &Expr) -> Labels {
         Expr::Matrix(m) => &m.selector,
         _ => return Labels::empty(),
     };
+
     let mut builder = trireme_model::LabelsBuilder::default();
+
     let mut seen: Vec<&str> = Vec::new();
     for matcher in selector
         .matchers
@@ -339,5 +361,6 @@ fn labels_of_absent(expr: &Expr) -> Labels {
             builder.del(&matcher.name);
         }
     }
+
     builder.finish()
 }

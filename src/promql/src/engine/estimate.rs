@@ -54,14 +54,17 @@ impl Engine {
                 "start, end and step do not go together",
             ));
         }
+
         if step_ms > 0 {
             super::check_range_type(expr)?;
         }
+
         let context = if step_ms == 0 {
             DurationContext::default()
         } else {
             DurationContext { step_ms, range_ms }
         };
+
         let expr = resolved(expr, context)?;
         let options = self.options.with(options);
         let cancel = cancel.with_timeout(options.timeout);
@@ -73,6 +76,7 @@ impl Engine {
             step: step_ms.max(1),
             count: count.saturating_add(1),
         };
+
         let out = CostEstimate::default();
         let mut estimator = Estimator {
             select,
@@ -83,11 +87,13 @@ impl Engine {
             out,
             columns: Columns::default(),
         };
+
         estimator.visit(&expr, steps, Stats::Off)?;
 
         let mut out = estimator.out;
         out.warnings.sort();
         out.warnings.dedup();
+
         Ok(out)
     }
 }
@@ -134,6 +140,7 @@ impl Estimator<'_> {
         } else {
             steps
         };
+
         match expr {
             Expr::Vector(v) => self.selector(v, self.instant_reach(v, steps), steps, stats),
             Expr::Matrix(m) => {
@@ -179,6 +186,7 @@ impl Estimator<'_> {
     fn instant_reach(&self, v: &VectorSelector, steps: Steps) -> Reach {
         let lookback = self.options.lookback_ms;
         let (first, last) = self.shift(v.at, v.offset.ms).bounds(&steps);
+
         let from = first.saturating_sub(lookback - 1);
         match v.smoothed {
             true => {
@@ -204,6 +212,7 @@ impl Estimator<'_> {
             (_, true) => (Extension::Smoothed, lookback.saturating_mul(2)),
             _ => (Extension::None, 0),
         };
+
         let shift = self.shift(v.at, v.offset.ms);
         let (from, to) = range_bounds(&shift, &steps, range_ms, extension, lookback);
         Reach {
@@ -237,9 +246,11 @@ impl Estimator<'_> {
             end_ms: reach.to,
             hints: SelectHints::default(),
         };
+
         let set = self.select.select(&request, &self.cancel)?;
         self.out.warnings.extend(set.warnings);
         let series = set.series.len() as u64;
+
         self.out.series = self.out.series.saturating_add(series);
         if series == 0 {
             return Ok(());
@@ -251,20 +262,24 @@ impl Estimator<'_> {
             steps,
             density.interval_ms(),
         ));
+
         if reach.window_ms.is_some() && density.series > 0 {
             // No more is read than there is.
             let there = scaled(series, density.samples as f64 / density.series as f64);
             samples = samples.min(there);
         }
+
         let weight = if density.series > 0 {
             density.weight as f64 / density.series as f64
         } else {
             1.0
         };
+
         self.out.samples_read = self
             .out
             .samples_read
             .saturating_add(scaled(samples, weight));
+
         Ok(())
     }
 
@@ -285,6 +300,7 @@ impl Estimator<'_> {
                 break;
             }
         }
+
         Ok(density)
     }
 }
@@ -296,11 +312,13 @@ impl Density {
             .first()
             .zip(columns.float_t.last())
             .map(|(a, b)| (*a, *b));
+
         let histograms = columns
             .histograms
             .first()
             .zip(columns.histograms.last())
             .map(|(a, b)| (a.t, b.t));
+
         let (first, last, weight) = match (floats, histograms) {
             (None, None) => return,
             (Some(f), None) => (f.0, f.1, 1),
@@ -314,6 +332,7 @@ impl Density {
                 (f.0.min(h.0), f.1.max(h.1), weight)
             }
         };
+
         self.distance_ms += last.saturating_sub(first) as f64;
         self.distances += columns.len() - 1;
         self.samples += columns.len();

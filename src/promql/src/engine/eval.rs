@@ -52,6 +52,7 @@ impl<'q> Evaluator<'q> {
             let value = self.at_first_step().scalar(expr)?;
             return Ok(Scalar::Constant(value.at(0)));
         }
+
         match expr {
             Expr::Number(n) => Ok(Scalar::Constant(n.value)),
             Expr::Paren(p) => self.scalar(&p.expr),
@@ -96,6 +97,7 @@ impl<'q> Evaluator<'q> {
         let stream = self.vector(expr, hints("scalar"))?;
         let mut found = vec![0u8; self.steps.count];
         let mut values = vec![f64::NAN; self.steps.count];
+
         stream.for_each(self.query, |_, row| {
             for (step, v) in row.floats() {
                 found[step] = (found[step] + 1).min(2);
@@ -103,6 +105,7 @@ impl<'q> Evaluator<'q> {
             }
             Ok(())
         })?;
+
         Ok(Scalar::PerStep(values))
     }
 
@@ -120,6 +123,7 @@ impl<'q> Evaluator<'q> {
                 .collect(self.query)?;
             return Ok(once.repeat(self.steps.count));
         }
+
         match expr {
             Expr::Vector(v) if v.smoothed => self.smoothed_selector(v, hints),
             Expr::Vector(v) => self.instant_selector(v, Field::Value, hints),
@@ -148,6 +152,7 @@ impl<'q> Evaluator<'q> {
         if self.steps.count == 1 {
             return *self;
         }
+
         let steps = Steps {
             count: 1,
             ..self.steps
@@ -155,6 +160,7 @@ impl<'q> Evaluator<'q> {
         let tally = self
             .query
             .new_tally(steps, Relation::Once, self.tally, self.steps.count);
+
         Self {
             steps,
             tally,
@@ -167,6 +173,7 @@ impl<'q> Evaluator<'q> {
         if unary.op == UnaryOp::Plus {
             return Ok(stream);
         }
+
         let negated = stream.map(|_, row, _| {
             row.map_floats(|v| -v);
             if !row.has_floats_only() {
@@ -181,6 +188,7 @@ impl<'q> Evaluator<'q> {
             }
             Ok(())
         });
+
         negated.drop_names(self.query)
     }
 

@@ -61,9 +61,11 @@ impl<'q> Evaluator<'q> {
                 (Wanted::Quantiles(label, quantiles), argument(call, 0)?)
             }
         };
+
         let block = self
             .vector(vector, hints(call.func.name))?
             .collect(self.query)?;
+
         self.note_invalid_quantiles(call, &wanted);
         let mut families = Histograms {
             evaluator: self,
@@ -72,6 +74,7 @@ impl<'q> Evaluator<'q> {
             pos: vector.pos(),
             notes: Notes::default(),
         };
+
         let out = families.compute()?;
         self.query.merge_notes(families.notes);
         Ok(out.merge_equal_labels()?.into_stream())
@@ -131,14 +134,17 @@ impl Histograms<'_, '_> {
                 families.len() - 1
             })
         };
+
         for (series, (meta, row)) in self.block.metas.iter().zip(&self.block.rows).enumerate() {
             if !row.has_floats_only() {
                 let at = find(&mut families, meta.labels.clone(), meta.drop_name);
                 families[at].native = Some(series);
             }
+
             if row.floats().next().is_none() {
                 continue;
             }
+
             let text = meta.labels.get(BOUND).unwrap_or("");
             match text.parse::<f64>().ok().filter(|bound| !bound.is_nan()) {
                 Some(bound) => {
@@ -152,18 +158,22 @@ impl Histograms<'_, '_> {
                 }
             }
         }
+
         for family in &mut families {
             family.buckets.sort_by(|a, b| a.0.total_cmp(&b.0));
         }
+
         families
     }
 
     fn compute(&mut self) -> Result<Block, QueryError> {
         let steps = self.block.steps;
         let mut out = Block::new(steps);
+
         let mut buckets = Vec::new();
         for family in self.families() {
             self.evaluator.query.check()?;
+
             let mut rows = OutputRows::new(self.evaluator, &family);
             for step in 0..steps {
                 buckets.clear();
@@ -175,9 +185,11 @@ impl Histograms<'_, '_> {
                         });
                     }
                 }
+
                 let native = family
                     .native
                     .filter(|i| self.block.rows[*i].tag(step) == Tag::Histogram);
+
                 match (native, buckets.is_empty()) {
                     (None, true) => {}
                     (Some(_), false) => {
@@ -189,8 +201,10 @@ impl Histograms<'_, '_> {
                     (None, false) => self.classic(&family.labels, &mut buckets, step, &mut rows)?,
                 }
             }
+
             rows.store(&mut out)?;
         }
+
         Ok(out)
     }
 
@@ -204,17 +218,20 @@ impl Histograms<'_, '_> {
         let Cell::Histogram(h) = self.block.rows[series].cell(step) else {
             return Ok(());
         };
+
         let nameless = Labels::empty();
         let labels = if self.shows_names() {
             labels
         } else {
             &nameless
         };
+
         let mut notice = Notice {
             labels,
             pos: self.pos,
             notes: &mut self.notes,
         };
+
         match &self.wanted {
             Wanted::Quantile(q) => {
                 rows.set(None, step, native::quantile(q.at(step), h, &mut notice))
@@ -259,6 +276,7 @@ impl Histograms<'_, '_> {
             }
             value
         };
+
         match &self.wanted {
             Wanted::Quantile(q) => rows.set(None, step, quantile(q.at(step), buckets)),
             Wanted::Quantiles(label, quantiles) => {
@@ -315,16 +333,19 @@ impl<'a> OutputRows<'a> {
                 self.rows.len() - 1
             }
         };
+
         let row = &mut self.rows[at].2;
         if row.tag(step) != Tag::Empty {
             return Err(super::block::same_labelset());
         }
+
         row.set_float(step, v);
         Ok(())
     }
 
     fn store(self, out: &mut Block) -> Result<(), QueryError> {
         let query = self.evaluator.query;
+
         let delayed = query.options.delayed_name_removal;
         for (_, labels, row) in self.rows {
             let labels = if delayed {
@@ -332,6 +353,7 @@ impl<'a> OutputRows<'a> {
             } else {
                 without_metadata(&labels)
             };
+
             out.held.hold(&query.budget, row.samples())?;
             out.push(
                 Meta {
@@ -341,6 +363,7 @@ impl<'a> OutputRows<'a> {
                 row,
             );
         }
+
         Ok(())
     }
 }

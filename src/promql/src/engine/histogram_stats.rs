@@ -41,16 +41,19 @@ impl Stats {
         if self != Self::On {
             return;
         }
+
         let mut prev: Option<Arc<FloatHistogram>> = None;
         for point in &mut columns.histograms {
             if is_stale(point.h.sum) {
                 continue;
             }
+
             let reset_hint = match (point.h.reset_hint, &prev) {
                 (ResetHint::Unknown, Some(prev)) if point.h.detect_reset(prev) => ResetHint::Reset,
                 (ResetHint::Unknown, Some(_)) => ResetHint::NotReset,
                 (hint, _) => hint,
             };
+
             // The schema stays, because a mix of exponential and custom buckets is still one.
             let schema = point.h.schema;
             let count = point.h.count;
@@ -62,6 +65,7 @@ impl Stats {
                 sum,
                 ..FloatHistogram::default()
             };
+
             prev = Some(std::mem::replace(&mut point.h, Arc::new(stats)));
         }
     }

@@ -42,6 +42,7 @@ impl InfoSelector {
         let new = |op, value| {
             Matcher::new(METRIC_NAME, op, value).map_err(|e| QueryError::Internal(e.to_string()))
         };
+
         if names.is_empty() {
             names.push(new(MatchOp::Equal, DEFAULT_METRIC)?);
         } else if !names
@@ -50,6 +51,7 @@ impl InfoSelector {
         {
             names.push(new(MatchOp::Regex, ".+_info")?);
         }
+
         Ok(Self { names, data })
     }
 
@@ -79,6 +81,7 @@ impl InfoSelector {
                 .iter()
                 .map(|labels| labels.get(name).unwrap_or(""))
                 .collect();
+
             values.sort_unstable();
             values.dedup();
             let pattern = values
@@ -86,9 +89,11 @@ impl InfoSelector {
                 .map(|v| escape(v))
                 .collect::<Vec<_>>()
                 .join("|");
+
             let matcher = Matcher::new(name, MatchOp::Regex, &pattern);
             matchers.push(matcher.map_err(|e| QueryError::Internal(e.to_string()))?);
         }
+
         matchers.extend(self.data.iter().cloned());
         Ok(Some(matchers))
     }
@@ -108,6 +113,7 @@ fn escape(text: &str) -> String {
         }
         out.push(c);
     }
+
     out
 }
 
@@ -133,6 +139,7 @@ impl<'q> Evaluator<'q> {
             }
             None => Block::new(base.steps),
         };
+
         let out = self.enrich(&base, &infos, &selector)?;
         Ok(out.merge_equal_labels()?.into_stream())
     }
@@ -148,6 +155,7 @@ impl<'q> Evaluator<'q> {
             .iter()
             .map(|meta| meta.labels.metric_name())
             .collect();
+
         names.sort_unstable();
         names.dedup();
         let signatures: Vec<Labels> = infos
@@ -155,10 +163,12 @@ impl<'q> Evaluator<'q> {
             .iter()
             .map(|m| signature(m.labels.metric_name(), &m.labels))
             .collect();
+
         let newest = (0..base.steps)
             .map(|step| newest_infos(infos, &signatures, step))
             .collect::<Result<Vec<_>, _>>()?;
         let must_match = selector.data.iter().any(|m| !m.matches_empty());
+
         let mut out = Block::new(base.steps);
         for (meta, row) in base.metas.iter().zip(&base.rows) {
             self.query.check()?;
@@ -167,12 +177,15 @@ impl<'q> Evaluator<'q> {
                 out.push(meta.clone(), row.clone());
                 continue;
             }
+
             let identified = names.iter().filter(|_| is_identified(&meta.labels));
             let wanted: Vec<Labels> = identified
                 .map(|name| signature(name, &meta.labels))
                 .collect();
+
             // Output row of each combination of info series.
             let mut row_of: HashMap<Vec<usize>, usize> = HashMap::new();
+
             for step in (0..base.steps).filter(|step| row.tag(*step) != Tag::Empty) {
                 let found: Vec<usize> = wanted
                     .iter()
@@ -181,6 +194,7 @@ impl<'q> Evaluator<'q> {
                 if found.is_empty() && must_match {
                     continue;
                 }
+
                 let at = match row_of.get(&found) {
                     Some(at) => *at,
                     None => {
@@ -196,10 +210,13 @@ impl<'q> Evaluator<'q> {
                         out.rows.len() - 1
                     }
                 };
+
                 out.rows[at].copy(step, row.cell(step));
             }
+
             out.held.hold(&self.query.budget, row.samples())?;
         }
+
         Ok(out)
     }
 }
@@ -228,6 +245,7 @@ fn newest_infos<'a>(
             _ => drop(newest.insert(&signatures[series], (series, t))),
         }
     }
+
     Ok(newest)
 }
 
@@ -252,9 +270,11 @@ fn enriched(
             }
         }
     }
+
     let mut builder = base.to_builder();
     for (name, value) in added {
         builder.set(name, value);
     }
+
     Ok(builder.finish())
 }

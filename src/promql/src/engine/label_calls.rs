@@ -31,17 +31,21 @@ impl<'q> Evaluator<'q> {
                 "BUG: label_replace lacks an argument".to_owned(),
             ));
         };
+
         let regexp = self.query.pattern(pattern).map_err(|_| {
             QueryError::execution(format!(
                 "invalid regular expression in label_replace(): {pattern}"
             ))
         })?;
+
         if !is_valid_name(to) {
             return Err(QueryError::execution(format!(
                 "invalid destination label name in label_replace(): {to}"
             )));
         }
+
         let mut stream = self.first_vector(call)?;
+
         let references = replacement.matches('$').count();
         for meta in &mut stream.metas {
             let value = meta.labels.get(from).unwrap_or("");
@@ -57,6 +61,7 @@ impl<'q> Evaluator<'q> {
                 set(meta, to, &value);
             }
         }
+
         stream.merge_equal_labels(self.query)
     }
 
@@ -70,16 +75,19 @@ impl<'q> Evaluator<'q> {
                 "BUG: label_join lacks an argument".to_owned(),
             ));
         };
+
         if let Some(name) = from.iter().find(|name| !is_valid_name(name)) {
             return Err(QueryError::execution(format!(
                 "invalid source label name in label_join(): {name}"
             )));
         }
+
         if !is_valid_name(to) {
             return Err(QueryError::execution(format!(
                 "invalid destination label name in label_join(): {to}"
             )));
         }
+
         let mut stream = self.first_vector(call)?;
         for meta in &mut stream.metas {
             let values: Vec<_> = from
@@ -93,10 +101,12 @@ impl<'q> Evaluator<'q> {
                 .iter()
                 .map(|value| value.len())
                 .fold(between, usize::saturating_add);
+
             self.query.count_label_bytes("label_join", bytes)?;
             let value = values.join(separator);
             set(meta, to, &value);
         }
+
         stream.merge_equal_labels(self.query)
     }
 }

@@ -31,6 +31,7 @@ pub(crate) fn display(labels: &Labels) -> String {
             .enumerate()
             .all(|(i, b)| b == b'_' || b.is_ascii_alphabetic() || (i > 0 && b.is_ascii_digit()))
     };
+
     let pairs = labels.iter().map(|(name, value)| {
         let name = if plain(name) {
             name.to_owned()
@@ -39,6 +40,7 @@ pub(crate) fn display(labels: &Labels) -> String {
         };
         format!("{name}={}", quote(value))
     });
+
     format!("{{{}}}", pairs.collect::<Vec<_>>().join(", "))
 }
 

@@ -98,6 +98,7 @@ impl<'q> Query<'q> {
         let prepare = |s: &QueryStats| u64::try_from(s.prepare.as_nanos()).unwrap_or(u64::MAX);
         let tally = Tally::of_query(steps, options.per_step_stats);
         let budget = Budget::new(options.samples_max, room);
+
         Self {
             select,
             options,
@@ -139,6 +140,7 @@ impl<'q> Query<'q> {
                 "{function}(): a label value would have {bytes} bytes or more, the limit is {LABEL_VALUE_BYTES_MAX}"
             )));
         }
+
         self.check()?;
         let samples = bytes.div_ceil(BYTES_PER_SAMPLE);
         let held = self
@@ -146,6 +148,7 @@ impl<'q> Query<'q> {
             .held
             .fetch_add(samples, Ordering::Relaxed)
             .saturating_add(samples);
+
         match self.budget.cover(held) {
             Err(QueryError::TooManySamples) => Err(QueryError::execution(format!(
                 "{function}(): the query would hold too many bytes of labels in memory; \
@@ -212,9 +215,11 @@ impl<'q> Query<'q> {
         if is_over(&self.series, self.options.series_max) {
             return Err(QueryError::TooManySeries);
         }
+
         if is_over(&self.read, self.options.samples_read_max) {
             return Err(QueryError::TooManySamplesRead);
         }
+
         Ok(())
     }
 
@@ -273,6 +278,7 @@ impl<'q> Query<'q> {
                 *read = read.saturating_add(more.1);
             }
         }
+
         steps
     }
 
@@ -284,6 +290,7 @@ impl<'q> Query<'q> {
             true => self.read.load(Ordering::Relaxed),
             false => consumed.read.saturating_add(self.elsewhere.read),
         };
+
         QueryStats {
             total_samples: consumed.total.saturating_add(self.elsewhere.total),
             samples_read: read,
@@ -334,6 +341,7 @@ impl Held {
             .held
             .fetch_add(n, Ordering::Relaxed)
             .saturating_add(n);
+
         self.budget.get_or_insert_with(|| Arc::clone(budget));
         budget.peak.fetch_max(held, Ordering::Relaxed);
         budget.cover(held)
@@ -363,6 +371,7 @@ impl Budget {
         let held = AtomicUsize::new(0);
         let peak = AtomicUsize::new(0);
         let covered = AtomicUsize::new(FREE_SAMPLES);
+
         Self {
             held,
             peak,

@@ -137,6 +137,7 @@ pub(crate) fn count_by_step(
     window: impl Fn(i64) -> (i64, i64),
 ) {
     let mut sliding = Sliding::default();
+
     let mut unread = i64::MIN;
     for step in 0..steps.count {
         let (from, to) = window(steps.time(step));
@@ -167,9 +168,11 @@ pub(crate) fn inner_steps(
     if start > last {
         return None;
     }
+
     let count = usize::try_from((last - start) / step)
         .unwrap_or(usize::MAX)
         .saturating_add(1);
+
     Some(Steps { start, step, count })
 }
 
@@ -188,6 +191,7 @@ pub(crate) fn drop_stale(columns: &mut Columns) {
             }
             kept += 1;
         }
+
         columns.float_t.truncate(kept);
         columns.float_v.truncate(kept);
         columns.float_st.truncate(kept);
@@ -236,9 +240,11 @@ impl Rows for RangeRows<'_> {
         let mut columns = worker.take_columns();
         self.range
             .read(self.query, &self.steps, series, worker, &mut columns)?;
+
         let labels = &self.range.metas[series].labels;
         let lookback = self.query.options.lookback_ms;
         let (before, after) = self.reach();
+
         let may_reset =
             columns.float_v.windows(2).any(|w| w[1] < w[0]) || !columns.float_st.is_empty();
         if let Some(kind) = self.plain
@@ -252,6 +258,7 @@ impl Rows for RangeRows<'_> {
             }
             return Ok(());
         }
+
         let mut sliding = Sliding::default();
         // Limits are looked at for each window with histograms, but of floats only for the largest.
         let mut total = 0;
@@ -277,18 +284,22 @@ impl Rows for RangeRows<'_> {
             scratch: &mut scratch,
             start_timestamps: self.query.options.start_timestamps,
         };
+
         for step in 0..self.steps.count {
             call.eval_t = self.steps.time(step);
             call.end = self.range.shift.apply(call.eval_t);
             call.start = call.end.saturating_sub(self.range.range_ms);
+
             let (after, until) = (
                 call.start.saturating_sub(before),
                 call.end.saturating_add(after),
             );
+
             call.window = sliding.advance(&columns, after, until);
             if call.window.is_empty() {
                 continue;
             }
+
             let size = if call.window.h.is_empty() {
                 floats_max = floats_max.max(call.window.t.len());
                 call.window.t.len()
@@ -297,26 +308,33 @@ impl Rows for RangeRows<'_> {
                 self.query.budget.check(size)?;
                 size
             };
+
             total += size as u64;
             unchecked += size;
+
             if unchecked > SAMPLES_UNCHECKED_MAX {
                 self.query.check()?;
                 unchecked = 0;
             }
+
             for (into, scalar) in call.scalars.iter_mut().zip(&self.scalars) {
                 *into = scalar.at(step);
             }
+
             if let Some(out) = (self.function)(&mut call)? {
                 row.set(step, out);
             }
         }
+
         self.query.budget.check(floats_max)?;
         worker.floats = scratch;
         self.count_consumed(&columns, total)?;
         worker.give_columns(columns);
+
         if self.wants_counter {
             self.note_if_no_counter(labels, row, worker);
         }
+
         Ok(())
     }
 }
@@ -336,6 +354,7 @@ impl RangeRows<'_> {
         let mut sliding = Sliding::default();
         let mut total = 0;
         let mut floats_max = 0;
+
         let mut unchecked = 0;
         for step in 0..self.steps.count {
             let end = shift.apply(self.steps.time(step));
@@ -344,13 +363,16 @@ impl RangeRows<'_> {
             if window.t.is_empty() {
                 continue;
             }
+
             floats_max = floats_max.max(window.t.len());
             total += window.t.len() as u64;
             unchecked += window.t.len();
+
             if unchecked > SAMPLES_UNCHECKED_MAX {
                 self.query.check()?;
                 unchecked = 0;
             }
+
             if let Some(v) = rate::plain(
                 &window,
                 rate::Edges {
@@ -364,6 +386,7 @@ impl RangeRows<'_> {
                 row.set_float(step, v);
             }
         }
+
         self.query.budget.check(floats_max)?;
         self.count_consumed(columns, total)?;
         Ok(())
@@ -375,16 +398,19 @@ impl RangeRows<'_> {
         if self.range.is_computed() {
             return Ok(());
         }
+
         let (before, after) = self.reach();
         let length = self
             .range
             .range_ms
             .saturating_add(before)
             .saturating_add(after);
+
         // Windows that touch or overlap read all there is between the first and the last.
         let apart =
             self.range.shift.at.is_none() && self.steps.count > 1 && self.steps.step > length;
         let read = if apart { total } else { weight(columns) };
+
         self.tally.count(total, read);
         if self.tally.is_by_step() {
             count_by_step(&self.tally, columns, &self.steps, |t| {
@@ -393,6 +419,7 @@ impl RangeRows<'_> {
                 (start.saturating_sub(before), end.saturating_add(after))
             });
         }
+
         self.query.count_read(read)
     }
 
@@ -411,6 +438,7 @@ impl RangeRows<'_> {
         let counts = ["_total", "_sum", "_count", "_bucket"]
             .iter()
             .any(|end| name.ends_with(end));
+
         let by_label = self.query.options.type_and_unit_labels;
         if name.is_empty()
             || (!by_label && counts)
@@ -418,12 +446,14 @@ impl RangeRows<'_> {
         {
             return;
         }
+
         if !by_label {
             worker
                 .notes
                 .add(notes::possible_non_counter(name, self.pos));
             return;
         }
+
         let kind = labels.get("__type__").unwrap_or("");
         if kind != "counter" && kind != "histogram" {
             worker
@@ -460,9 +490,11 @@ impl<'q> Evaluator<'q> {
             (_, true) => Extension::Smoothed,
             _ => Extension::None,
         };
+
         let shift = self.shift(selector.at, selector.offset.ms);
         let lookback = self.query.options.lookback_ms;
         let (from, to) = range_bounds(&shift, &self.steps, m.range.ms, extension, lookback);
+
         hints.range_ms = m.range.ms;
         let series = self.select(&selector.matchers, from, to, hints)?;
         Ok(Range {
@@ -488,6 +520,7 @@ impl<'q> Evaluator<'q> {
             extension: Extension::None,
             pos: s.pos,
         };
+
         let Some(steps) = inner_steps(s, shift, &self.steps, self.query.options.subquery_step_ms)
         else {
             let nothing = Source::Stored {
@@ -496,11 +529,13 @@ impl<'q> Evaluator<'q> {
             };
             return Ok(range(Vec::new(), nothing));
         };
+
         // Each thread holds the samples of one series at a time.
         let threads = self.query.options.threads.max(1);
         if steps.count.saturating_mul(threads) > self.query.options.samples_max {
             return Err(QueryError::TooManySamples);
         }
+
         // Resets are to be found by the buckets, of which a subquery may skip the telling sample.
         let relation = Relation::Subquery {
             shift,
@@ -515,6 +550,7 @@ impl<'q> Evaluator<'q> {
             stats: Stats::Never,
             tally,
         };
+
         let stream = inner.vector_or_scalar(&s.expr)?;
         let (metas, rows) = stream.into_parts();
         Ok(range(metas, Source::Computed { rows, steps }))
@@ -543,6 +579,7 @@ impl<'q> Evaluator<'q> {
             plain,
             tally: self.query.tally(self.tally),
         };
+
         let stream = Stream::new(metas, self.steps.count, Box::new(rows));
         // absent_over_time only looks whether there is anything, under whatever name.
         if matches!(

@@ -42,6 +42,7 @@ impl<'q> Evaluator<'q> {
                 if !are_distinct(&block.metas) {
                     return Err(same_labelset());
                 }
+
                 for (meta, row) in block.metas.iter().zip(&block.rows) {
                     let value = match row.cell(0) {
                         Cell::Empty => continue,
@@ -54,6 +55,7 @@ impl<'q> Evaluator<'q> {
                         value,
                     });
                 }
+
                 Ok(Value::Vector(samples))
             }
             ValueType::Matrix => self.matrix_result(expr),
@@ -68,12 +70,14 @@ impl<'q> Evaluator<'q> {
         } else {
             self.vector(expr, SelectHints::default())?
         };
+
         let block = with_final_names(stream.collect(self.query)?);
         let block = if are_distinct(&block.metas) {
             block
         } else {
             block.merge_equal_labels()?
         };
+
         let mut out = Vec::with_capacity(block.rows.len());
         for (meta, row) in block.metas.iter().zip(&block.rows) {
             let floats = Vec::with_capacity(row.floats().count());
@@ -82,6 +86,7 @@ impl<'q> Evaluator<'q> {
                 floats,
                 histograms: Vec::new(),
             };
+
             for step in 0..row.steps() {
                 let t = self.steps.time(step);
                 match row.cell(step) {
@@ -90,8 +95,10 @@ impl<'q> Evaluator<'q> {
                     Cell::Histogram(h) => series.histograms.push((t, Arc::clone(h))),
                 }
             }
+
             out.push(series);
         }
+
         out.sort_by(|a, b| a.labels.cmp(&b.labels));
         Ok(Value::Matrix(out))
     }
@@ -101,10 +108,12 @@ impl<'q> Evaluator<'q> {
         let range = self.range(expr, SelectHints::default())?;
         let mut worker = Worker::default();
         let mut columns = Columns::default();
+
         let mut metas = range.metas.clone();
         for meta in metas.iter_mut().filter(|meta| meta.drop_name) {
             meta.labels = without_metadata(&meta.labels);
         }
+
         let lookback = self.query.options.lookback_ms;
         let end = range.shift.apply(self.steps.start);
         let start = end.saturating_sub(range.range_ms);
@@ -113,31 +122,37 @@ impl<'q> Evaluator<'q> {
             Extension::Anchored => (lookback, 0),
             Extension::Smoothed => (lookback, lookback),
         };
+
         let mut out: Vec<Series> = Vec::new();
         let tally = self.query.tally(self.tally);
+
         let mut held = super::query::Held::default();
         for (series, meta) in metas.into_iter().enumerate() {
             self.query.check()?;
             columns.clear();
             range.read(self.query, &self.steps, series, &mut worker, &mut columns)?;
+
             let mut sliding = Sliding::default();
             let window = sliding.advance(
                 &columns,
                 start.saturating_sub(before),
                 end.saturating_add(after),
             );
+
             held.hold(&self.query.budget, window.len())?;
             if !range.is_computed() {
                 tally.count(window.len() as u64, window.len() as u64);
                 tally.count_at(0, window.len() as u64, window.len() as u64);
                 self.query.count_read(window.len() as u64)?;
             }
+
             let mut floats: Vec<_> = window
                 .t
                 .iter()
                 .copied()
                 .zip(window.v.iter().copied())
                 .collect();
+
             if range.extension != Extension::None {
                 if !window.h.is_empty() {
                     let name = if range.extension == Extension::Anchored {
@@ -148,6 +163,7 @@ impl<'q> Evaluator<'q> {
                     let text = format!("{name} modifier is not supported with histograms");
                     return Err(QueryError::Execution(text));
                 }
+
                 let call = RangeCall {
                     window,
                     start,
@@ -167,8 +183,10 @@ impl<'q> Evaluator<'q> {
                     },
                     scratch: &mut Vec::new(),
                 };
+
                 floats = edges_and_between(&call);
             }
+
             let histograms: Vec<_> = window.h.iter().map(|p| (p.t, Arc::clone(&p.h))).collect();
             if !floats.is_empty() || !histograms.is_empty() {
                 out.push(Series {
@@ -178,6 +196,7 @@ impl<'q> Evaluator<'q> {
                 });
             }
         }
+
         self.query.merge_notes(worker.notes);
         out.sort_by(|a, b| a.labels.cmp(&b.labels));
         merged(out).map(Value::Matrix)
@@ -212,5 +231,6 @@ fn merged(series: Vec<Series>) -> Result<Vec<Series>, QueryError> {
             _ => out.push(next),
         }
     }
+
     Ok(out)
 }

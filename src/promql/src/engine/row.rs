@@ -167,11 +167,13 @@ impl Row {
         if self.histograms.is_empty() {
             return;
         }
+
         for tag in &mut self.tags {
             if *tag == Tag::Histogram {
                 *tag = Tag::Empty;
             }
         }
+
         self.histograms.clear();
     }
 
@@ -183,6 +185,7 @@ impl Row {
             Cell::Histogram(h) => Some(h.size_in_samples()),
             _ => None,
         });
+
         let samples = floats + histograms.sum::<usize>();
         if samples == 0 {
             0

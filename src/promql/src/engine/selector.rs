@@ -61,6 +61,7 @@ impl Newest {
         while columns.float_t.get(self.floats).is_some_and(|x| *x <= t) {
             self.floats += 1;
         }
+
         while columns
             .histograms
             .get(self.histograms)
@@ -68,6 +69,7 @@ impl Newest {
         {
             self.histograms += 1;
         }
+
         match (self.floats.checked_sub(1), self.histograms.checked_sub(1)) {
             (None, None) => None,
             (Some(f), None) => Some(Pick::Float(f)),
@@ -86,20 +88,24 @@ impl Rows for InstantRows<'_> {
         let (first, last) = self.shift.bounds(&self.steps);
         let mut columns = worker.take_columns();
         let from = first.saturating_sub(lookback - 1);
+
         let stored = &self.series[series];
         match self.steps.count {
             1 => stored.read_newest(from, last, &mut columns)?,
             n => stored.read_within(from, last, self.query.series_samples_max(n), &mut columns)?,
         }
+
         self.stats.apply(&mut columns);
         let mut newest = Newest::default();
         let mut total = 0;
+
         let by_step = self.tally.is_by_step();
         for step in 0..self.steps.count {
             let t = self.shift.apply(self.steps.time(step));
             let Some(pick) = newest.advance(&columns, t) else {
                 continue;
             };
+
             let (sample_t, st, stale, weight) = match pick {
                 Pick::Float(i) => (
                     columns.float_t[i],
@@ -117,13 +123,16 @@ impl Rows for InstantRows<'_> {
                     )
                 }
             };
+
             if stale || sample_t <= t.saturating_sub(lookback) {
                 continue;
             }
+
             total += weight;
             if by_step {
                 self.tally.count_at(step, weight, weight);
             }
+
             match self.field {
                 Field::Value => row.copy(step, pick.cell(&columns)),
                 Field::Timestamp => row.set_float(step, sample_t as f64 / 1000.0),
@@ -137,10 +146,12 @@ impl Rows for InstantRows<'_> {
                 Field::InfoTime => row.set_float(step, sample_t as f64),
             }
         }
+
         self.tally.count(total, total);
         self.query.count_read(total)?;
         self.query.budget.check(row.samples())?;
         worker.give_columns(columns);
+
         Ok(())
     }
 }
@@ -188,6 +199,7 @@ impl<'q> Evaluator<'q> {
             stats: self.stats,
             tally,
         };
+
         Ok(Stream::new(metas, self.steps.count, Box::new(rows)))
     }
 
@@ -205,23 +217,28 @@ impl<'q> Evaluator<'q> {
         } else {
             0
         };
+
         let request = SelectRequest {
             matchers: matchers.to_vec(),
             start_ms,
             end_ms,
             hints,
         };
+
         let clock = self.query.cancel.clock();
         let begun = clock.map(|clock| clock.monotonic());
         let set = self.query.select.select(&request, &self.query.cancel)?;
+
         if let (Some(clock), Some(begun)) = (clock, begun) {
             let took = clock.monotonic().saturating_sub(begun);
             self.query
                 .count_prepare(u64::try_from(took.as_nanos()).unwrap_or(u64::MAX));
         }
+
         for text in set.warnings {
             self.query.note(storage_warning(text));
         }
+
         self.query.count_series(set.series.len())?;
         Ok(set.series)
     }

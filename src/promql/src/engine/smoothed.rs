@@ -38,15 +38,18 @@ impl Rows for SmoothedRows<'_> {
         let source = &self.series[series];
         let from = first.saturating_sub(lookback - 1);
         let to = last.saturating_add(lookback);
+
         source.read_within(
             from,
             to,
             self.query.series_samples_max(self.steps.count),
             &mut columns,
         )?;
+
         self.stats.apply(&mut columns);
         super::range::drop_stale(&mut columns);
         let mut sliding = Sliding::default();
+
         let mut total = 0;
         for step in 0..self.steps.count {
             let t = self.shift.apply(self.steps.time(step));
@@ -55,6 +58,7 @@ impl Rows for SmoothedRows<'_> {
                 t.saturating_sub(lookback),
                 t.saturating_add(lookback),
             );
+
             total += window.len() as u64;
             self.query.budget.check(window.len())?;
             let mut notice = Notice {
@@ -62,18 +66,22 @@ impl Rows for SmoothedRows<'_> {
                 pos: self.pos,
                 notes: &mut worker.notes,
             };
+
             if let Some(out) = value_at(&window, t, &mut notice) {
                 row.set(step, out);
             }
         }
+
         let read = super::range::weight(&columns);
         self.tally.count(total, read);
+
         if self.tally.is_by_step() {
             super::range::count_by_step(&self.tally, &columns, &self.steps, |t| {
                 let t = self.shift.apply(t);
                 (t.saturating_sub(lookback), t.saturating_add(lookback))
             });
         }
+
         self.query.count_read(read)?;
         worker.give_columns(columns);
         Ok(())
@@ -85,6 +93,7 @@ fn value_at(window: &Window<'_>, t: i64, notice: &mut Notice<'_>) -> Option<Out>
         notice.add(notes::mixed_floats_histograms);
         return None;
     }
+
     if window.h.is_empty() {
         let next = window.t.partition_point(|x| *x < t);
         if window.t.get(next) == Some(&t) {
@@ -98,11 +107,13 @@ fn value_at(window: &Window<'_>, t: i64, notice: &mut Notice<'_>) -> Option<Out>
         let b = (*next_t, window.v[next]);
         return Some(Out::Float(interpolate(a, b, t, false)));
     }
+
     let next = window.h.partition_point(|p| p.t < t);
     let exact = window.h.get(next).filter(|p| p.t == t);
     if let Some(point) = exact {
         return Some(Out::Histogram(Arc::clone(&point.h)));
     }
+
     let prev = &window.h[next.checked_sub(1)?];
     let Some(next) = window.h.get(next) else {
         // The hint is about two samples in a row, which a value carried on is not.
@@ -110,6 +121,7 @@ fn value_at(window: &Window<'_>, t: i64, notice: &mut Notice<'_>) -> Option<Out>
         carried.reset_hint = ResetHint::Unknown;
         return Some(Out::histogram(carried));
     };
+
     let is_counter = prev.h.reset_hint != ResetHint::Gauge || next.h.reset_hint != ResetHint::Gauge;
     interpolate_histograms(prev, next, t, is_counter, notice).map(Out::histogram)
 }
@@ -131,6 +143,7 @@ impl<'q> Evaluator<'q> {
             last.saturating_add(lookback),
             hints,
         )?;
+
         let metas = metas_of(&series);
         let rows = SmoothedRows {
             query: self.query,
@@ -141,6 +154,7 @@ impl<'q> Evaluator<'q> {
             stats: self.stats,
             tally: self.query.tally(self.tally),
         };
+
         Ok(Stream::new(metas, self.steps.count, Box::new(rows)))
     }
 }

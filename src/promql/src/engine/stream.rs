@@ -113,9 +113,11 @@ impl<'q> Stream<'q> {
             }
             return Ok(self);
         }
+
         for meta in &mut self.metas {
             meta.labels = super::labels::without_metadata(&meta.labels);
         }
+
         self.merge_equal_labels(query)
     }
 
@@ -138,6 +140,7 @@ impl<'q> Stream<'q> {
         {
             return self.for_each_parallel(query, threads, &mut each);
         }
+
         let mut worker = Worker::default();
         let mut row = Row::default();
         let mut run = || {
@@ -149,6 +152,7 @@ impl<'q> Stream<'q> {
             }
             Ok(())
         };
+
         let result = run();
         query.merge_notes(worker.notes);
         result
@@ -166,27 +170,33 @@ impl<'q> Stream<'q> {
         std::thread::scope(|scope| {
             let mut results = Vec::with_capacity(threads);
             let mut used = Vec::with_capacity(threads);
+
             let mut handles = Vec::with_capacity(threads);
             for lane in 0..threads {
                 let (to_main, from_worker) =
                     sync_channel::<Result<Vec<Row>, QueryError>>(BATCHES_AHEAD);
+
                 // Room for every batch that can be under way, so that handing one back never blocks.
                 let (give_back, spare) = sync_channel::<Vec<Row>>(BATCHES_AHEAD + 2);
                 results.push(from_worker);
                 used.push(give_back);
+
                 let batches = (0..self.metas.len())
                     .step_by(size)
                     .skip(lane)
                     .step_by(threads);
+
                 // Rows of a long chain of operators are computed by recursion as deep as the chain.
                 let thread = std::thread::Builder::new().stack_size(crate::STACK_BYTES);
                 let started = thread.spawn_scoped(scope, move || {
                     self.produce(query, batches, size, &to_main, &spare)
                 });
+
                 handles.push(started.map_err(|e| {
                     QueryError::Internal(format!("a query thread cannot be started: {e}"))
                 })?);
             }
+
             let mut run = || {
                 for (batch, first) in (0..self.metas.len()).step_by(size).enumerate() {
                     let lane = batch % threads;
@@ -201,14 +211,17 @@ impl<'q> Stream<'q> {
                 }
                 Ok(())
             };
+
             let result = run();
             drop(results);
+
             for handle in handles {
                 match handle.join() {
                     Ok(notes) => query.merge_notes(notes),
                     Err(_) => return Err(QueryError::Internal("a query thread panicked".into())),
                 }
             }
+
             result
         })
     }
@@ -237,6 +250,7 @@ impl<'q> Stream<'q> {
                 break;
             }
         }
+
         worker.notes
     }
 
@@ -252,6 +266,7 @@ impl<'q> Stream<'q> {
             }
             Ok(())
         })?;
+
         Ok(block)
     }
 

@@ -111,6 +111,7 @@ impl Tally {
     /// Adds what is inside to the tally around.
     fn fold_into(&self, outer: &Self) {
         let total = self.total.load(Ordering::Relaxed);
+
         let read = self.read.load(Ordering::Relaxed);
         match self.relation {
             Relation::Query => {}
@@ -136,6 +137,7 @@ impl Tally {
                 Some(*sum)
             })
             .collect();
+
         let before = |step: usize| {
             step.checked_sub(1)
                 .map_or_else(Consumed::default, |i| sums[i])
@@ -143,6 +145,7 @@ impl Tally {
 
         // The first step not yet read for a window.
         let mut unread = 0;
+
         for step in 0..outer.steps.count {
             let end = shift.apply(outer.steps.time(step));
             let first = self.steps.first_after(end.saturating_sub(range_ms));
@@ -163,9 +166,11 @@ pub(crate) fn sum(tallies: &[std::sync::Arc<Tally>]) -> Consumed {
     for tally in tallies.iter().skip(1).rev() {
         tally.fold_into(&tallies[tally.around]);
     }
+
     let Some(query) = tallies.first() else {
         return Consumed::default();
     };
+
     Consumed {
         total: query.total.load(Ordering::Relaxed),
         read: query.read.load(Ordering::Relaxed),

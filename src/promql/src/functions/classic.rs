@@ -24,11 +24,13 @@ fn almost_equal(a: f64, b: f64) -> bool {
     if a == b || (a.is_nan() && b.is_nan()) {
         return true;
     }
+
     let sum = a.abs() + b.abs();
     let diff = (a - b).abs();
     if a == 0.0 || b == 0.0 || sum < f64::MIN_POSITIVE {
         return diff < TOLERANCE * f64::MIN_POSITIVE;
     }
+
     diff / sum.min(f64::MAX) < TOLERANCE
 }
 
@@ -46,12 +48,14 @@ fn coalesce(buckets: &mut Vec<ClassicBucket>) {
 /// Takes back rounding errors, then raises counts that are below their predecessor.
 fn make_monotonic(buckets: &mut [ClassicBucket]) -> Option<Forced> {
     let mut forced: Option<Forced> = None;
+
     let mut prev = buckets.first()?.count;
     for bucket in buckets.iter_mut().skip(1) {
         let current = bucket.count;
         if current == prev {
             continue;
         }
+
         if almost_equal(prev, current) {
             bucket.count = prev;
         } else if current < prev {
@@ -68,6 +72,7 @@ fn make_monotonic(buckets: &mut [ClassicBucket]) -> Option<Forced> {
             prev = current;
         }
     }
+
     forced
 }
 
@@ -82,19 +87,23 @@ pub(crate) fn quantile(q: f64, buckets: &mut Vec<ClassicBucket>) -> (f64, Option
     if q > 1.0 {
         return (f64::INFINITY, None);
     }
+
     if buckets.last().is_none_or(|b| b.upper != f64::INFINITY) {
         return (f64::NAN, None);
     }
+
     coalesce(buckets);
     let forced = make_monotonic(buckets);
     if buckets.len() < 2 {
         return (f64::NAN, forced);
     }
+
     let last = buckets.len() - 1;
     let observations = buckets[last].count;
     if observations == 0.0 {
         return (f64::NAN, forced);
     }
+
     let rank = q * observations;
     let at = buckets[..last]
         .iter()
@@ -103,14 +112,17 @@ pub(crate) fn quantile(q: f64, buckets: &mut Vec<ClassicBucket>) -> (f64, Option
     if at == last {
         return (buckets[last - 1].upper, forced);
     }
+
     if at == 0 && buckets[0].upper <= 0.0 {
         return (buckets[0].upper, forced);
     }
+
     let (start, below) = if at > 0 {
         (buckets[at - 1].upper, buckets[at - 1].count)
     } else {
         (0.0, 0.0)
     };
+
     let in_bucket = buckets[at].count - below;
     (
         start + (buckets[at].upper - start) * ((rank - below) / in_bucket),
@@ -123,6 +135,7 @@ pub(crate) fn fraction(lower: f64, upper: f64, buckets: &mut Vec<ClassicBucket>)
     if buckets.last().is_none_or(|b| b.upper != f64::INFINITY) {
         return f64::NAN;
     }
+
     coalesce(buckets);
     let count = buckets.last().map_or(0.0, |b| b.count);
     if count == 0.0 || lower.is_nan() || upper.is_nan() {
@@ -131,6 +144,7 @@ pub(crate) fn fraction(lower: f64, upper: f64, buckets: &mut Vec<ClassicBucket>)
     if lower >= upper {
         return 0.0;
     }
+
     let rank_of = |v: f64| {
         // Values are taken to be positive if the first bound is.
         let mut bucket_lower = if buckets[0].upper <= 0.0 {
@@ -138,6 +152,7 @@ pub(crate) fn fraction(lower: f64, upper: f64, buckets: &mut Vec<ClassicBucket>)
         } else {
             0.0
         };
+
         let mut rank = 0.0;
         for b in buckets.iter() {
             if bucket_lower >= v {
@@ -153,8 +168,10 @@ pub(crate) fn fraction(lower: f64, upper: f64, buckets: &mut Vec<ClassicBucket>)
             rank = b.count;
             bucket_lower = b.upper;
         }
+
         count
     };
+
     (rank_of(upper).min(count) - rank_of(lower).min(count)) / count
 }
 
@@ -193,6 +210,7 @@ mod tests {
                 diff_max: 2.0
             })
         );
+
         let mut b = buckets(&[(1.0, 10.0), (2.0, 10.0 - 1e-13), (f64::INFINITY, 20.0)]);
         assert_eq!(quantile(0.5, &mut b).1, None);
     }

@@ -33,6 +33,7 @@ pub(crate) fn interpolate_histograms(
     if t == a.t {
         return Some((*a.h).clone());
     }
+
     let mut out = (*b.h).clone();
     if t == b.t {
         return Some(out);
@@ -41,14 +42,17 @@ pub(crate) fn interpolate_histograms(
         notice.add(notes::mixed_exponential_custom);
         return None;
     }
+
     let fraction = (t - a.t) as f64 / (b.t - a.t) as f64;
     if counter && b.h.detect_reset(&a.h) {
         out.mul(fraction);
         return Some(out);
     }
+
     sub_noted(&mut out, &a.h, notice)?;
     out.mul(fraction);
     add_noted(&mut out, &a.h, notice)?;
+
     Some(out)
 }
 
@@ -70,6 +74,7 @@ pub(crate) fn histograms(call: &mut RangeCall<'_>, kind: Kind) -> Option<FloatHi
     if points[last].t <= call.start || (smoothed && points[first].t > call.end) {
         return None;
     }
+
     let custom = points[first].h.uses_custom_buckets();
     for point in &points[first..=last] {
         if point.h.uses_custom_buckets() != custom {
@@ -80,6 +85,7 @@ pub(crate) fn histograms(call: &mut RangeCall<'_>, kind: Kind) -> Option<FloatHi
             call.notice.add(notes::not_counter);
         }
     }
+
     let left = if smoothed && points[first].t < call.start && first + 1 < points.len() {
         let a = &points[first];
         let b = &points[first + 1];
@@ -87,6 +93,7 @@ pub(crate) fn histograms(call: &mut RangeCall<'_>, kind: Kind) -> Option<FloatHi
     } else {
         (*points[first].h).clone()
     };
+
     let right = if smoothed && last > 0 && points[last].t > call.end {
         let a = &points[last - 1];
         let b = &points[last];
@@ -94,21 +101,26 @@ pub(crate) fn histograms(call: &mut RangeCall<'_>, kind: Kind) -> Option<FloatHi
     } else {
         (*points[last].h).clone()
     };
+
     if !kind.counter
         && (left.reset_hint != ResetHint::Gauge || right.reset_hint != ResetHint::Gauge)
     {
         call.notice.add(notes::not_gauge);
     }
+
     let mut result = right.clone();
     sub_noted(&mut result, &left, &mut call.notice)?;
+
     if kind.counter {
         for lost in lost_at_resets(call, first, last, &left, &right) {
             add_noted(&mut result, &lost, &mut call.notice)?;
         }
     }
+
     if kind.per_second {
         result.div(call.range_s());
     }
+
     result.reset_hint = ResetHint::Gauge;
     result.compact();
     Some(result)
@@ -125,6 +137,7 @@ fn lost_at_resets<'a>(
     let points = call.window.h;
     let smoothed = call.extension == Extension::Smoothed;
     let mut prev = left;
+
     let mut from = first + 1;
     if smoothed
         && points[first].t < call.start
@@ -136,10 +149,12 @@ fn lost_at_resets<'a>(
         prev = &points[first + 1].h;
         from += 1;
     }
+
     // The last sample is there as `right`, which carries its hint: it must not be compared with itself.
     if from > last {
         return Vec::new();
     }
+
     let mut lost = Vec::new();
     for point in &points[from..last] {
         if point.h.detect_reset(prev) {
@@ -147,8 +162,10 @@ fn lost_at_resets<'a>(
         }
         prev = &point.h;
     }
+
     if right.detect_reset(prev) {
         lost.push(Cow::Borrowed(prev));
     }
+
     lost
 }

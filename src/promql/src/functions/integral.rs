@@ -38,17 +38,20 @@ pub(crate) fn integral(call: &mut RangeCall<'_>) -> Result<Option<Out>, QueryErr
     if call.window.t.is_empty() {
         return Ok(None);
     }
+
     let given = call.scalars[0];
     let strategy = Strategy::of(given).unwrap_or_else(|| {
         let note = notes::invalid_strategy(given, call.scalar_pos);
         call.notice.add_note(note);
         Strategy::Middle
     });
+
     call.note_ignored_histograms();
 
     let t = call.window.t;
     let v = call.window.v;
     let mut sum = 0.0;
+
     let mut compensation = 0.0;
     for (t, v) in t.windows(2).zip(v.windows(2)) {
         let seconds = (t[1] - t[0]) as f64 / 1000.0;
@@ -61,6 +64,7 @@ pub(crate) fn integral(call: &mut RangeCall<'_>) -> Result<Option<Out>, QueryErr
             (sum, compensation) = kahan_add(remainder * seconds, sum, compensation);
         }
     }
+
     Ok(Some(Out::Float(if f64::is_infinite(sum) {
         sum
     } else {

@@ -24,6 +24,7 @@ pub(crate) fn histogram_function(name: &str) -> Option<HistogramFunction> {
 fn variance(h: &FloatHistogram) -> f64 {
     let mean = h.sum / h.count;
     let mut sum = 0.0;
+
     let mut compensation = 0.0;
     for bucket in h.buckets().filter(|b| b.count != 0.0) {
         let middle = if h.uses_custom_buckets() {
@@ -36,6 +37,7 @@ fn variance(h: &FloatHistogram) -> f64 {
         let delta = middle - mean;
         (sum, compensation) = kahan_add(bucket.count * delta * delta, sum, compensation);
     }
+
     (sum + compensation) / h.count
 }
 
@@ -61,6 +63,7 @@ pub(crate) fn quantile(q: f64, h: &FloatHistogram, notice: &mut Notice<'_>) -> f
     if h.count == 0.0 || q.is_nan() {
         return f64::NAN;
     }
+
     // NaN observations are in the count but in no bucket, as if above all others: then only counting upwards is right.
     let upwards = h.sum.is_nan() || q < 0.5;
     let mut rank = if upwards {
@@ -68,10 +71,12 @@ pub(crate) fn quantile(q: f64, h: &FloatHistogram, notice: &mut Notice<'_>) -> f
     } else {
         (1.0 - q) * h.count
     };
+
     let mut up = h.buckets();
     let mut down = h.buckets_reversed();
     let mut next = || if upwards { up.next() } else { down.next() };
     let mut count = 0.0;
+
     let mut found = None;
     while let Some(bucket) = next() {
         if bucket.count == 0.0 {
@@ -83,12 +88,14 @@ pub(crate) fn quantile(q: f64, h: &FloatHistogram, notice: &mut Notice<'_>) -> f
             break;
         }
     }
+
     let Some(mut bucket) = found else {
         if h.sum.is_nan() {
             notice.add(notes::quantile_nan_result);
         }
         return f64::NAN;
     };
+
     if h.uses_custom_buckets() {
         if bucket.lower == f64::NEG_INFINITY {
             if bucket.upper <= 0.0 {
@@ -101,9 +108,11 @@ pub(crate) fn quantile(q: f64, h: &FloatHistogram, notice: &mut Notice<'_>) -> f
     } else if bucket.lower < 0.0 && bucket.upper > 0.0 {
         one_sided(h, &mut bucket);
     }
+
     let in_buckets = count;
     // Rounding can make the sum of the buckets greater than the count.
     count = f64::min(count, h.count);
+
     if count < rank {
         if h.sum.is_nan() {
             notice.add(notes::quantile_nan_result);
@@ -111,17 +120,20 @@ pub(crate) fn quantile(q: f64, h: &FloatHistogram, notice: &mut Notice<'_>) -> f
         }
         return bucket.upper;
     }
+
     rank = if upwards {
         rank - (count - bucket.count)
     } else {
         count - rank
     };
+
     if h.sum.is_nan() {
         let all = in_buckets + std::iter::from_fn(next).map(|b| b.count).sum::<f64>();
         if all < h.count {
             notice.add(notes::quantile_nan_skew);
         }
     }
+
     inside(&bucket, rank / bucket.count, h.uses_custom_buckets())
 }
 
@@ -130,7 +142,9 @@ fn inside(b: &Bucket, fraction: f64, linear: bool) -> f64 {
     if linear || (b.lower <= 0.0 && b.upper >= 0.0) {
         return b.lower + (b.upper - b.lower) * fraction;
     }
+
     let lower = b.lower.abs().log2();
+
     let upper = b.upper.abs().log2();
     if b.lower > 0.0 {
         (lower + (upper - lower) * fraction).exp2()
@@ -147,6 +161,7 @@ pub(crate) fn fraction(lower: f64, upper: f64, h: &FloatHistogram, notice: &mut 
     if lower >= upper {
         return 0.0;
     }
+
     let mut count = h.count;
     if h.sum.is_nan() {
         // NaN observations are in no bucket and so in no fraction.
@@ -155,6 +170,7 @@ pub(crate) fn fraction(lower: f64, upper: f64, h: &FloatHistogram, notice: &mut 
             notice.add(notes::fraction_nan);
         }
     }
+
     let below = |v| rank_of(v, h).map_or(count, |rank| f64::min(rank, count));
     (below(upper) - below(lower)) / h.count
 }
@@ -164,6 +180,7 @@ fn rank_of(v: f64, h: &FloatHistogram) -> Option<f64> {
     let mut rank = 0.0;
     for mut bucket in h.buckets() {
         let custom = h.uses_custom_buckets();
+
         // Custom buckets have none around zero; their first one is taken to start there if it can.
         let zero = !custom && bucket.lower <= 0.0 && bucket.upper >= 0.0;
         if zero {
@@ -171,9 +188,11 @@ fn rank_of(v: f64, h: &FloatHistogram) -> Option<f64> {
         } else if custom && bucket.lower == f64::NEG_INFINITY && bucket.upper > 0.0 {
             bucket.lower = 0.0;
         }
+
         if bucket.lower >= v {
             return Some(rank);
         }
+
         if bucket.upper > v {
             return Some(if custom || zero {
                 // Nothing is known about the spread below the first bound: all of it counts.
@@ -194,8 +213,10 @@ fn rank_of(v: f64, h: &FloatHistogram) -> Option<f64> {
                 rank + bucket.count * part
             });
         }
+
         rank += bucket.count;
     }
+
     None
 }
 
@@ -219,6 +240,7 @@ mod tests {
             positive_buckets: vec![2.0, 2.0],
             ..FloatHistogram::default()
         };
+
         let labels = Labels::empty();
         let mut notes = Notes::default();
         let mut notice = Notice {
@@ -226,6 +248,7 @@ mod tests {
             pos: PosRange::default(),
             notes: &mut notes,
         };
+
         assert!((quantile(0.25, &h, &mut notice) - 2f64.sqrt()).abs() < 1e-12);
         assert!((quantile(0.75, &h, &mut notice) - 8f64.sqrt()).abs() < 1e-12);
         assert!((fraction(1.0, 8f64.sqrt(), &h, &mut notice) - 0.75).abs() < 1e-12);

@@ -51,6 +51,7 @@ pub(crate) fn ts_of_first(call: &mut RangeCall<'_>) -> Result<Option<Out>> {
             .into_iter()
             .chain(w.h.first().map(|p| p.t))
             .min();
+
     Ok(t.map(|t| Out::Float(t as f64 / 1000.0)))
 }
 
@@ -62,6 +63,7 @@ pub(crate) fn ts_of_last(call: &mut RangeCall<'_>) -> Result<Option<Out>> {
             .into_iter()
             .chain(w.h.last().map(|p| p.t))
             .max();
+
     Ok(t.map(|t| Out::Float(t as f64 / 1000.0)))
 }
 
@@ -70,11 +72,13 @@ fn best(call: &mut RangeCall<'_>, better: impl Fn(f64, f64) -> bool) -> Option<(
     let w = call.window;
     let mut best = (*w.t.first()?, w.v[0]);
     call.note_ignored_histograms();
+
     for (t, v) in w.t.iter().zip(w.v) {
         if better(*v, best.1) || best.1.is_nan() {
             best = (*t, *v);
         }
     }
+
     Some(best)
 }
 
@@ -110,11 +114,14 @@ pub(crate) fn sum(call: &mut RangeCall<'_>) -> Result<Option<Out>> {
     if !call.window.h.is_empty() {
         return Ok(aggregate_histograms(call, false).map(Out::histogram));
     }
+
     let mut sum = 0.0;
+
     let mut compensation = 0.0;
     for v in call.window.v {
         (sum, compensation) = kahan_add(*v, sum, compensation);
     }
+
     Ok(Some(Out::Float(if f64::is_infinite(sum) {
         sum
     } else {
@@ -126,6 +133,7 @@ pub(crate) fn avg(call: &mut RangeCall<'_>) -> Result<Option<Out>> {
     if is_mixed(call) {
         return Ok(None);
     }
+
     if !call.window.h.is_empty() {
         let mean = match call.window.counts.is_empty() {
             true => aggregate_histograms(call, true),
@@ -133,6 +141,7 @@ pub(crate) fn avg(call: &mut RangeCall<'_>) -> Result<Option<Out>> {
         };
         return Ok(mean.map(Out::histogram));
     }
+
     if !call.window.counts.is_empty() {
         let w = call.window;
         let mut sum = 0.0;
@@ -145,10 +154,12 @@ pub(crate) fn avg(call: &mut RangeCall<'_>) -> Result<Option<Out>> {
         }
         return Ok(Some(Out::Float((sum + compensation) / count)));
     }
+
     let mut mean = FloatMean::default();
     for v in call.window.v {
         mean.add(*v);
     }
+
     Ok(Some(Out::Float(mean.value())))
 }
 
@@ -169,6 +180,7 @@ impl FloatMean {
             self.value = v;
             return;
         }
+
         if !self.incremental {
             let (sum, compensation) = kahan_add(v, self.value, self.compensation);
             if !sum.is_infinite() {
@@ -179,6 +191,7 @@ impl FloatMean {
             self.value /= self.count - 1.0;
             self.compensation /= self.count - 1.0;
         }
+
         let q = (self.count - 1.0) / self.count;
         (self.value, self.compensation) =
             kahan_add(v / self.count, q * self.value, q * self.compensation);
@@ -204,6 +217,7 @@ impl FloatMean {
             *self = other;
             return;
         }
+
         if !self.incremental && !other.incremental {
             let (sum, compensation) = kahan_add(other.value, self.value, self.compensation);
             let (sum, compensation) = kahan_add(other.compensation, sum, compensation);
@@ -213,6 +227,7 @@ impl FloatMean {
                 return;
             }
         }
+
         for mean in [&mut *self, &mut other]
             .into_iter()
             .filter(|mean| !mean.incremental)
@@ -221,12 +236,14 @@ impl FloatMean {
             mean.compensation /= mean.count;
             mean.incremental = true;
         }
+
         let count = self.count + other.count;
         let mine = self.count / count;
         let theirs = other.count / count;
         let mean = mine * self.value;
         let compensation = mine * self.compensation;
         let (mean, compensation) = kahan_add(theirs * other.value, mean, compensation);
+
         (self.value, self.compensation) =
             kahan_add(theirs * other.compensation, mean, compensation);
         self.count = count;
@@ -266,6 +283,7 @@ impl HistogramMean {
             not_reset_seen: false,
             reconciled: false,
         };
+
         out.see(h);
         out
     }
@@ -279,6 +297,7 @@ impl HistogramMean {
     pub(crate) fn add(&mut self, h: &FloatHistogram) -> bool {
         self.see(h);
         self.count += 1.0;
+
         if !self.incremental {
             let before = self.mean.then(|| self.sum.clone());
             let Ok(outcome) = self.sum.add(h) else {
@@ -292,12 +311,15 @@ impl HistogramMean {
             self.sum = before;
             self.sum.scale(1.0 / (self.count - 1.0));
         }
+
         let mut part = h.clone();
         part.div(self.count);
         self.sum.scale((self.count - 1.0) / self.count);
+
         let Ok(outcome) = self.sum.add(&part) else {
             return false;
         };
+
         self.reconciled |= outcome.bounds_reconciled;
         true
     }
@@ -320,6 +342,7 @@ impl HistogramMean {
         let mut sum = HistogramSum::new(&part.sum[0]);
         // Both have one schema: the sum was never of two.
         let _ = sum.add(&part.sum[1]);
+
         Self {
             sum,
             count: part.count,
@@ -336,7 +359,9 @@ impl HistogramMean {
         self.reset_seen |= part.reset_seen;
         self.not_reset_seen |= part.not_reset_seen;
         self.reconciled |= part.reconciled;
+
         let count = self.count + part.count;
+
         let before = self.mean.then(|| self.sum.clone());
         if !self.incremental && !part.incremental {
             if !self.add_both(&part.sum) {
@@ -348,14 +373,17 @@ impl HistogramMean {
             };
             self.sum = before;
         }
+
         // From sums to means, and from these to a weighted mean.
         let share = |n: f64, incremental: bool| if incremental { n / count } else { 1.0 / count };
         self.sum.scale(share(self.count, self.incremental));
+
         let mut theirs = part.sum.clone();
         theirs
             .iter_mut()
             .for_each(|h| h.mul(share(part.count, part.incremental)));
         (self.count, self.incremental) = (count, true);
+
         self.add_both(&theirs)
     }
 
@@ -386,6 +414,7 @@ impl HistogramMean {
 
 fn aggregate_histograms(call: &mut RangeCall<'_>, mean: bool) -> Option<FloatHistogram> {
     let (first, rest) = call.window.h.split_first()?;
+
     let mut state = HistogramMean::new(&first.h, mean);
     for point in rest {
         if !state.add(&point.h) {
@@ -393,6 +422,7 @@ fn aggregate_histograms(call: &mut RangeCall<'_>, mean: bool) -> Option<FloatHis
             return None;
         }
     }
+
     let pos = call.notice.pos;
     if state.resets_collide() {
         call.notice.add_note(notes::counter_reset_collision(
@@ -400,12 +430,14 @@ fn aggregate_histograms(call: &mut RangeCall<'_>, mean: bool) -> Option<FloatHis
             pos,
         ));
     }
+
     if state.reconciled {
         call.notice.add_note(notes::mismatched_custom_buckets(
             HistogramOperation::Aggregate,
             pos,
         ));
     }
+
     Some(state.value())
 }
 
@@ -413,11 +445,13 @@ fn aggregate_histograms(call: &mut RangeCall<'_>, mean: bool) -> Option<FloatHis
 fn mean_of_means(call: &mut RangeCall<'_>) -> Option<FloatHistogram> {
     let w = call.window;
     let mut sum = None::<HistogramMean>;
+
     let mut count = 0.0;
     for point in w.h {
         let n = w.count_at(point.t);
         count += n;
         let mut weighted = FloatHistogram::clone(&point.h);
+
         weighted.mul(n);
         let is_added = match &mut sum {
             Some(sum) => sum.add(&weighted),
@@ -426,11 +460,13 @@ fn mean_of_means(call: &mut RangeCall<'_>) -> Option<FloatHistogram> {
                 true
             }
         };
+
         if !is_added {
             call.notice.add(notes::mixed_exponential_custom);
             return None;
         }
     }
+
     let mut mean = sum?.value();
     mean.div(count);
     Some(mean)
@@ -441,11 +477,13 @@ fn variance(call: &mut RangeCall<'_>) -> Option<f64> {
     if call.window.v.is_empty() {
         return None;
     }
+
     call.note_ignored_histograms();
     let mut count = 0.0;
     let mut mean = 0.0;
     let mut mean_c = 0.0;
     let mut aux = 0.0;
+
     let mut aux_c = 0.0;
     for v in call.window.v {
         count += 1.0;
@@ -453,6 +491,7 @@ fn variance(call: &mut RangeCall<'_>) -> Option<f64> {
         (mean, mean_c) = kahan_add(delta / count, mean, mean_c);
         (aux, aux_c) = kahan_add(delta * (v - (mean + mean_c)), aux, aux_c);
     }
+
     Some((aux + aux_c) / count)
 }
 

@@ -93,6 +93,7 @@ fn over_range(call: &mut RangeCall<'_>, kind: Kind) -> Option<Out> {
         call.notice.add(notes::mixed_floats_histograms);
         return None;
     }
+
     let histograms = !call.window.h.is_empty();
     match (call.extension, histograms) {
         (Extension::None, false) => extrapolated_floats(call, kind).map(Out::Float),
@@ -148,6 +149,7 @@ fn extrapolation(range: Edges, s: &Sampled, kind: Kind) -> Option<f64> {
     } else {
         0.0
     };
+
     let threshold = distance * 1.1;
     if let Some(st) = s.start_inside {
         // There was a 0 at the start timestamp, so nothing has to be guessed on the left.
@@ -166,17 +168,21 @@ fn extrapolation(range: Edges, s: &Sampled, kind: Kind) -> Option<f64> {
             }
         }
     }
+
     if to_end >= threshold {
         to_end = distance / 2.0;
     }
+
     let mut factor = if sampled == 0.0 {
         1.0
     } else {
         (sampled + to_start + to_end) / sampled
     };
+
     if kind.per_second {
         factor /= range.length_s;
     }
+
     Some(factor)
 }
 
@@ -192,6 +198,7 @@ pub(crate) fn plain(window: &Window<'_>, range: Edges, may_reset: bool, kind: Ki
     let t = window.t;
     let v = window.v;
     let last = t.len() - 1;
+
     let mut increase = v[last] - v[0];
     if kind.counter && may_reset {
         for pair in v.windows(2) {
@@ -200,6 +207,7 @@ pub(crate) fn plain(window: &Window<'_>, range: Edges, may_reset: bool, kind: Ki
             }
         }
     }
+
     let first_share = (increase > 0.0 && v[0] >= 0.0).then(|| v[0] / increase);
     let sampled = Sampled {
         first_t: t[0],
@@ -208,6 +216,7 @@ pub(crate) fn plain(window: &Window<'_>, range: Edges, may_reset: bool, kind: Ki
         start_inside: None,
         first_share,
     };
+
     Some(increase * extrapolation(range, &sampled, kind)?)
 }
 
@@ -215,9 +224,11 @@ fn extrapolated_floats(call: &mut RangeCall<'_>, kind: Kind) -> Option<f64> {
     if call.window.st.is_empty() {
         return plain(&call.window, Edges::of(call), call.may_reset, kind);
     }
+
     let t = call.window.t;
     let v = call.window.v;
     let last = t.len() - 1;
+
     let mut increase = v[last] - v[0];
     if kind.counter && call.may_reset {
         let mut overlap = false;
@@ -233,11 +244,14 @@ fn extrapolated_floats(call: &mut RangeCall<'_>, kind: Kind) -> Option<f64> {
             }
         }
     }
+
     let start_inside = start_inside(call, kind, call.float_st(0), t[0]);
     let first_share = (increase > 0.0 && v[0] >= 0.0).then(|| v[0] / increase);
+
     if start_inside.is_some() {
         increase += v[0];
     }
+
     let sampled = Sampled {
         first_t: t[0],
         last_t: t[last],
@@ -245,6 +259,7 @@ fn extrapolated_floats(call: &mut RangeCall<'_>, kind: Kind) -> Option<f64> {
         start_inside,
         first_share,
     };
+
     Some(increase * extrapolation(Edges::of(call), &sampled, kind)?)
 }
 
@@ -256,18 +271,21 @@ fn extrapolated_histograms(call: &mut RangeCall<'_>, kind: Kind) -> Option<Float
     } else {
         None
     };
+
     let first = &points[0];
     let start_inside = start_inside(call, kind, call.histogram_st(0), first.t);
     let first_share = increase
         .as_ref()
         .filter(|h| h.count > 0.0 && first.h.count >= 0.0);
     let first_share = first_share.map(|h| first.h.count / h.count);
+
     if start_inside.is_some() {
         match &mut increase {
             None => increase = Some((*first.h).clone()),
             Some(h) => add_noted(h, &first.h, &mut call.notice)?,
         }
     }
+
     let sampled = Sampled {
         first_t: first.t,
         last_t: points[last].t,
@@ -275,9 +293,11 @@ fn extrapolated_histograms(call: &mut RangeCall<'_>, kind: Kind) -> Option<Float
         start_inside,
         first_share,
     };
+
     let factor = extrapolation(Edges::of(call), &sampled, kind)?;
     let mut increase = increase?;
     increase.mul(factor);
+
     Some(increase)
 }
 
@@ -287,17 +307,21 @@ fn histogram_increase(call: &mut RangeCall<'_>, kind: Kind) -> Option<FloatHisto
     let first = &points[0];
     let second = &points[1];
     let last = &points[points.len() - 1];
+
     let is_gauge = |p: &HistogramPoint| p.h.reset_hint == ResetHint::Gauge;
     if kind.counter && (is_gauge(first) || is_gauge(last)) {
         call.notice.add(notes::not_counter);
     }
+
     let started = |call: &RangeCall<'_>, i: usize| {
         let a = &points[i - 1];
         let b = &points[i];
         is_start_reset(call.histogram_st(i - 1), a.t, call.histogram_st(i), b.t)
     };
+
     // With a reset right after the first sample its layout does not matter: it counts as nothing.
     let mut prev = Arc::clone(&first.h);
+
     if kind.counter && (started(call, 1) || second.h.detect_reset(&first.h)) {
         prev = Arc::new(FloatHistogram {
             schema: second.h.schema,
@@ -305,11 +329,13 @@ fn histogram_increase(call: &mut RangeCall<'_>, kind: Kind) -> Option<FloatHisto
             ..FloatHistogram::default()
         });
     }
+
     let custom = prev.uses_custom_buckets();
     if last.h.uses_custom_buckets() != custom {
         call.notice.add(notes::mixed_exponential_custom);
         return None;
     }
+
     let mut schema = last.h.schema.min(prev.schema);
     if kind.counter {
         for point in &points[1..points.len() - 1] {
@@ -323,9 +349,11 @@ fn histogram_increase(call: &mut RangeCall<'_>, kind: Kind) -> Option<FloatHisto
             }
         }
     }
+
     let mut increase = (*last.h).clone();
     increase.reduce_resolution(schema);
     sub_noted(&mut increase, &prev, &mut call.notice)?;
+
     if kind.counter {
         let mut overlap = false;
         for i in 1..points.len() {
@@ -339,15 +367,18 @@ fn histogram_increase(call: &mut RangeCall<'_>, kind: Kind) -> Option<FloatHisto
                 overlap = true;
                 call.notice.add(notes::start_time_overlap);
             }
+
             let reset = started(call, i) || points[i].h.detect_reset(&prev);
             if reset {
                 add_noted(&mut increase, &prev, &mut call.notice)?;
             }
+
             prev = Arc::clone(&points[i].h);
         }
     } else if !is_gauge(first) || !is_gauge(last) {
         call.notice.add(notes::not_gauge);
     }
+
     increase.reset_hint = ResetHint::Gauge;
     increase.compact();
     Some(increase)
@@ -420,6 +451,7 @@ fn between_last_two(call: &mut RangeCall<'_>, is_rate: bool) -> Option<Out> {
     let window = call.window;
     let floats = window.t.len();
     let histograms = window.h.len();
+
     let mut late: Vec<Late<'_>> = Vec::with_capacity(4);
     for i in floats.saturating_sub(2)..floats {
         late.push(Late::Float {
@@ -428,20 +460,24 @@ fn between_last_two(call: &mut RangeCall<'_>, is_rate: bool) -> Option<Out> {
             v: window.v[i],
         });
     }
+
     for i in histograms.saturating_sub(2)..histograms {
         late.push(Late::Histogram {
             st: call.histogram_st(i),
             point: &window.h[i],
         });
     }
+
     late.sort_by_key(Late::t);
     let [.., a, b] = late.as_slice() else {
         return None;
     };
+
     let interval = b.t() - a.t();
     if interval == 0 {
         return None;
     }
+
     let seconds = interval as f64 / 1000.0;
     match (a, b) {
         (
@@ -461,18 +497,23 @@ fn between_last_two(call: &mut RangeCall<'_>, is_rate: bool) -> Option<Out> {
             if is_rate && gauges.contains(&true) {
                 call.notice.add(notes::not_counter);
             }
+
             if !is_rate && gauges.contains(&false) {
                 call.notice.add(notes::not_gauge);
             }
+
             let mut change = (*p.h).clone();
             if !is_rate || (!is_start_reset(*st0, p0.t, *st, p.t) && !p.h.detect_reset(&p0.h)) {
                 sub_noted(&mut change, &p0.h, &mut call.notice)?;
             }
+
             change.reset_hint = ResetHint::Gauge;
             change.compact();
+
             if is_rate {
                 change.div(seconds);
             }
+
             Some(Out::histogram(change))
         }
         _ => {
@@ -498,6 +539,7 @@ mod tests {
             !is_start_reset(150, 100, 100, 200),
             "invalid previous start"
         );
+
         assert!(!is_start_reset(50, 100, 200, 200), "start at the sample");
         assert!(
             !is_start_reset(150, 100, 150, 200),

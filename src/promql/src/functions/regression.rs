@@ -17,10 +17,12 @@ fn linear_regression(t: &[i64], v: &[f64], at: i64) -> (f64, f64) {
             (0.0, first)
         };
     }
+
     let n = v.len() as f64;
     let mut x_sum = (0.0, 0.0);
     let mut y_sum = (0.0, 0.0);
     let mut xy_sum = (0.0, 0.0);
+
     let mut xx_sum = (0.0, 0.0);
     for (t, y) in t.iter().zip(v) {
         let x = (t - at) as f64 / 1000.0;
@@ -29,9 +31,11 @@ fn linear_regression(t: &[i64], v: &[f64], at: i64) -> (f64, f64) {
         xy_sum = kahan_add(x * y, xy_sum.0, xy_sum.1);
         xx_sum = kahan_add(x * x, xx_sum.0, xx_sum.1);
     }
+
     let [x, y, xy, xx] =
         [x_sum, y_sum, xy_sum, xx_sum].map(|(sum, compensation)| sum + compensation);
     let slope = (xy - x * y / n) / (xx - x * x / n);
+
     (slope, y / n - slope * x / n)
 }
 
@@ -72,12 +76,15 @@ pub(crate) fn double_exponential_smoothing(
             )));
         }
     }
+
     if !has_two_floats(call) {
         return Ok(None);
     }
+
     let v = call.window.v;
     let mut before = 0.0;
     let mut level = v[0];
+
     let mut slope = v[1] - v[0];
     for (i, value) in v.iter().enumerate().skip(1) {
         if i > 1 {
@@ -86,6 +93,7 @@ pub(crate) fn double_exponential_smoothing(
         before = level;
         level = smoothing * value + (1.0 - smoothing) * (level + slope);
     }
+
     Ok(Some(Out::Float(level)))
 }
 
@@ -103,6 +111,7 @@ mod tests {
             linear_regression(&[0, 1000], &[1e300, 1e300], 0),
             (0.0, 1e300)
         );
+
         assert!(
             linear_regression(&[0, 1000], &[f64::INFINITY; 2], 0)
                 .0

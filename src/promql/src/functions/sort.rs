@@ -27,6 +27,7 @@ pub(crate) fn by_labels(a: &Labels, b: &Labels, names: &[&str]) -> Ordering {
 /// Compares texts chunk by chunk: runs of digits by their number, the rest by bytes.
 fn natural(a: &str, b: &str) -> Ordering {
     let mut x = a;
+
     let mut y = b;
     while !x.is_empty() && !y.is_empty() {
         let (chunk_x, rest_x) = split_chunk(x);
@@ -40,6 +41,7 @@ fn natural(a: &str, b: &str) -> Ordering {
         }
         (x, y) = (rest_x, rest_y);
     }
+
     x.len().cmp(&y.len()).then_with(|| a.cmp(b))
 }
 

@@ -6,6 +6,7 @@
 fn civil(days: i64) -> (i64, i64, i64) {
     const DAYS_TO_EPOCH: i64 = 719_468;
     const CYCLE_DAYS: i64 = 146_097;
+
     let shifted = days + DAYS_TO_EPOCH;
     let cycle = shifted.div_euclid(CYCLE_DAYS);
     let day = shifted.rem_euclid(CYCLE_DAYS);
@@ -18,6 +19,7 @@ fn civil(days: i64) -> (i64, i64, i64) {
     } else {
         month_from_march - 9
     };
+
     (cycle * 400 + year + i64::from(month <= 2), month, of_month)
 }
 

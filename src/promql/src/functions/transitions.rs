@@ -19,6 +19,7 @@ fn count(call: &RangeCall<'_>, is: impl Fn(Point<'_>, Point<'_>) -> bool) -> Opt
     let (mut f, mut h) = first_indexes(call)?;
     let w = call.window;
     let mut prev: Option<Point<'_>> = None;
+
     let mut n = 0u64;
     while f < w.t.len() || h < w.h.len() {
         let float_next = h >= w.h.len() || (f < w.t.len() && w.t[f] < w.h[h].t);
@@ -36,11 +37,14 @@ fn count(call: &RangeCall<'_>, is: impl Fn(Point<'_>, Point<'_>) -> bool) -> Opt
                 point: &w.h[h - 1],
             }
         };
+
         if prev.is_some_and(|prev| is(prev, current)) {
             n += 1;
         }
+
         prev = Some(current);
     }
+
     Some(Out::Float(n as f64))
 }
 
@@ -50,12 +54,14 @@ fn first_indexes(call: &RangeCall<'_>) -> Option<(usize, usize)> {
     if call.extension != Extension::Anchored {
         return Some((0, 0));
     }
+
     let w = call.window;
     let floats_before = w.t.partition_point(|t| *t <= call.start);
     let histograms_before = w.h.partition_point(|p| p.t <= call.start);
     if floats_before == w.t.len() && histograms_before == w.h.len() {
         return None;
     }
+
     Some(match (floats_before, histograms_before) {
         (0, 0) => (0, 0),
         (f, 0) => (f - 1, 0),

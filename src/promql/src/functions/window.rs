@@ -52,13 +52,16 @@ impl Sliding {
         until: i64,
     ) -> Window<'a> {
         let t = columns.float_t.as_slice();
+
         let (mut first, mut end) = self.floats;
         while end < t.len() && t[end] <= until {
             end += 1;
         }
+
         while first < end && t[first] <= after {
             first += 1;
         }
+
         self.floats = (first, end);
         if !columns.histograms.is_empty() {
             let (first, end) = &mut self.histograms;
@@ -69,6 +72,7 @@ impl Sliding {
                 *first += 1;
             }
         }
+
         if !columns.counts.is_empty() {
             let (first, end) = &mut self.counts;
             while columns.counts.get(*end).is_some_and(|c| c.t <= until) {
@@ -78,6 +82,7 @@ impl Sliding {
                 *first += 1;
             }
         }
+
         let floats = first..end;
         let (first, end) = self.histograms;
         Window {
@@ -100,9 +105,11 @@ mod tests {
         for t in [0, 10, 20, 30] {
             columns.push_float(t, t as f64);
         }
+
         let mut sliding = Sliding::default();
         assert_eq!(sliding.advance(&columns, 0, 20).t, [10, 20]);
         assert_eq!(sliding.advance(&columns, 10, 30).t, [20, 30]);
+
         assert!(sliding.advance(&columns, 40, 60).is_empty());
     }
 }

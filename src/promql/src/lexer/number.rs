@@ -67,7 +67,9 @@ fn scan_number(input: &str) -> Result<usize, usize> {
     } else {
         DIGITS
     };
+
     let mut dot = r.accept(b".");
+
     let mut exponent = false;
     loop {
         if r.accept(digits) {
@@ -94,6 +96,7 @@ fn scan_number(input: &str) -> Result<usize, usize> {
             break;
         }
     }
+
     if r.peek().is_some_and(|b| is_alphanumeric(char::from(b))) {
         Err(r.at)
     } else {
@@ -110,6 +113,7 @@ fn scan_duration_rest(input: &str, at: usize) -> Result<usize, usize> {
     if !r.accept(b"smhdwy") {
         return Err(r.at);
     }
+
     r.accept(b"s");
     while r.accept(DIGITS) {
         while r.accept(DIGITS) {}
@@ -118,6 +122,7 @@ fn scan_duration_rest(input: &str, at: usize) -> Result<usize, usize> {
         }
         r.accept(b"s");
     }
+
     if r.peek().is_some_and(|b| is_alphanumeric(char::from(b))) {
         Err(r.at + 1)
     } else {
@@ -134,9 +139,11 @@ pub(crate) fn parse_number(text: &str) -> Result<f64, NumberError> {
         "nan" => return Ok(f64::NAN),
         _ => {}
     }
+
     if text.contains('_') && !underscores_separate_digits(text) {
         return Err(syntax());
     }
+
     let plain = text.replace('_', "");
     if let Some(hex) = plain
         .strip_prefix("0x")
@@ -146,12 +153,14 @@ pub(crate) fn parse_number(text: &str) -> Result<f64, NumberError> {
             .map(|v| v as f64)
             .map_err(|_| syntax());
     }
+
     if plain.len() > 1
         && plain.starts_with('0')
         && let Ok(v) = i64::from_str_radix(&plain, 8)
     {
         return Ok(v as f64);
     }
+
     let value: f64 = plain.parse().map_err(|_| syntax())?;
     if value.is_infinite() {
         Err(NumberError::Range(text.to_owned()))
@@ -168,6 +177,7 @@ fn underscores_separate_digits(text: &str) -> bool {
         b.is_some_and(|b| b.is_ascii_digit() || (hex && (b.is_ascii_hexdigit() || *b == b'x')))
     };
     let bytes = lower.as_bytes();
+
     bytes
         .iter()
         .enumerate()
@@ -195,6 +205,7 @@ mod tests {
             ("1_2.3_4e1_0", 12.34e10),
             ("iNf", f64::INFINITY),
         ];
+
         for (text, want) in cases {
             assert_eq!(
                 scan(text).ok(),
@@ -203,6 +214,7 @@ mod tests {
             );
             assert_eq!(parse_number(text), Ok(want), "{text}");
         }
+
         assert!(parse_number("NaN").is_ok_and(f64::is_nan));
     }
 
@@ -214,12 +226,14 @@ mod tests {
             scan("1m2x"),
             Err("bad number or duration syntax: \"1m2\"".to_owned())
         );
+
         for bad in [
             "1.2.3", "1e", "1e_", "1_", "1__2", "0x1.5", "5mx", "1a", "0b11",
         ] {
             let ok = scan(bad).is_ok_and(|(len, _)| len == bad.len() && parse_number(bad).is_ok());
             assert!(!ok, "{bad}");
         }
+
         assert_eq!(
             parse_number("1e999"),
             Err(NumberError::Range("1e999".to_owned()))

@@ -16,6 +16,7 @@ pub(crate) enum UnquoteError {
 /// Length of the string that `input` starts with, both quotes included.
 pub(super) fn scan(input: &str, quote: char) -> Result<usize, String> {
     let raw = quote == '`';
+
     let mut chars = input.char_indices().skip(1);
     while let Some((i, c)) = chars.next() {
         match c {
@@ -26,6 +27,7 @@ pub(super) fn scan(input: &str, quote: char) -> Result<usize, String> {
             _ => {}
         }
     }
+
     Err(if raw {
         "unterminated raw string"
     } else {
@@ -40,9 +42,11 @@ fn check_escape(
     quote: char,
 ) -> Result<(), String> {
     const UNTERMINATED: &str = "escape sequence not terminated";
+
     let Some((_, c)) = chars.next() else {
         return Err(UNTERMINATED.to_owned());
     };
+
     let (digits, radix, max, first) = match c {
         'a' | 'b' | 'f' | 'n' | 'r' | 't' | 'v' | '\\' => return Ok(()),
         _ if c == quote => return Ok(()),
@@ -52,6 +56,7 @@ fn check_escape(
         'U' => (8, 16, 0x10_ffff, 0),
         _ => return Err(format!("unknown escape sequence {}", code_point(c))),
     };
+
     let mut value = u64::from(first);
     for _ in 0..digits {
         let Some((_, c)) = chars.next() else {
@@ -65,9 +70,11 @@ fn check_escape(
         };
         value = value * u64::from(radix) + u64::from(digit);
     }
+
     if value > max || (0xd800..0xe000).contains(&value) {
         return Err("escape sequence is an invalid Unicode code point".to_owned());
     }
+
     Ok(())
 }
 
@@ -84,15 +91,19 @@ pub(crate) fn unquote(token: &str) -> Result<Cow<'_, str>, UnquoteError> {
         .and_then(|t| t.strip_suffix(quote))
         .filter(|_| matches!(quote, '"' | '\'' | '`'))
         .ok_or(UnquoteError::Syntax)?;
+
     if quote == '`' || !inner.contains('\\') {
         return Ok(Cow::Borrowed(inner));
     }
+
     let mut bytes = Vec::with_capacity(inner.len());
+
     let mut rest = inner;
     while let Some(at) = rest.find('\\') {
         bytes.extend_from_slice(&rest.as_bytes()[..at]);
         rest = unescape(&rest[at + 1..], &mut bytes)?;
     }
+
     bytes.extend_from_slice(rest.as_bytes());
     String::from_utf8(bytes)
         .map(Cow::Owned)
@@ -130,6 +141,7 @@ fn unescape<'a>(rest: &'a str, out: &mut Vec<u8>) -> Result<&'a str, UnquoteErro
         }
         _ => return Err(UnquoteError::Syntax),
     };
+
     out.push(simple);
     Ok(tail)
 }
@@ -157,11 +169,13 @@ mod tests {
             ("`\\n raw\n`", "\\n raw\n"),
             (r#""""#, ""),
         ];
+
         for (token, want) in cases {
             let quote = token.chars().next().unwrap_or(' ');
             assert_eq!(scan(token, quote), Ok(token.len()), "{token}");
             assert_eq!(unquote(token).as_deref(), Ok(want), "{token}");
         }
+
         assert_eq!(
             unquote(r#""a\xff""#),
             Err(UnquoteError::Utf8(vec![b'a', 0xff]))

@@ -21,6 +21,7 @@ impl Parser<'_> {
         let name = self.next();
         let text = self.text(&name);
         let arguments = self.arguments()?;
+
         // Names that are keywords as well are written in any case.
         let found = match name.kind {
             Kind::Keyword(_) => function(&text.to_ascii_lowercase()),
@@ -32,10 +33,12 @@ impl Parser<'_> {
                 format!("unknown function with name {}", quote(text)),
             ));
         };
+
         if func.experimental && !self.options.experimental_functions {
             let message = format!("function {} is not enabled", quote(text));
             return Err(self.error(name.pos, message));
         }
+
         let pos = PosRange::new(name.pos.start as usize, self.last_end());
         self.tree(
             Expr::Call(Call {
@@ -51,6 +54,7 @@ impl Parser<'_> {
         if self.accept(&Kind::LeftParen).is_none() {
             return Err(self.unexpected_here());
         }
+
         let mut arguments = Arguments {
             list: Vec::new(),
             size: Size::default(),
@@ -58,16 +62,19 @@ impl Parser<'_> {
         if self.accept(&Kind::RightParen).is_some() {
             return Ok(arguments);
         }
+
         loop {
             let argument = self.expression(0)?;
             arguments.size = arguments.size.beside(argument.size);
             arguments.list.push(argument.expr);
+
             if self.accept(&Kind::RightParen).is_some() {
                 return Ok(arguments);
             }
             let Some(comma) = self.accept(&Kind::Comma) else {
                 return Err(self.unexpected_here());
             };
+
             if *self.peek_kind() == Kind::RightParen {
                 return Err(self.error(
                     comma.pos,
@@ -90,10 +97,12 @@ impl Parser<'_> {
         self.aggregations += 1;
         let mut modifier = self.aggregate_modifier()?;
         let arguments = self.arguments()?;
+
         self.aggregations -= 1;
         if modifier.is_none() {
             modifier = self.aggregate_modifier()?;
         }
+
         let (without, grouping) = modifier.unwrap_or_default();
         let pos = PosRange::new(start.start as usize, self.last_end());
         let given = arguments.list.len();
@@ -102,6 +111,7 @@ impl Parser<'_> {
         if given == 0 {
             return Err(self.error(pos, "no arguments for aggregate expression provided"));
         }
+
         if op.is_experimental() && !self.options.experimental_functions {
             let flag = "--enable-feature=promql-experimental-functions";
             let message = format!(
@@ -110,17 +120,20 @@ impl Parser<'_> {
             );
             return Err(self.error(pos, message));
         }
+
         let param = if op.has_param() {
             list.next().map(Box::new)
         } else {
             None
         };
+
         let (Some(expr), None) = (list.next(), list.next()) else {
             let message = format!(
                 "wrong number of arguments for aggregate expression provided, expected {wanted}, got {given}"
             );
             return Err(self.error(pos, message));
         };
+
         let aggregate = Aggregate {
             op,
             expr: Box::new(expr),
@@ -129,6 +142,7 @@ impl Parser<'_> {
             without,
             pos,
         };
+
         self.tree(Expr::Aggregate(aggregate), arguments.size.above())
     }
 

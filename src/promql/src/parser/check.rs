@@ -78,6 +78,7 @@ impl Checker<'_> {
         if found == wanted {
             return Ok(());
         }
+
         let wanted = wanted.document_name();
         let found = found.document_name();
         self.fail(
@@ -92,23 +93,28 @@ impl Checker<'_> {
         let left = b.lhs.value_type();
         let right = b.rhs.value_type();
         let scalar = |t| t == ValueType::Scalar;
+
         if b.return_bool && !b.op.is_comparison() {
             return self.fail(
                 b.op_pos,
                 "bool modifier can only be used on comparison operators",
             );
         }
+
         if b.op.is_comparison() && !b.return_bool && scalar(left) && scalar(right) {
             return self.fail(
                 b.op_pos,
                 "comparisons between scalars must use BOOL modifier",
             );
         }
+
         let mut matching = b.matching.take().unwrap_or_default();
+
         let is_set = b.op.is_set();
         if is_set && matching.card == MatchCardinality::OneToOne {
             matching.card = MatchCardinality::ManyToMany;
         }
+
         if matching.on
             && let Some(label) = matching
                 .labels
@@ -121,6 +127,7 @@ impl Checker<'_> {
             );
             return self.fail(b.op_pos, message);
         }
+
         for (side, side_type) in [(&b.lhs, left), (&b.rhs, right)] {
             if !matches!(side_type, ValueType::Scalar | ValueType::Vector) {
                 return self.fail(
@@ -129,6 +136,7 @@ impl Checker<'_> {
                 );
             }
         }
+
         let fills = matching.fill_left.or(matching.fill_right).is_some();
         if scalar(left) || scalar(right) {
             if !matching.labels.is_empty() {
@@ -137,12 +145,14 @@ impl Checker<'_> {
                     "vector matching only allowed between instant vectors",
                 );
             }
+
             if fills {
                 return self.fail(
                     b.pos,
                     "filling in missing series only allowed between instant vectors",
                 );
             }
+
             if is_set {
                 let message = format!(
                     "set operator {} not allowed in binary scalar expression",
@@ -150,8 +160,10 @@ impl Checker<'_> {
                 );
                 return self.fail(b.pos, message);
             }
+
             return Ok(());
         }
+
         if is_set {
             if matching.card != MatchCardinality::ManyToMany {
                 return self.fail(
@@ -166,6 +178,7 @@ impl Checker<'_> {
                 );
             }
         }
+
         b.matching = Some(matching);
         Ok(())
     }
@@ -189,10 +202,13 @@ impl Checker<'_> {
                 format!("expected at most {max} argument(s) in call to {name}, got {given}")
             })
         };
+
         if let Some(message) = count_is_wrong {
             return self.fail(call.pos, message);
         }
+
         let is_info = func.name == "info";
+
         let context = format!("call to function {name}");
         for (i, arg) in call.args.iter_mut().enumerate() {
             if is_info && i == 1 {
@@ -201,6 +217,7 @@ impl Checker<'_> {
                 self.expect_type(arg, wanted, &context)?;
             }
         }
+
         Ok(())
     }
 
@@ -237,9 +254,11 @@ impl Checker<'_> {
                 None => Ok(()),
             };
         }
+
         if may_match_everything || v.matchers.iter().any(|m| !m.matches_empty()) {
             return Ok(());
         }
+
         self.fail(
             v.pos,
             "vector selector must contain at least one non-empty matcher",

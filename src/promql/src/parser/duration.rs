@@ -22,11 +22,13 @@ impl Parser<'_> {
         {
             return Err(self.error(pos, "duration must be greater than 0"));
         }
+
         let mut arg = self.duration_arg(expr)?;
         if arg.expr.is_none() {
             // What is greater than 0 must not become 0 for want of resolution.
             arg.ms = arg.ms.max(1);
         }
+
         Ok(arg)
     }
 
@@ -41,6 +43,7 @@ impl Parser<'_> {
             }
             None => self.duration_term()?,
         };
+
         self.duration_arg(expr)
     }
 
@@ -67,6 +70,7 @@ impl Parser<'_> {
                 }
                 None => p.duration_term()?,
             };
+
             let mut chain = p.depth;
             while let Some(op) = p
                 .duration_operator()
@@ -77,8 +81,10 @@ impl Parser<'_> {
                 if chain > p.options.depth_max {
                     return Err(p.too_deep(lhs.pos()));
                 }
+
                 let op_pos = p.next().pos;
                 let rhs_min = op.precedence() + u8::from(op != DurationOp::Pow);
+
                 let rhs = p.duration_expression(rhs_min)?;
                 if let DurationExpr::Literal { seconds: 0.0, .. } = rhs {
                     match op {
@@ -87,6 +93,7 @@ impl Parser<'_> {
                         _ => {}
                     }
                 }
+
                 let pos = lhs.pos().merge(rhs.pos());
                 lhs = DurationExpr::Binary {
                     op,
@@ -95,6 +102,7 @@ impl Parser<'_> {
                     pos,
                 };
             }
+
             Ok(lhs)
         })
     }

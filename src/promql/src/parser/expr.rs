@@ -30,6 +30,7 @@ impl Parser<'_> {
         let modifiers = self.binary_modifiers()?;
         let rhs_min = op.precedence() + u8::from(!op.is_right_associative());
         let rhs = self.expression(rhs_min)?;
+
         let pos = lhs.expr.pos().merge(rhs.expr.pos());
         if modifiers
             .matching
@@ -40,6 +41,7 @@ impl Parser<'_> {
         {
             return Err(self.error(pos, "binop fill modifiers are experimental and not enabled"));
         }
+
         // Another operator on the left makes a chain with this one.
         let chains = matches!(lhs.expr, Expr::Binary(_));
         let height = lhs.size.height.max(rhs.size.height) + 1;
@@ -48,6 +50,7 @@ impl Parser<'_> {
         } else {
             lhs.size.depth + 1
         };
+
         let size = Size {
             depth: left.max(rhs.size.depth + 1),
             height,
@@ -61,6 +64,7 @@ impl Parser<'_> {
             matching: Some(modifiers.matching),
             pos,
         };
+
         self.tree(Expr::Binary(binary), size)
     }
 
@@ -71,8 +75,10 @@ impl Parser<'_> {
             Kind::Op(BinaryOp::Sub) => UnaryOp::Minus,
             _ => return self.postfixed(),
         };
+
         let sign = self.next().pos;
         let operand = self.expression(BinaryOp::Pow.precedence())?;
+
         let pos = sign.merge(operand.expr.pos());
         match operand.expr {
             Expr::Number(mut number) => {
@@ -127,6 +133,7 @@ impl Parser<'_> {
                     ),
                     _ => (self.unquote(&token)?, None),
                 };
+
                 self.tree(
                     Expr::String(StringLiteral {
                         value,
@@ -155,10 +162,12 @@ impl Parser<'_> {
         let Some(close) = self.accept(&Kind::RightParen) else {
             return Err(self.unexpected_here());
         };
+
         let paren = Paren {
             expr: Box::new(inner.expr),
             pos: open.merge(close.pos),
         };
+
         self.tree(Expr::Paren(paren), inner.size.above())
     }
 
@@ -183,6 +192,7 @@ impl Parser<'_> {
                 }
             }
         };
+
         Ok(NumberLiteral {
             value,
             duration,
@@ -198,13 +208,16 @@ impl Parser<'_> {
             Kind::Number | Kind::Duration => return self.number_literal().map(Some),
             _ => return Ok(None),
         };
+
         if !matches!(self.peek_second(), Kind::Number | Kind::Duration) {
             return Ok(None);
         }
+
         let sign_pos = self.next().pos;
         let mut number = self.number_literal()?;
         number.value *= sign;
         number.pos = sign_pos.merge(number.pos);
+
         Ok(Some(number))
     }
 }

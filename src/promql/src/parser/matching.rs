@@ -17,6 +17,7 @@ pub(super) struct BinaryModifiers {
 impl Parser<'_> {
     pub(super) fn binary_modifiers(&mut self) -> ParseResult<BinaryModifiers> {
         let return_bool = self.accept(&Kind::Keyword(Keyword::Bool)).is_some();
+
         let mut matching = VectorMatching::default();
         if let Kind::Keyword(keyword @ (Keyword::On | Keyword::Ignoring)) = *self.peek_kind() {
             self.next();
@@ -24,6 +25,7 @@ impl Parser<'_> {
             matching.labels = self.grouping_labels()?;
             self.group_modifier(&mut matching)?;
         }
+
         self.fill_modifiers(&mut matching)?;
         Ok(BinaryModifiers {
             return_bool,
@@ -37,10 +39,12 @@ impl Parser<'_> {
             Kind::Keyword(Keyword::GroupRight) => MatchCardinality::OneToMany,
             _ => return Ok(()),
         };
+
         self.next();
         if *self.peek_kind() == Kind::LeftParen {
             matching.include = self.grouping_labels()?;
         }
+
         Ok(())
     }
 
@@ -76,15 +80,18 @@ impl Parser<'_> {
         if self.accept(&Kind::RightParen).is_none() {
             return Err(self.unexpected_here());
         }
+
         Ok(number.value)
     }
 
     /// `(a, b, "c d")`
     pub(super) fn grouping_labels(&mut self) -> ParseResult<Vec<Arc<str>>> {
         const CONTEXT: &str = "grouping opts";
+
         if self.accept(&Kind::LeftParen).is_none() {
             return Err(self.unexpected(CONTEXT, "\"(\""));
         }
+
         let mut labels = Vec::new();
         while self.accept(&Kind::RightParen).is_none() {
             labels.push(self.grouping_label()?);
@@ -96,6 +103,7 @@ impl Parser<'_> {
                 _ => return Err(self.unexpected(CONTEXT, "\",\" or \")\"")),
             }
         }
+
         Ok(labels)
     }
 
@@ -112,7 +120,9 @@ impl Parser<'_> {
             Kind::Keyword(keyword) if *keyword != Keyword::Without => Arc::from(self.text(&token)),
             _ => return Err(self.unexpected("grouping opts", "label")),
         };
+
         self.next();
+
         let has_colon = self.options.unquoted_utf8_names && token.kind == Kind::MetricIdentifier;
         if name.is_empty() || has_colon {
             return Err(self.error(
@@ -120,6 +130,7 @@ impl Parser<'_> {
                 format!("invalid label name for grouping: {}", quote(&name)),
             ));
         }
+
         Ok(name)
     }
 }

@@ -20,6 +20,7 @@ impl Parser<'_> {
             _ if name.is_some() => Vec::new(),
             _ => return Err(self.unexpected_here()),
         };
+
         if let Some(name) = &name {
             matchers.push(self.matcher(
                 METRIC_NAME,
@@ -28,6 +29,7 @@ impl Parser<'_> {
                 PosRange::new(start, self.last_end()),
             )?);
         }
+
         Ok(VectorSelector {
             name,
             matchers,
@@ -59,6 +61,7 @@ impl Parser<'_> {
             ),
             _ => false,
         };
+
         is_name.then(|| {
             self.next();
             Arc::from(self.text(&token))
@@ -68,7 +71,9 @@ impl Parser<'_> {
     /// `{label="value", "quoted.label"=~"x", "metric.name"}`
     fn matchers(&mut self) -> ParseResult<Vec<Matcher>> {
         const CONTEXT: &str = "label matching";
+
         self.next();
+
         let mut matchers = Vec::new();
         loop {
             if self.accept(&Kind::RightBrace).is_some() {
@@ -93,6 +98,7 @@ impl Parser<'_> {
             Kind::Identifier => Arc::from(self.text(&label)),
             _ => return Err(self.unexpected(context, "identifier or \"}\"")),
         };
+
         self.next();
         let op = match self.peek_kind() {
             Kind::Assign => MatchOp::Equal,
@@ -103,10 +109,12 @@ impl Parser<'_> {
             _ if quoted => return self.matcher(METRIC_NAME, MatchOp::Equal, &name, label.pos),
             _ => return Err(self.unexpected(context, "label matching operator")),
         };
+
         self.next();
         let Some(value) = self.accept(&Kind::String) else {
             return Err(self.unexpected(context, "string"));
         };
+
         let text = self.unquote(&value)?;
         self.matcher(&name, op, &text, label.pos.merge(value.pos))
     }
@@ -133,6 +141,7 @@ impl Parser<'_> {
         if self.accept(&Kind::Colon).is_none() {
             return Err(self.unexpected("subquery or range", "\":\" or \"]\""));
         }
+
         let step = match self.peek_kind() {
             Kind::RightBracket => None,
             _ => {
@@ -140,9 +149,11 @@ impl Parser<'_> {
                 Some(self.positive_duration("subquery selector", expected)?)
             }
         };
+
         if self.accept(&Kind::RightBracket).is_none() {
             return Err(self.unexpected("subquery selector", "\"]\""));
         }
+
         let pos = PosRange::new(tree.expr.pos().start as usize, self.last_end());
         let expr = Box::new(tree.expr);
         let subquery = Subquery {
@@ -153,6 +164,7 @@ impl Parser<'_> {
             at: None,
             pos,
         };
+
         self.tree(Expr::Subquery(subquery), tree.size.above())
     }
 
@@ -169,9 +181,11 @@ impl Parser<'_> {
         if !selector.offset.is_unset() {
             return Err(self.error(brackets, "no offset modifiers allowed before range"));
         }
+
         if selector.at.is_some() {
             return Err(self.error(brackets, "no @ modifiers allowed before range"));
         }
+
         let pos = PosRange::new(selector.pos.start as usize, self.last_end());
         self.tree(
             Expr::Matrix(MatrixSelector {
@@ -197,9 +211,11 @@ impl Parser<'_> {
                 }
             },
         };
+
         if !slot.is_unset() {
             return Err(self.error(pos, "offset may not be set multiple times"));
         }
+
         *slot = offset;
         self.extend(expr);
         Ok(())
@@ -224,6 +240,7 @@ impl Parser<'_> {
         } else {
             "smoothed"
         };
+
         let pos = expr.pos();
         if matches!(expr, Expr::Subquery(_)) {
             return Err(self.error(
@@ -231,19 +248,23 @@ impl Parser<'_> {
                 format!("{word} modifier is not supported for subqueries"),
             ));
         }
+
         let Some(selector) = selector_of(expr) else {
             return Err(self.error(pos, format!("{word} modifier not implemented")));
         };
+
         match keyword {
             Keyword::Anchored => selector.anchored = true,
             _ => selector.smoothed = true,
         }
+
         if selector.anchored && selector.smoothed {
             return Err(self.error(
                 pos,
                 "anchored and smoothed modifiers cannot be used together",
             ));
         }
+
         self.extend(expr);
         Ok(())
     }
@@ -262,9 +283,11 @@ impl Parser<'_> {
                 }
             },
         };
+
         if slot.is_some() {
             return Err(self.error(pos, "@ <timestamp> may not be set multiple times"));
         }
+
         *slot = Some(at);
         self.extend(expr);
         Ok(())
@@ -282,12 +305,15 @@ impl Parser<'_> {
                 At::End
             });
         }
+
         let Some(number) = self.signed_number()? else {
             return Err(self.unexpected("@", "timestamp"));
         };
+
         let seconds = number.value;
         // Prometheus compares seconds with the bounds of its milliseconds; here the result has to fit.
         const SECONDS_MAX: f64 = i64::MAX as f64 / 1000.0;
+
         if seconds.is_nan() || seconds.abs() >= SECONDS_MAX {
             let text = crate::printer::format_fixed(seconds, 6);
             return Err(self.error(
@@ -295,6 +321,7 @@ impl Parser<'_> {
                 format!("timestamp out of bounds for @ modifier: {text}"),
             ));
         }
+
         Ok(At::Timestamp((seconds * 1000.0).round() as i64))
     }
 }

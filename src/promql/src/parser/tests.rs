@@ -381,6 +381,7 @@ fn every_node_knows_its_place() {
     let query = "sum by (a) (rate(foo{b=\"c\"}[5m] offset 1m)) / -bar ";
     let mut places = Vec::new();
     parsed(query).walk(&mut |e| places.push(e.pos().text(query).to_owned()));
+
     let want = [
         "sum by (a) (rate(foo{b=\"c\"}[5m] offset 1m)) / -bar",
         "sum by (a) (rate(foo{b=\"c\"}[5m] offset 1m))",
@@ -389,6 +390,7 @@ fn every_node_knows_its_place() {
         "-bar",
         "bar",
     ];
+
     assert_eq!(places, want);
 }
 
@@ -399,23 +401,28 @@ fn experimental_parts_can_be_switched_off() {
         fill_modifiers: false,
         ..ParserOptions::default()
     };
+
     let queries = [
         "start()",
         "limitk(1, foo)",
         "integral(foo[5m])",
         "a + fill(1) b",
     ];
+
     for query in queries {
         assert!(parse(query, &off).is_err(), "{query}");
         parsed(query);
     }
+
     let error = parse("integral(a[5m])", &off)
         .expect_err("is off")
         .to_string();
+
     assert_eq!(
         error,
         "1:1: parse error: function \"integral\" is not enabled"
     );
+
     for stable in [
         "foo[step()]",
         "foo[5m+1m]",
@@ -441,11 +448,13 @@ fn deep_and_long_queries_are_refused_without_deep_recursion() {
         format!("a[{}1]", "-".repeat(n)),
         format!("a[{}1]", "(".repeat(n)),
     ];
+
     for query in queries {
         let error = parse(&query, &options).expect_err("too deep").to_string();
         let refused = ["nests deeper", "unclosed", "operators above each other"];
         assert!(refused.iter().any(|text| error.contains(text)), "{error}");
     }
+
     assert!(parse(&" ".repeat(options.query_bytes_max + 1), &options).is_err());
     assert!(parse(&("a+".repeat(200) + "a"), &options).is_ok());
 }
@@ -465,6 +474,7 @@ fn chains_are_no_nesting() {
     on_query_stack(|| {
         let options = ParserOptions::default();
         let chain = |term: &str, op: &str, terms: usize| vec![term; terms].join(op);
+
         let most = options.height_max;
         for (term, op) in [
             ("a", " or "),
@@ -482,6 +492,7 @@ fn chains_are_no_nesting() {
             expr.walk(&mut |_| nodes += 1);
             assert!(nodes >= 2 * (most - 3) - 1);
         }
+
         let error = parse(&chain("a", "+", most + 1), &options)
             .expect_err("too long")
             .to_string();
@@ -489,18 +500,21 @@ fn chains_are_no_nesting() {
             error.contains("more than 2000 operators above each other"),
             "{error}"
         );
+
         // Chains in chains count together: it is the whole tree that is walked.
         let nested = format!(
             "{} + ({})",
             chain("a", "+", most / 2),
             chain("a", "+", most - 5)
         );
+
         assert!(parse(&nested, &options).is_ok());
         let nested = format!(
             "({}) + {}",
             chain("a", "+", most / 2),
             chain("a", "+", most - 5)
         );
+
         assert!(parse(&nested, &options).is_err());
     });
 }
@@ -510,6 +524,7 @@ fn a_long_expression_is_split_over_lines() {
     let query = "sum by (job) (rate(http_requests_total{code=~\"5..\",job=\"api-server\"}[5m])) / on (job) group_left () topk(5, http_requests_all)";
     let want = "  sum by (job) (rate(http_requests_total{code=~\"5..\",job=\"api-server\"}[5m]))\n/ on (job) group_left ()\n  topk(5, http_requests_all)";
     let pretty = crate::printer::prettify(&parsed(query), Names::Quoted);
+
     assert_eq!(pretty, want);
     assert_eq!(parsed(&pretty).to_string(), query);
     assert_eq!(
@@ -526,6 +541,7 @@ fn selectors_are_parsed_alone() {
         matchers.iter().map(ToString::to_string).collect::<Vec<_>>(),
         ["job=~\"a|b\"", "__name__=\"up\""]
     );
+
     for bad in ["up offset 5m", "up[5m]", "sum(up)", ""] {
         assert!(parse_selector(bad, &options).is_err(), "{bad}");
     }
@@ -552,6 +568,7 @@ fn names_of_any_script_need_no_quotes_if_switched_on() {
         "sum.x",
         "by.x",
     ];
+
     for query in accepted {
         let expr = parse(query, &on).unwrap_or_else(|e| panic!("{query}: {e}"));
         assert_eq!(expr.printed(Names::Unquoted).to_string(), query);
@@ -566,6 +583,7 @@ fn names_of_any_script_need_no_quotes_if_switched_on() {
             "{query}"
         );
     }
+
     let refused = [
         (".a", "1:1: parse error: unexpected character: '.'"),
         ("x_١", "1:3: parse error: unexpected character: '١'"),
@@ -592,20 +610,24 @@ fn names_of_any_script_need_no_quotes_if_switched_on() {
             "1:9: parse error: invalid label name for grouping: \"a:b\"",
         ),
     ];
+
     for (query, want) in refused {
         match parse(query, &on) {
             Ok(expr) => panic!("{query} parsed to {expr}"),
             Err(e) => assert_eq!(e.to_string(), want, "{query}"),
         }
     }
+
     for query in ["a{b:c=\"1\"}", "a{.b=\"1\"}"] {
         assert!(parse(query, &on).is_err(), "{query}");
     }
+
     let quoted = parsed("{\"http.server.requests\", \"a.b\"=\"c\"}");
     assert_eq!(
         quoted.to_string(),
         "{\"a.b\"=\"c\",__name__=\"http.server.requests\"}"
     );
+
     let unquoted = "{__name__=\"http.server.requests\",a.b=\"c\"}";
     assert_eq!(quoted.printed(Names::Unquoted).to_string(), unquoted);
     parsed("sum by (a:b) (a)");

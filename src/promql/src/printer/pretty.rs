@@ -16,6 +16,7 @@ fn pretty(expr: &Expr, level: usize, names: Names) -> String {
     let indent = INDENT.repeat(level);
     let pretty = |expr, level| pretty(expr, level, names);
     let line = expr.printed(names).to_string();
+
     let fits = line.len() <= LINE_BYTES_MAX;
     match expr {
         Expr::Subquery(_) if fits => line,

@@ -17,11 +17,13 @@ pub(super) fn almost_equal(a: f64, b: f64) -> bool {
     if a.is_nan() && b.is_nan() || a == b {
         return true;
     }
+
     let magnitude = a.abs() + b.abs();
     let difference = (a - b).abs();
     if a == 0.0 || b == 0.0 || magnitude < f64::MIN_POSITIVE {
         return difference < EPSILON * f64::MIN_POSITIVE;
     }
+
     difference / magnitude.min(f64::MAX) < EPSILON
 }
 
@@ -61,6 +63,7 @@ impl Case {
                 samples.len()
             ));
         }
+
         let mut seen = vec![false; self.expected.len()];
         for (place, sample) in samples.iter().enumerate() {
             // The last of several lines with the same labels counts.
@@ -75,6 +78,7 @@ impl Case {
                     show(&sample.value)
                 ));
             };
+
             if self.expectation.ordered && i != place {
                 return Err(format!(
                     "expected {} at position {}, but was at {}",
@@ -83,15 +87,18 @@ impl Case {
                     place + 1
                 ));
             }
+
             if std::mem::replace(&mut seen[i], true) {
                 return Err(format!("{} is twice in the result", sample.labels));
             }
+
             let want = self.expected[i].values.first();
             let equal = want.is_some_and(|w| {
                 w.value
                     .as_ref()
                     .is_some_and(|v| same(v, &sample.value, w.hint_written))
             });
+
             if !equal {
                 let want = want
                     .and_then(|w| w.value.as_ref())
@@ -103,6 +110,7 @@ impl Case {
                 ));
             }
         }
+
         self.all_seen(&seen)
     }
 
@@ -123,13 +131,16 @@ impl Case {
         if self.expectation.ordered {
             return Err("expected ordered result, but query returned a matrix".to_owned());
         }
+
         if let Some(want) = self.expected_scalar {
             return Err(format!(
                 "expected scalar {want}, but got a matrix of {} series",
                 matrix.len()
             ));
         }
+
         check_sorted(matrix)?;
+
         let mut seen = vec![false; self.expected.len()];
         for series in matrix {
             let Some(i) = self
@@ -143,16 +154,20 @@ impl Case {
                     show_series(series)
                 ));
             };
+
             if std::mem::replace(&mut seen[i], true) {
                 return Err(format!("{} is twice in the result", series.labels));
             }
+
             self.compare_series(&self.expected[i], series)?;
         }
+
         self.all_seen(&seen)
     }
 
     fn compare_series(&self, expected: &Description, series: &Series) -> Result<(), String> {
         let (start_ms, end_ms, step_ms) = self.matrix_times();
+
         let mut points = points_of(series).into_iter();
         for (i, want) in expected.values.iter().enumerate() {
             let t = start_ms + i as i64 * step_ms;
@@ -162,6 +177,7 @@ impl Case {
                     series.labels
                 ));
             }
+
             let SequenceValue {
                 value: Some(value),
                 hint_written,
@@ -169,9 +185,11 @@ impl Case {
             else {
                 continue;
             };
+
             let equal = points
                 .next()
                 .is_some_and(|(pt, point)| pt == t && same(value, &point, *hint_written));
+
             if !equal {
                 let got = show_series(series);
                 return Err(format!(
@@ -181,6 +199,7 @@ impl Case {
                 ));
             }
         }
+
         match points.next() {
             None => Ok(()),
             Some((t, _)) => Err(format!(
@@ -214,6 +233,7 @@ pub(super) fn points_of(series: &Series) -> Vec<(i64, SampleValue)> {
         .iter()
         .map(|(t, h)| (*t, SampleValue::Histogram(h.clone())));
     let mut points: Vec<_> = floats.chain(histograms).collect();
+
     points.sort_by_key(|(t, _)| *t);
     points
 }
@@ -233,9 +253,11 @@ fn same_histogram(want: &FloatHistogram, got: &FloatHistogram, hint_written: boo
     let mut b = got.clone();
     a.compact();
     b.compact();
+
     let lists = |x: &[f64], y: &[f64]| {
         x.len() == y.len() && x.iter().zip(y).all(|(x, y)| almost_equal(*x, *y))
     };
+
     a.schema == b.schema
         && almost_equal(a.count, b.count)
         && almost_equal(a.sum, b.sum)
@@ -252,12 +274,14 @@ fn same_histogram(want: &FloatHistogram, got: &FloatHistogram, hint_written: boo
 /// The bucket indexes that spans cover; the same buckets can be spanned in several ways.
 fn indexes(spans: &[Span]) -> Vec<i64> {
     let mut next = 0;
+
     let mut out = Vec::new();
     for span in spans {
         let start = next + i64::from(span.offset);
         next = start + i64::from(span.length);
         out.extend(start..next);
     }
+
     out
 }
 

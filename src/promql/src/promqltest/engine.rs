@@ -46,6 +46,7 @@ impl Evaluate for Engine {
             &options,
             &Cancel::never(),
         );
+
         result.map_err(|e| e.to_string())
     }
 }

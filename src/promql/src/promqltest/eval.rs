@@ -105,6 +105,7 @@ impl Case {
         if self.expectation.fail.is_some() {
             return Err("expected an error but got none".to_owned());
         }
+
         self.expectation.check_notes(&result)?;
         self.compare(&result.value)?;
         Ok(Some(result))
@@ -122,12 +123,14 @@ impl Case {
         let Some(result) = self.check(evaluator.instant(storage, expr, t))? else {
             return Ok(());
         };
+
         let depends_on_query = ["start()", "end()", "range()", "step()"]
             .iter()
             .any(|f| expr.contains(f));
         if self.expected_string.is_some() || self.result_times.is_some() || depends_on_query {
             return Ok(());
         }
+
         *executions += 1;
         let in_range = evaluator
             .range(
@@ -138,9 +141,11 @@ impl Case {
                 RANGE_STEP_MS,
             )
             .map_err(|e| format!("in range mode: {e}"))?;
+
         if self.expectation.ordered {
             return Ok(());
         }
+
         self.compare_middle(&result.value, &in_range.value, t)
             .map_err(|e| format!("in range mode: {e}"))
     }
@@ -150,6 +155,7 @@ impl Case {
         let Value::Matrix(matrix) = in_range else {
             return Err(format!("got a {} from a range query", in_range.type_name()));
         };
+
         check_sorted(matrix)?;
         let at_t = |series| {
             points_of(series)
@@ -157,6 +163,7 @@ impl Case {
                 .find(|(pt, _)| *pt == t)
                 .map(|(_, value)| value)
         };
+
         let middle = matrix.iter().filter_map(|series| {
             at_t(series).map(|value| Sample {
                 labels: series.labels.clone(),
@@ -164,6 +171,7 @@ impl Case {
                 value,
             })
         });
+
         let middle: Vec<Sample> = middle.collect();
         match (instant, middle.first()) {
             (
@@ -186,11 +194,13 @@ fn pinned_variants(expr: &str, t: i64) -> Option<(String, Vec<i64>)> {
     if !pin(&mut tree, At::Timestamp(t)) {
         return None;
     }
+
     let times = if t == 0 {
         vec![-1000, 0, 1000]
     } else {
         vec![-10 * t, 0, t / 5, t, 10 * t]
     };
+
     Some((tree.printed(Names::Unquoted).to_string(), times))
 }
 
@@ -202,6 +212,7 @@ fn pin(expr: &mut Expr, at: At) -> bool {
             *slot = Some(at);
         }
     };
+
     match expr {
         Expr::Vector(v) => set(&mut v.at),
         Expr::Matrix(m) => set(&mut m.selector.at),
@@ -212,5 +223,6 @@ fn pin(expr: &mut Expr, at: At) -> bool {
         Expr::Call(c) if c.func.time_dependent => return false,
         _ => {}
     }
+
     expr.children_mut().into_iter().all(|child| pin(child, at))
 }

@@ -69,6 +69,7 @@ impl Expectations {
         } else {
             return Err(format!("invalid expect statement {line:?}"));
         };
+
         match what {
             "ordered" => self.ordered = true,
             "fail" if self.fail.as_ref().is_some_and(Option::is_some) => {
@@ -81,11 +82,13 @@ impl Expectations {
             "no_info" => self.no_info = true,
             _ => return Err(format!("invalid expect statement {line:?}")),
         }
+
         if (self.no_warning && !self.warnings.is_empty())
             || (self.no_info && !self.infos.is_empty())
         {
             return Err("expectations contradict each other".to_owned());
         }
+
         Ok(())
     }
 
@@ -133,6 +136,7 @@ fn check_kind(
     if some && actual.is_empty() {
         return Err(format!("expected a {kind} but got none"));
     }
+
     if let Some(missing) = expected
         .iter()
         .find(|e| !actual.iter().any(|a| e.matches(a)))
@@ -142,9 +146,11 @@ fn check_kind(
             missing.as_str()
         ));
     }
+
     let unexpected = actual
         .iter()
         .find(|a| !expected.iter().any(|e| e.matches(a)));
+
     match unexpected {
         Some(text) if !expected.is_empty() => Err(format!("unexpected {kind} {text:?}")),
         _ => Ok(()),

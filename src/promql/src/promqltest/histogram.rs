@@ -26,6 +26,7 @@ pub(super) fn parse_literal(text: &str) -> Result<(Literal, &str), String> {
     };
     let mut offset = 0;
     let mut n_offset = 0;
+
     let mut rest = inside.trim();
     while !rest.is_empty() {
         let (key, tail) = rest
@@ -38,8 +39,10 @@ pub(super) fn parse_literal(text: &str) -> Result<(Literal, &str), String> {
                 .ok_or_else(|| format!("missing `]` in {inside:?}"))?,
             None => tail.find(char::is_whitespace).unwrap_or(tail.len()),
         };
+
         let (value, tail) = tail.split_at(value_len);
         rest = tail.trim_start();
+
         let h = &mut literal.histogram;
         match key {
             "schema" => h.schema = integer(value)?,
@@ -65,9 +68,11 @@ pub(super) fn parse_literal(text: &str) -> Result<(Literal, &str), String> {
             _ => return Err(format!("bad histogram descriptor found: {key:?}")),
         }
     }
+
     let h = &mut literal.histogram;
     h.positive_spans = spans(offset, h.positive_buckets.len());
     h.negative_spans = spans(n_offset, h.negative_buckets.len());
+
     Ok((literal, &text[end + 2..]))
 }
 

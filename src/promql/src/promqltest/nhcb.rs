@@ -35,17 +35,21 @@ pub(super) fn append_converted<'a>(
         else {
             continue;
         };
+
         let bound = description
             .labels
             .get("le")
             .and_then(plain_number)
             .filter(|v| !v.is_nan());
+
         if part == "_bucket" && bound.is_none() {
             continue;
         }
+
         let mut labels: LabelsBuilder = description.labels.without(&["le"]).to_builder();
         labels.set(METRIC_NAME, base);
         let times = found.entry(labels.finish()).or_default();
+
         let mut t = 0;
         for value in &description.values {
             if let Some(SampleValue::Float(v)) = value.value {
@@ -59,6 +63,7 @@ pub(super) fn append_converted<'a>(
             t += gap_ms;
         }
     }
+
     for (labels, times) in found {
         for (t, classic) in times {
             let histogram = classic.convert().map_err(|e| format!("{e} in {labels}"))?;
@@ -72,6 +77,7 @@ pub(super) fn append_converted<'a>(
             );
         }
     }
+
     Ok(())
 }
 
@@ -88,6 +94,7 @@ impl Classic {
             .count
             .or(self.buckets.last().map(|(_, count)| *count))
             .unwrap_or(0.0);
+
         if self
             .buckets
             .last()
@@ -95,7 +102,9 @@ impl Classic {
         {
             self.buckets.push((f64::INFINITY, count));
         }
+
         let mut below = 0.0;
+
         let mut positive_buckets = Vec::with_capacity(self.buckets.len());
         for (_, cumulative) in &self.buckets {
             if *cumulative < below {
@@ -104,16 +113,19 @@ impl Classic {
             positive_buckets.push(cumulative - below);
             below = *cumulative;
         }
+
         if below != count {
             return Err(format!(
                 "count {count} is not that of the last bucket, {below}"
             ));
         }
+
         let custom_values = self.buckets[..self.buckets.len() - 1]
             .iter()
             .map(|(bound, _)| *bound)
             .collect();
         let length = u32::try_from(positive_buckets.len()).map_err(|e| e.to_string())?;
+
         Ok(FloatHistogram {
             schema: CUSTOM_BUCKETS_SCHEMA,
             count,

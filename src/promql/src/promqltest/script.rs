@@ -41,7 +41,9 @@ pub(super) fn commands(text: &str) -> Vec<(usize, Result<Command, String>)> {
         .map(str::trim)
         .map(|line| if line.starts_with('#') { "" } else { line })
         .collect();
+
     let mut commands = Vec::new();
+
     let mut at = 0;
     while at < lines.len() {
         let first = lines[at];
@@ -50,6 +52,7 @@ pub(super) fn commands(text: &str) -> Vec<(usize, Result<Command, String>)> {
             .next()
             .unwrap_or("")
             .to_ascii_lowercase();
+
         let block_end = lines[at..]
             .iter()
             .position(|line| line.is_empty())
@@ -68,9 +71,11 @@ pub(super) fn commands(text: &str) -> Vec<(usize, Result<Command, String>)> {
             }
             _ => (1, Err(format!("invalid command {first:?}"))),
         };
+
         commands.push((at + 1, command));
         at += used;
     }
+
     commands
 }
 
@@ -85,8 +90,10 @@ impl Load {
             "load_with_nhcb" => true,
             _ => return Err(format!("invalid load command {word:?}")),
         };
+
         let gap_ms = duration(gap)?;
         let mut series = Vec::new();
+
         let mut pending: Option<(&str, Vec<Option<i64>>)> = None;
         for line in lines {
             let first_word = line.split_whitespace().next().unwrap_or("");
@@ -97,6 +104,7 @@ impl Load {
                 pending = Some((metric, parse_start_timestamps(&line[first_word.len()..])?));
                 continue;
             }
+
             let description = parse_description(line)?;
             let start = match pending.take() {
                 None => None,
@@ -114,8 +122,10 @@ impl Load {
                     Some(start)
                 }
             };
+
             series.push(LoadSeries { description, start });
         }
+
         match pending {
             Some(_) => Err("@st line has no following sample line".to_owned()),
             None => Ok(Self {
@@ -137,6 +147,7 @@ impl Load {
                         .as_ref()
                         .and_then(|start| start.get(i).copied().flatten());
                     let st = start.map_or(0, |offset| t + offset);
+
                     storage.append(
                         &series.description.labels,
                         Stored {
@@ -149,10 +160,12 @@ impl Load {
                 t += self.gap_ms;
             }
         }
+
         if self.with_nhcb {
             let descriptions = self.series.iter().map(|s| &s.description);
             nhcb::append_converted(descriptions, self.gap_ms, storage)?;
         }
+
         Ok(())
     }
 }
@@ -177,10 +190,12 @@ fn parse_eval(block: &[&str]) -> (usize, Result<Case, String>) {
     let Some((head, lines)) = block.split_first() else {
         return (1, Err("empty command".to_owned()));
     };
+
     let mut case = match parse_eval_head(head) {
         Ok(case) => case,
         Err(e) => return (block.len(), Err(e)),
     };
+
     for (i, line) in lines.iter().enumerate() {
         match parse_eval_line(&mut case, line) {
             Ok(true) => {}
@@ -188,6 +203,7 @@ fn parse_eval(block: &[&str]) -> (usize, Result<Case, String>) {
             Err(e) => return (block.len(), Err(e)),
         }
     }
+
     (block.len(), Ok(case))
 }
 
@@ -202,6 +218,7 @@ fn parse_eval_head(head: &str) -> Result<Case, String> {
         if end_ms < start_ms {
             return Err("end timestamp is before start timestamp".to_owned());
         }
+
         (
             parts.get(1),
             Case::new(
@@ -216,6 +233,7 @@ fn parse_eval_head(head: &str) -> Result<Case, String> {
     } else {
         return Err(format!("invalid evaluation command {head:?}"));
     };
+
     match modifier.map(|m| m.as_str()) {
         Some("fail") => case.expectation.fail = Some(None),
         Some("warn") => case.expectation.some_warning = true,
@@ -223,6 +241,7 @@ fn parse_eval_head(head: &str) -> Result<Case, String> {
         Some("ordered") => case.expectation.ordered = true,
         _ => {}
     }
+
     Ok(case)
 }
 
@@ -239,6 +258,7 @@ fn parse_eval_line(case: &mut Case, line: &str) -> Result<bool, String> {
             }
         }
     }
+
     if line.starts_with("expect range vector") {
         let parts = EXPECT_RANGE
             .captures(line)
@@ -252,12 +272,14 @@ fn parse_eval_line(case: &mut Case, line: &str) -> Result<bool, String> {
         }
         return Ok(true);
     }
+
     if let Some(literal) = line.strip_prefix("expect string") {
         let text = unquote(literal.trim())
             .map_err(|e| format!("expected string literal not valid: {e}"))?;
         case.expected_string = Some(text.into_owned());
         return Ok(true);
     }
+
     if line.split(' ').next() == Some("expect") {
         case.expectation.parse_line(line)?;
         return Ok(true);
@@ -266,11 +288,13 @@ fn parse_eval_line(case: &mut Case, line: &str) -> Result<bool, String> {
         case.expected_scalar = Some(number);
         return Ok(false);
     }
+
     let description = parse_description(line)?;
     let instant = matches!(case.times, Times::Instant(_)) && case.result_times.is_none();
     if instant && description.values.len() > 1 {
         return Err("expecting multiple values in instant evaluation not allowed".to_owned());
     }
+
     case.expected.push(description);
     Ok(true)
 }

@@ -54,6 +54,7 @@ pub(super) fn parse_description(line: &str) -> Result<Description, String> {
     let (metric, values) = line.split_at(metric_len(line));
     let labels = parse_metric(metric)?;
     let mut sequence = Vec::new();
+
     let mut rest = values.trim_start();
     while !rest.is_empty() {
         rest = parse_item(rest, &mut sequence).map_err(|e| format!("{e} in {line:?}"))?;
@@ -65,6 +66,7 @@ pub(super) fn parse_description(line: &str) -> Result<Description, String> {
         }
         rest = rest.trim_start();
     }
+
     Ok(Description {
         labels,
         values: sequence,
@@ -75,6 +77,7 @@ pub(super) fn parse_description(line: &str) -> Result<Description, String> {
 fn metric_len(line: &str) -> usize {
     let mut quote = None;
     let mut escaped = false;
+
     let mut inside_braces = false;
     for (i, c) in line.char_indices() {
         match (quote, c) {
@@ -102,12 +105,14 @@ fn metric_len(line: &str) -> usize {
             (None, _) => {}
         }
     }
+
     line.len()
 }
 
 fn parse_metric(text: &str) -> Result<Labels, String> {
     let matchers =
         parse_selector(text, &script_parser_options()).map_err(|e| format!("{e} in {text:?}"))?;
+
     let mut labels = LabelsBuilder::default();
     for m in &matchers {
         if m.op != MatchOp::Equal {
@@ -115,6 +120,7 @@ fn parse_metric(text: &str) -> Result<Labels, String> {
         }
         labels.set(&m.name, &m.value);
     }
+
     Ok(labels.finish())
 }
 
@@ -125,6 +131,7 @@ fn parse_item<'a>(text: &'a str, out: &mut Vec<SequenceValue>) -> Result<&'a str
         out.extend(std::iter::repeat_n(SequenceValue::GAP, times.unwrap_or(1)));
         return Ok(rest);
     }
+
     if text.starts_with("{{") {
         return parse_histogram_item(text, out);
     }
@@ -132,6 +139,7 @@ fn parse_item<'a>(text: &'a str, out: &mut Vec<SequenceValue>) -> Result<&'a str
         out.push(SequenceValue::float(f64::from_bits(STALE_NAN)));
         return Ok(rest);
     }
+
     let (mut value, rest) = signed_number(text)?;
     let has_step = rest.starts_with(['+', '-']);
     let (step, rest) = if has_step {
@@ -139,15 +147,18 @@ fn parse_item<'a>(text: &'a str, out: &mut Vec<SequenceValue>) -> Result<&'a str
     } else {
         (0.0, rest)
     };
+
     let (times, rest) = repetition(rest)?;
     if has_step && times.is_none() {
         return Err(format!("step without repetition before {rest:?}"));
     }
+
     // N repetitions come after the value itself.
     for _ in 0..=times.unwrap_or(0) {
         out.push(SequenceValue::float(value));
         value += step;
     }
+
     Ok(rest)
 }
 
@@ -162,6 +173,7 @@ fn parse_histogram_item<'a>(
         },
         rest,
     ) = parse_literal(text)?;
+
     let sign = rest.chars().next().filter(|c| matches!(c, '+' | '-'));
     let Some(sign) = sign else {
         let (times, rest) = repetition(rest)?;
@@ -169,9 +181,11 @@ fn parse_histogram_item<'a>(
         out.extend(std::iter::repeat_n(value, times.unwrap_or(0) + 1));
         return Ok(rest);
     };
+
     let (step, rest) = parse_literal(&rest[1..])?;
     let (times, rest) = repetition(rest)?;
     let mut current = histogram;
+
     out.push(SequenceValue::histogram(current.clone(), step.hint_written));
     for _ in 0..times.unwrap_or(0) {
         if current.schema > step.histogram.schema {
@@ -181,14 +195,17 @@ fn parse_histogram_item<'a>(
                 "error combining histograms: cannot merge from schema {from} to {to}"
             ));
         }
+
         let combined = if sign == '+' {
             current.add(&step.histogram)
         } else {
             current.sub(&step.histogram)
         };
+
         combined.map_err(|e| e.to_string())?;
         out.push(SequenceValue::histogram(current.clone(), step.hint_written));
     }
+
     Ok(rest)
 }
 
@@ -197,11 +214,13 @@ fn repetition(text: &str) -> Result<(Option<usize>, &str), String> {
     let Some(rest) = text.strip_prefix('x') else {
         return Ok((None, text));
     };
+
     let digits = rest.bytes().take_while(u8::is_ascii_digit).count();
     let times = rest[..digits]
         .parse::<usize>()
         .ok()
         .filter(|n| *n <= VALUES_MAX);
+
     times
         .map(|n| (Some(n), &rest[digits..]))
         .ok_or_else(|| format!("invalid repetition in series values: {text:?}"))
@@ -233,12 +252,14 @@ pub(super) fn signed_number(text: &str) -> Result<(f64, &str), String> {
             parse_duration(number).map_err(|_| format!("bad number {rest:?}"))? as f64 / 1000.0
         }
     };
+
     Ok((f64::from(sign) * value, tail))
 }
 
 /// Length of a number, `Inf`, `NaN` or a duration; an `x` or a sign ends it, but for the sign of an exponent.
 fn number_len(text: &str) -> usize {
     let bytes = text.as_bytes();
+
     let mut at = 0;
     while let Some(b) = bytes.get(at) {
         let after_exponent = at > 0
@@ -253,6 +274,7 @@ fn number_len(text: &str) -> usize {
         }
         at += 1;
     }
+
     at
 }
 
@@ -266,6 +288,7 @@ pub(super) fn parse_start_timestamps(text: &str) -> Result<Vec<Option<i64>>, Str
             end_of_item(rest)?;
             continue;
         }
+
         let (base, step, rest) = match item.strip_prefix('*') {
             Some(rest) => (out.iter().rev().find_map(|v| *v).unwrap_or(0), 0, rest),
             None => {
@@ -277,14 +300,17 @@ pub(super) fn parse_start_timestamps(text: &str) -> Result<Vec<Option<i64>>, Str
                 (base, step, rest)
             }
         };
+
         let (times, rest) = repetition(rest)?;
         end_of_item(rest)?;
         let mut offset = base;
+
         for _ in 0..=times.unwrap_or(0) {
             out.push(Some(offset));
             offset += step;
         }
     }
+
     Ok(out)
 }
 

@@ -70,6 +70,7 @@ impl Select for MemoryStorage {
                 .iter()
                 .all(|m: &Matcher| m.matches(labels.get(&m.name).unwrap_or("")))
         };
+
         let chosen = self.series.iter().filter(|(labels, _)| matches(labels));
         let series = chosen.map(|(labels, samples)| {
             let read = MemorySeries {
@@ -78,6 +79,7 @@ impl Select for MemoryStorage {
             };
             Box::new(read) as Box<dyn SeriesRead>
         });
+
         Ok(SeriesSet {
             series: series.collect(),
             warnings: Vec::new(),
@@ -124,6 +126,7 @@ impl SeriesRead for MemorySeries {
                 }
             }
         }
+
         out.check_within(samples_max)
     }
 }
@@ -147,6 +150,7 @@ fn continues_chunk(p: &FloatHistogram, h: &FloatHistogram) -> bool {
     if is_stale(h.sum) || is_stale(p.sum) {
         return is_stale(h.sum);
     }
+
     let same_layout = h.schema == p.schema
         && h.zero_threshold == p.zero_threshold
         && (h.schema != CUSTOM_BUCKETS_SCHEMA || h.custom_values == p.custom_values);
@@ -160,6 +164,7 @@ fn continues_chunk(p: &FloatHistogram, h: &FloatHistogram) -> bool {
             (&p.negative_spans, &p.negative_buckets),
             (&h.negative_spans, &h.negative_buckets),
         );
+
     same_layout && !fell
 }
 

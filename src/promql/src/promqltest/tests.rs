@@ -26,6 +26,7 @@ impl Exact {
         let crate::ast::Expr::Vector(v) = expr else {
             return Err("only selectors".to_owned());
         };
+
         let (start_ms, end_ms, fixed) = match v.at {
             Some(crate::ast::At::Timestamp(t)) => (t, t, true),
             _ => (start_ms, end_ms, false),
@@ -36,21 +37,25 @@ impl Exact {
             end_ms,
             hints: crate::SelectHints::default(),
         };
+
         let set = storage
             .select(&request, &crate::Cancel::never())
             .map_err(|e| e.to_string())?;
+
         let mut out = Vec::new();
         for series in set.series {
             let mut columns = crate::Columns::default();
             series
                 .read(start_ms, end_ms, &mut columns)
                 .map_err(|e| e.to_string())?;
+
             let floats: Vec<(i64, f64)> = columns
                 .float_t
                 .iter()
                 .copied()
                 .zip(columns.float_v)
                 .collect();
+
             if !floats.is_empty() {
                 assert!(!fixed || floats.len() == 1);
                 out.push(crate::value::Series {
@@ -60,6 +65,7 @@ impl Exact {
                 });
             }
         }
+
         Ok(out)
     }
 }
@@ -92,6 +98,7 @@ impl Evaluate for Exact {
                     .collect();
             }
         }
+
         Ok(result(Value::Matrix(series)))
     }
 }
@@ -105,15 +112,18 @@ fn a_right_expectation_passes_in_all_variants() {
     let report = run(
         "# comment\nload 1m\n  up{a=\"b\"} 1+1x5\n\neval instant at 2m up\n  up{a=\"b\"} 3\n\nclear\neval instant at 2m up\n",
     );
+
     assert_eq!(
         (report.passed, report.failed),
         (2, 0),
         "{:?}",
         report.failures
     );
+
     assert_eq!(report.executions, 24);
     let report =
         run("load 1m\n  up 1 _ 3 stale\n\neval range from 0 to 2m step 1m up\n  up 1 _ 3\n");
+
     assert_eq!(
         (report.passed, report.failed),
         (1, 0),
@@ -144,6 +154,7 @@ fn wrong_expectations_fail() {
         "nonsense",
         "load 1x",
     ];
+
     for case in cases {
         let report = run(&format!("{load}{case}"));
         assert_eq!((report.passed, report.failed), (0, 1), "{case}");
@@ -179,6 +190,7 @@ fn sequences_are_expanded() {
             })
             .collect()
     };
+
     let some = |v: &[f64]| v.iter().map(|v| Some(*v)).collect::<Vec<_>>();
     assert_eq!(floats("a 1x3"), some(&[1.0, 1.0, 1.0, 1.0]));
     assert_eq!(
@@ -206,6 +218,7 @@ fn sequences_are_expanded() {
             Some(0)
         ])
     );
+
     for bad in [
         "a 1x",
         "a foo",
@@ -237,6 +250,7 @@ fn histogram_literals_and_their_sums_are_read() {
             other => panic!("{other:?}"),
         })
         .collect();
+
     assert_eq!(
         histograms[0].positive_spans,
         [trireme_model::Span {
@@ -244,6 +258,7 @@ fn histogram_literals_and_their_sums_are_read() {
             length: 2
         }]
     );
+
     assert!(description.values[0].hint_written);
     let counts: Vec<f64> = histograms.iter().map(|h| h.count).collect();
     assert_eq!(counts, [4.0, 1.0, 2.0, 3.0]);
@@ -252,6 +267,7 @@ fn histogram_literals_and_their_sums_are_read() {
 #[test]
 fn floats_are_compared_with_tolerance() {
     use compare::almost_equal;
+
     assert!(almost_equal(1.0, 1.000_000_1) && !almost_equal(1.0, 1.000_01));
     assert!(
         almost_equal(f64::NAN, f64::NAN)

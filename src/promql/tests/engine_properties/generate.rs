@@ -17,9 +17,11 @@ impl Select for Memory {
                 .iter()
                 .all(|m| m.matches(labels.get(&m.name).unwrap_or("")))
         };
+
         let chosen = self.0.iter().filter(|(labels, _)| matches(labels));
         let series =
             chosen.map(|(l, c)| Box::new(Read(l.clone(), Arc::clone(c))) as Box<dyn SeriesRead>);
+
         Ok(SeriesSet {
             series: series.collect(),
             warnings: Vec::new(),
@@ -55,9 +57,11 @@ impl SeriesRead for Read {
                 self.1.float_v[i],
             );
         }
+
         for p in self.1.histograms.iter().filter(|p| wanted.contains(&p.t)) {
             out.push_histogram(p.t, p.st, Arc::clone(&p.h));
         }
+
         out.check_within(samples_max)
     }
 }
@@ -72,6 +76,7 @@ pub fn memory(rng: &mut SeededRng, series: u64, samples: u64) -> Memory {
     let mut out = Vec::new();
     for i in 0..series {
         let instance = format!("i{i}");
+
         let job = format!("j{}", i % 2);
         for name in ["g", "c_total", "h", "mix", "target_info"] {
             let mut pairs = vec![("__name__", name), ("instance", &*instance), ("job", &*job)];
@@ -83,6 +88,7 @@ pub fn memory(rng: &mut SeededRng, series: u64, samples: u64) -> Memory {
                 Arc::new(columns(rng, name, samples)),
             ));
         }
+
         for le in ["0.1", "1", "10", "+Inf"] {
             let pairs = [
                 ("__name__", "b_bucket"),
@@ -96,6 +102,7 @@ pub fn memory(rng: &mut SeededRng, series: u64, samples: u64) -> Memory {
             ));
         }
     }
+
     Memory(out)
 }
 
@@ -103,6 +110,7 @@ fn columns(rng: &mut SeededRng, name: &str, samples: u64) -> Columns {
     let mut out = Columns::default();
     let mut t = rng.below(20_000) as i64 - 60_000;
     let mut v = 0.0;
+
     let mut counts = [0.0; 3];
     for _ in 0..rng.below(samples + 1) {
         let gap_ms = if rng.chance(0.1) { 400_000 } else { 20_000 };
@@ -111,11 +119,13 @@ fn columns(rng: &mut SeededRng, name: &str, samples: u64) -> Columns {
             out.push_float(t, f64::from_bits(STALE_NAN));
             continue;
         }
+
         let st = if rng.chance(0.1) {
             t - rng.below(30_000) as i64
         } else {
             0
         };
+
         if name == "h" || (name == "mix" && rng.chance(0.5)) {
             let reset = rng.chance(0.1);
             for count in &mut counts {
@@ -124,6 +134,7 @@ fn columns(rng: &mut SeededRng, name: &str, samples: u64) -> Columns {
             out.push_histogram(t, st, Arc::new(histogram(rng, &counts)));
             continue;
         }
+
         v = match (name, rng.below(20)) {
             ("target_info", _) => 1.0,
             (_, 0) => 0.0,
@@ -132,8 +143,10 @@ fn columns(rng: &mut SeededRng, name: &str, samples: u64) -> Columns {
             ("g", _) => rng.unit() * 200.0 - 100.0,
             _ => v + rng.below(10) as f64,
         };
+
         out.push_float_st(t, st, v);
     }
+
     out
 }
 
@@ -185,6 +198,7 @@ pub fn malformed(rng: &mut SeededRng) -> Memory {
     let odd = |rng: &mut SeededRng| {
         [0.0, 1.0, -3.0, f64::NAN, f64::INFINITY, 1e308][rng.below(6) as usize]
     };
+
     let mut out = Vec::new();
     for name in ["g", "h", "mix"] {
         let mut columns = Columns::default();
@@ -196,6 +210,7 @@ pub fn malformed(rng: &mut SeededRng) -> Memory {
                 };
                 (0..rng.below(4)).map(|_| span(rng)).collect::<Vec<_>>()
             };
+
             let h = FloatHistogram {
                 schema: [0, 3, -4, 8, -53, 40, i32::MIN, i32::MAX][rng.below(8) as usize],
                 zero_threshold: odd(rng),
@@ -209,13 +224,16 @@ pub fn malformed(rng: &mut SeededRng) -> Memory {
                 custom_values: (0..rng.below(5)).map(|_| odd(rng)).collect(),
                 ..FloatHistogram::default()
             };
+
             columns.push_histogram(i * 15_000, 0, Arc::new(h));
         }
+
         out.push((
             Labels::from_pairs([("__name__", name), ("instance", "i1")]),
             Arc::new(columns),
         ));
     }
+
     Memory(out)
 }
 
@@ -224,6 +242,7 @@ pub fn expression(rng: &mut SeededRng, depth: u32) -> String {
     if depth == 0 {
         return selector(rng);
     }
+
     let inner = |rng: &mut SeededRng| expression(rng, depth - 1);
     match rng.below(14) {
         0 => selector(rng),
@@ -260,7 +279,9 @@ pub fn expression(rng: &mut SeededRng, depth: u32) -> String {
                     "</", ">/",
                 ],
             );
+
             let scalar = pick(rng, &["2", "0.5", "time()", "-1", "NaN", "(1 / 0)"]);
+
             let op_left = op.trim_end_matches(" bool");
             if rng.chance(0.7) || matches!(op_left, "</" | ">/") {
                 format!("({}) {op} {scalar}", inner(rng))
@@ -275,6 +296,7 @@ pub fn expression(rng: &mut SeededRng, depth: u32) -> String {
                     "+", "-", "*", "/", "==", "!=", "> bool", "<", "and", "or", "unless",
                 ],
             );
+
             let is_set = matches!(op, "and" | "or" | "unless");
             let matching = match rng.below(5) {
                 0 => "on (instance)",
@@ -283,6 +305,7 @@ pub fn expression(rng: &mut SeededRng, depth: u32) -> String {
                 3 if !is_set => "on (instance, le) fill (1)",
                 _ => "",
             };
+
             format!("({}) {op} {matching} ({})", inner(rng), inner(rng))
         }
         10 => {
@@ -382,6 +405,7 @@ fn over_range(rng: &mut SeededRng, depth: u32) -> String {
             modifiers(rng)
         )
     };
+
     let plain = [
         "rate",
         "increase",
@@ -407,6 +431,7 @@ fn over_range(rng: &mut SeededRng, depth: u32) -> String {
         "ts_of_max_over_time",
         "ts_of_min_over_time",
     ];
+
     match rng.below(10) {
         0 => format!("quantile_over_time(0.3, {range})"),
         1 => format!("predict_linear({range}, 60)"),

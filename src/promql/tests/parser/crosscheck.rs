@@ -16,6 +16,7 @@ fn agrees_on_the_expressions_of_the_scripts() {
         .filter(|(_, _, expr)| explained(expr).is_none())
         .filter_map(|(file, line, expr)| difference(expr).map(|d| format!("{file}:{line}: {d}")))
         .collect();
+
     assert!(
         unexplained.is_empty(),
         "{}:\n{}",

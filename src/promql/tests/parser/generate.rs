@@ -103,17 +103,20 @@ fn modifiers(features: Features) -> BoxedStrategy<String> {
     } else {
         prop_oneof![duration(), duration().prop_map(|d| format!("-{d}"))].boxed()
     };
+
     let first_ms = if features.recent { -10_000_000 } else { 0 };
     let at = prop_oneof![
         (first_ms..10_000_000_i64).prop_map(|ms| format!(" @ {}", ms as f64 / 1000.0)),
         Just(" @ start()".to_owned()),
         Just(" @ end()".to_owned()),
     ];
+
     let extended = if features.recent {
         vec!["", "", " anchored", " smoothed"]
     } else {
         vec![""]
     };
+
     (
         proptest::option::of(offset.prop_map(|o| format!(" offset {o}"))),
         proptest::option::of(at),
@@ -143,6 +146,7 @@ fn selector() -> BoxedStrategy<String> {
             };
             format!("{l}{op}{v}")
         });
+
     let matchers = proptest::collection::vec(matcher, 0..4).prop_map(|m| m.join(", "));
     prop_oneof![
         name(),
@@ -160,9 +164,11 @@ fn scalar(features: Features) -> BoxedStrategy<String> {
     let mut numbers = vec![
         "0x1F", "1e3", ".5", "2.", "Inf", "nan", "1h30m", "time()", "pi()",
     ];
+
     if features.recent {
         numbers.extend(["1_000", "0x_1f", "017"]);
     }
+
     let leaf = prop_oneof![
         any::<f64>()
             .prop_filter("finite", |v| v.is_finite())
@@ -170,6 +176,7 @@ fn scalar(features: Features) -> BoxedStrategy<String> {
         (0..1000_u32).prop_map(|v| v.to_string()),
         select(numbers).prop_map(str::to_owned),
     ];
+
     leaf.prop_recursive(2, 8, 2, |inner| {
         prop_oneof![
             (inner.clone(), arithmetic(), inner.clone())
@@ -204,6 +211,7 @@ fn matching() -> BoxedStrategy<String> {
         " fill_left(-1.5)",
         " fill_right(NaN) fill_left(2)",
     ]);
+
     (
         prop_oneof![2 => Just(String::new()), 1 => on, 1 => grouped],
         fill,
@@ -221,6 +229,7 @@ pub fn vector(features: Features) -> BoxedStrategy<String> {
             1 => (inner.clone(), range(features), proptest::option::of(range(features)), duration())
                 .prop_map(|(e, r, step, offset)| format!("({e})[{r}:{}] offset {offset}", step.unwrap_or_default())),
         ];
+
         let trims = if features.recent { vec!["</", ">/"] } else { vec!["<", ">"] };
         let comparison = vec!["==", "!=", "<", "<=", ">", ">=", "== bool", "> bool"];
         prop_oneof![

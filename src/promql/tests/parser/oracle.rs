@@ -46,6 +46,7 @@ pub fn explained(query: &str) -> Option<&'static str> {
             "start() and end() as functions are newer than the crate",
         ),
     ];
+
     let lower = query.to_lowercase();
     let listed = reasons
         .iter()
@@ -55,6 +56,7 @@ pub fn explained(query: &str) -> Option<&'static str> {
         .split('@')
         .skip(1)
         .any(|rest| rest.trim_start().starts_with('-'));
+
     listed
         .or_else(|| before_epoch.then_some("the crate takes times before 1970 for 1970"))
         .or_else(|| {
@@ -73,6 +75,7 @@ fn has_duration_arithmetic(query: &str) -> bool {
         .split("offset ")
         .skip(1)
         .map(|rest| rest.trim_start_matches(['-', '+', ' ']));
+
     in_brackets
         .into_iter()
         .any(|inside| inside.contains(['+', '-', '*', '/', '%', '^', '(']))
@@ -82,6 +85,7 @@ fn has_duration_arithmetic(query: &str) -> bool {
 /// `None` if both agree, else what is different.
 pub fn difference(query: &str) -> Option<String> {
     let ours = parse(query, &ParserOptions::default());
+
     let theirs = other::parse(query);
     match (ours, theirs) {
         (Err(_), Err(_)) => None,

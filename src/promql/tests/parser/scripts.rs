@@ -20,6 +20,7 @@ pub fn expressions() -> Vec<(String, usize, String)> {
         .map(|e| e.path())
         .filter(|p| p.extension().is_some_and(|e| e == "test"))
         .collect();
+
     paths.sort();
     paths
         .iter()
@@ -39,6 +40,7 @@ pub fn expressions() -> Vec<(String, usize, String)> {
 fn expressions_of_the_scripts_parse_and_print_stably() {
     let expressions = expressions();
     let options = script_parser_options();
+
     let mut bad = Vec::new();
     for (file, line, expr) in &expressions {
         match parse(expr, &options) {
@@ -55,6 +57,7 @@ fn expressions_of_the_scripts_parse_and_print_stably() {
             }
         }
     }
+
     assert!(
         bad.is_empty(),
         "{} of {}:\n{}",
@@ -71,10 +74,13 @@ fn queries_of_the_compliance_suite_parse() {
         eprintln!("SKIPPED: no {}", path.display());
         return;
     };
+
     let json: serde_json::Value = serde_json::from_str(&text).expect("the file is JSON");
     let mut queries = Vec::new();
     collect(&json, &mut queries);
+
     assert!(queries.len() > 400, "{}", queries.len());
+
     for (query, should_fail) in queries {
         let parsed = parse(&query, &ParserOptions::default());
         // A query that should fail may also do so only when it is evaluated.

@@ -27,11 +27,13 @@ pub(super) fn splice(tracks: &[Track], start: i64, end: i64, counters: bool) -> 
         before: None,
         after: None,
     };
+
     let job = Job {
         tracks,
         interval,
         counters,
     };
+
     job.fill(&all, whole, &mut out);
     out
 }
@@ -73,8 +75,10 @@ impl Job<'_> {
         let Some(best) = from.iter().copied().find(|r| is_about_most(count(r))) else {
             return;
         };
+
         let rest: Vec<usize> = from.iter().copied().filter(|r| *r != best).collect();
         let mut last: Option<Point> = gap.before;
+
         let mut lo = gap.lo;
         for at in self.chosen(best, gap) {
             let point = self.tracks[best].points[at];
@@ -84,6 +88,7 @@ impl Job<'_> {
             out.push((best, at));
             (last, lo) = (Some(point), point.t);
         }
+
         if !rest.is_empty() && self.is_gap(lo, gap.hi) {
             self.bridge(&rest, self.inner(lo, gap.hi, last, gap.after), last, out);
         }
@@ -96,6 +101,7 @@ impl Job<'_> {
         let (Some(stale), Some((replica, at))) = (last.filter(|p| p.stale), out.get(mark)) else {
             return;
         };
+
         let first = self.tracks[*replica].points[*at];
         if !first.stale && !self.is_gap(stale.t, first.t) && mark > 0 {
             out.remove(mark - 1);
@@ -146,9 +152,11 @@ impl Job<'_> {
             && !falls(inside.map(|p| p.level));
         let low = gap.before.map_or(f64::NEG_INFINITY, |p| p.level);
         let high = gap.after.map_or(f64::INFINITY, |p| p.level);
+
         // Without a sample after the gap nobody knows whether the first replica fell; its own past decides then.
         let resets = gap.after.is_none() && self.falls_across(replica, gap);
         let keep = |p: &Point| !check || resets || p.stale || (p.level >= low && p.level <= high);
+
         range.filter(|i| keep(&track.points[*i])).collect()
     }
 
@@ -171,5 +179,6 @@ fn falls(levels: impl Iterator<Item = f64>) -> bool {
         }
         last = level;
     }
+
     false
 }

@@ -69,12 +69,14 @@ fn gaps_are_filled_inside_and_at_both_ends() {
     let a = scrapes((10..40).chain(60..90), 0, |_| 1.0);
     let b = scrapes((0..30).chain(50..100), 7_000, |_| 2.0);
     let out = spliced(&[a.clone(), b.clone()], false);
+
     // Neither has 40..50: the gap stays. Everything else is there, at about the scrape interval.
     let gaps: Vec<_> = out
         .windows(2)
         .filter(|w| w[1].0 - w[0].0 > 2 * STEP)
         .map(|w| (w[0].0, w[1].0))
         .collect();
+
     assert_eq!(gaps.len(), 1, "{gaps:?}");
     assert!(out.windows(2).all(|w| w[1].0 - w[0].0 >= STEP / 2));
     assert!(out[0].0 < STEP && out.last().is_some_and(|p| p.0 > 98 * STEP));
@@ -99,12 +101,15 @@ fn a_stale_marker_goes_if_another_replica_saw_the_target_go_on() {
     let stale = f64::from_bits(STALE_NAN);
     let mut a = scrapes(0..60, 0, |_| 1.0);
     a.push((60 * STEP, stale));
+
     let goes_on = scrapes(30..80, 7_000, |_| 2.0);
     let out = spliced(&[a.clone(), goes_on], false);
     assert!(out.iter().all(|p| p.1.to_bits() != STALE_NAN));
+
     // The other replica saw it vanish too, and come back much later: the marker stays.
     let mut later = scrapes(30..60, 7_000, |_| 2.0);
     later.extend(scrapes(80..90, 7_000, |_| 2.0));
+
     let out = spliced(&[a, later], false);
     assert_eq!(out.iter().filter(|p| p.1.to_bits() == STALE_NAN).count(), 1);
 }
@@ -119,9 +124,11 @@ fn a_real_reset_in_a_gap_is_kept() {
             (t - 45 * STEP) as f64
         }
     };
+
     let a = scrapes((0..40).chain(50..100), 0, value);
     let b = scrapes(30..60, 7_000, value);
     let out = spliced(&[a, b], true);
+
     assert_eq!(out.windows(2).filter(|w| w[1].1 < w[0].1).count(), 1);
     assert!(
         out.windows(2).all(|w| w[1].0 - w[0].0 < 2 * STEP),
@@ -148,6 +155,7 @@ fn the_labels_of_replicas_are_removed() {
             out.check_within(samples_max)
         }
     }
+
     impl Select for Two {
         fn select(&self, _: &SelectRequest, _: &Cancel) -> Result<SeriesSet, SelectError> {
             let one = |r| {
@@ -162,12 +170,14 @@ fn the_labels_of_replicas_are_removed() {
             })
         }
     }
+
     let request = SelectRequest {
         matchers: vec![],
         start_ms: 0,
         end_ms: 9,
         hints: Default::default(),
     };
+
     let select = |labels: &[&str]| {
         let labels = labels.iter().map(|l| (*l).to_owned()).collect();
         let set = Dedup::new(Two, labels)
@@ -178,6 +188,7 @@ fn the_labels_of_replicas_are_removed() {
             .map(|s| s.labels().to_string())
             .collect::<Vec<_>>()
     };
+
     assert_eq!(select(&["replica"]), ["up"]);
     assert_eq!(
         select(&["other"]),
@@ -259,6 +270,7 @@ fn rate_of(points: &[(i64, f64)]) -> f64 {
     points
         .iter()
         .for_each(|(t, v)| storage.append_float(&labels, *t, *v));
+
     let text = "rate(m[1500s])";
     let options = QueryOptions::default();
     let expr = parse(text, &ParserOptions::default()).expect("an expression");
@@ -270,6 +282,7 @@ fn rate_of(points: &[(i64, f64)]) -> f64 {
         &options,
         &Cancel::never(),
     );
+
     match result.expect("works").value {
         Value::Vector(found) => match found.as_slice() {
             [

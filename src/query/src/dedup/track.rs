@@ -34,6 +34,7 @@ impl Track {
                 float: true,
                 index: i as u32,
             });
+
         let histograms = columns.histograms.iter().enumerate().map(|(i, p)| Point {
             t: p.t,
             level: p.h.count,
@@ -41,10 +42,12 @@ impl Track {
             float: false,
             index: i as u32,
         });
+
         let mut points: Vec<Point> = floats.chain(histograms).collect();
         if !columns.histograms.is_empty() {
             points.sort_by_key(|p| p.t);
         }
+
         Self { points }
     }
 
@@ -53,6 +56,7 @@ impl Track {
         let Point {
             t, float, index, ..
         } = self.points[at];
+
         let index = index as usize;
         if float {
             out.push_float_st(

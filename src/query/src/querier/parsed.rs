@@ -40,7 +40,9 @@ impl Parsed {
         if bytes > EXPR_BYTES_MAX {
             return;
         }
+
         let mut kept = self.0.lock();
+
         let text: Arc<str> = text.into();
         if kept
             .by_text
@@ -49,6 +51,7 @@ impl Parsed {
         {
             return;
         }
+
         kept.bytes += bytes;
         kept.texts.push_back((text, bytes));
 
@@ -74,6 +77,7 @@ fn bytes_of(text: &str, expr: &Expr) -> usize {
             .map(Regexp::kept_bytes)
             .fold(bytes, usize::saturating_add);
     });
+
     bytes
 }
 
@@ -90,16 +94,19 @@ mod tests {
     #[test]
     fn the_last_texts_are_kept_within_a_bound() {
         let parsed = Parsed::default();
+
         let text = |n: usize| format!("metric_{n:09990}");
         for n in 0..100 {
             parsed.keep(&text(n), &expr(&text(n)));
             parsed.keep(&text(n), &expr(&text(n)));
         }
+
         assert!(
             parsed
                 .get(&text(99))
                 .is_some_and(|found| *found == *expr(&text(99)))
         );
+
         assert!(parsed.get(&text(0)).is_none());
         let kept = parsed.0.lock();
         assert_eq!((kept.by_text.len(), kept.texts.len()), (33, 33));
@@ -114,15 +121,18 @@ mod tests {
         let parsed = Parsed::default();
         let light = r#"up{job=~"a|b"}"#;
         parsed.keep(light, &expr(light));
+
         assert!(parsed.get(light).is_some());
         let general = |n: usize| format!(r#"up{{job=~"a.*b{n}"}}"#);
         (0..100).for_each(|n| parsed.keep(&general(n), &expr(&general(n))));
+
         let kept = parsed.0.lock().texts.len();
         assert!((20..32).contains(&kept), "{kept}");
 
         let many: Vec<String> = (0..8).map(|n| format!(r#"l{n}=~"a.*b""#)).collect();
         let heavy = format!("rate(up{{{}}}[5m])", many.join(", "));
         parsed.keep(&heavy, &expr(&heavy));
+
         assert!(parsed.get(&heavy).is_none());
     }
 }

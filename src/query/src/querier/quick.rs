@@ -65,6 +65,7 @@ pub fn is_light<'a>(texts: impl IntoIterator<Item = &'a str>) -> bool {
         bytes: 0,
         wildcards: 0,
     };
+
     texts.into_iter().all(|text| {
         let left = bytes_left.checked_sub(text.len());
         bytes_left = left.unwrap_or(0);
@@ -89,6 +90,7 @@ impl PlainPatterns {
                 return false;
             }
         }
+
         true
     }
 
@@ -101,9 +103,11 @@ impl PlainPatterns {
         else {
             return false;
         };
+
         let Some((pattern, _)) = text[1..].split_once(quote) else {
             return false;
         };
+
         self.bytes += pattern.len();
         self.wildcards += pattern.bytes().filter(|b| *b == b'.').count();
         self.bytes <= PATTERN_BYTES_MAX
@@ -119,6 +123,7 @@ fn operators(text: &str) -> usize {
     let signs = text.bytes().filter(|b| b"+-*/%^=<>".contains(b)).count();
     let words = ["or", "and", "unless", "atan2"];
     let lower = text.to_ascii_lowercase();
+
     signs
         + words
             .iter()
@@ -143,6 +148,7 @@ impl Querier {
         if !is_light([text]) {
             return None;
         }
+
         let expr = Arc::new(parse(text, &self.parser).ok()?);
         self.parsed.keep(text, &expr);
         Some(expr)
@@ -157,6 +163,7 @@ impl Querier {
             lookback_ms,
             units: 0,
         };
+
         let known = match asked {
             Asked::Expr {
                 text,
@@ -168,6 +175,7 @@ impl Querier {
                 guess.lookback_ms = lookback.map_or(guess.lookback_ms, |d| {
                     i64::try_from(d.as_millis()).unwrap_or(i64::MAX)
                 });
+
                 let start_ms = *start_ms;
                 let end_ms = *end_ms;
                 let steps = end_ms
@@ -179,6 +187,7 @@ impl Querier {
                     end_ms,
                     steps: units_of(steps).saturating_add(1),
                 };
+
                 self.parse_light(text)
                     .and_then(|expr| guess.expr(&expr, times))
                     .is_some()
@@ -187,12 +196,14 @@ impl Querier {
             Asked::LabelNames(selection) => guess.names(selection).is_some(),
             Asked::LabelValues(name, selection) => guess.values(name, selection).is_some(),
         };
+
         // Joining the series of replicas takes about as long again.
         let doubled = if context.replica_labels.is_empty() {
             1
         } else {
             2
         };
+
         known && guess.units.saturating_mul(doubled) <= QUICK_UNITS
     }
 }
@@ -220,10 +231,12 @@ impl Guess<'_> {
             aggregate: Aggregate::default(),
             moments: None,
         })?;
+
         let mut total = 0u64;
         for source in &sources {
             total = total.saturating_add(of_source(source.as_ref())? as u64);
         }
+
         Some(total)
     }
 
@@ -235,6 +248,7 @@ impl Guess<'_> {
             entries.set(entries.get().saturating_add(effort.entries));
             Some(effort.series)
         })?;
+
         self.add(entries.get() as u64)?;
         Some(series)
     }
@@ -260,18 +274,22 @@ impl Guess<'_> {
         let start_ms = selection.start_ms;
         let end_ms = selection.end_ms;
         let values = self.total(start_ms, end_ms, |source| source.value_count(name))?;
+
         self.add(values.saturating_mul(LABEL_UNITS))?;
         if selection.matchers.is_empty() {
             return Some(());
         }
+
         // Either the series are looked at, or the lists of all values are gone through.
         let before = self.units;
         if self.series(selection, LABEL_UNITS).is_some() {
             return Some(());
         }
+
         self.units = before;
         let all = self.found(&[], start_ms, end_ms)?;
         let sets = selection.matchers.len() as u64;
+
         self.add(all.saturating_mul(2).saturating_mul(sets))?;
         self.series(selection, 0)
     }
@@ -310,6 +328,7 @@ impl Guess<'_> {
         if selector.at.is_some() {
             return None;
         }
+
         let offset = plain(&selector.offset)?;
         let start_ms = times
             .start_ms
@@ -327,6 +346,7 @@ impl Guess<'_> {
                 read * SAMPLE_UNITS + steps.saturating_mul(STEP_UNITS + samples(range_ms) / 2)
             }
         };
+
         self.add(series.saturating_mul(per_series.saturating_add(SERIES_UNITS)))?;
         Some(series)
     }
@@ -335,6 +355,7 @@ impl Guess<'_> {
         if s.at.is_some() {
             return None;
         }
+
         let range_ms = plain(&s.range)?;
         let offset = plain(&s.offset)?;
         let default_ms = self.querier.engine.options().subquery_step_ms;
@@ -353,12 +374,14 @@ impl Guess<'_> {
                 steps,
             },
         )?;
+
         let window = units_of(range_ms / step_ms).saturating_add(1);
         // What has no series still has a sample at each of its steps.
         let samples = series
             .max(1)
             .saturating_mul(times.steps)
             .saturating_mul(window);
+
         self.add(samples.saturating_mul(PART_UNITS))?;
         Some(series)
     }

@@ -51,10 +51,12 @@ impl AllGroups<'_> {
         let mut warnings = own.warnings;
         let rows = found.answers.into_iter().flat_map(|answer| answer.rows);
         let (series, is_readable) = unite(own.series, rows);
+
         warnings.extend(found.warnings);
         if !is_readable {
             warnings.extend(gather::unreadable(&self.context)?);
         }
+
         Ok(SeriesSet { series, warnings })
     }
 }
@@ -97,6 +99,7 @@ impl Across {
             context: raw,
             others,
         };
+
         Dedup::new(all, context.replica_labels.clone())
     }
 
@@ -114,6 +117,7 @@ impl Across {
             &expr,
             context,
         )?;
+
         result.warnings.sort();
         result.warnings.dedup();
         Ok(result)
@@ -132,12 +136,14 @@ impl Across {
         if others.is_empty() {
             return own();
         }
+
         let find = codec::items_out(what, name, selection, context);
         let gather = Gather::begin(&self.spread, context, &others, find)?;
         let own = own()?;
         let found = gather.finish()?;
         let mut items: BTreeSet<T> = own.items.into_iter().collect();
         let mut warnings = own.warnings;
+
         warnings.extend(found.warnings);
         for answer in found.answers {
             match read(answer) {
@@ -145,6 +151,7 @@ impl Across {
                 Err(_) => warnings.extend(gather::unreadable(context)?),
             }
         }
+
         warnings.sort();
         warnings.dedup();
         Ok(Found {
@@ -168,6 +175,7 @@ impl Across {
             end_ms,
             ..message::Find::default()
         };
+
         Gather::begin(&self.spread, context, &others, find)?.finish()
     }
 }
@@ -199,11 +207,13 @@ impl Queries for Across {
         if others.is_empty() {
             return self.spread.instant(context, query);
         }
+
         let t = query.time_ms;
         let start_ms = t;
         let end_ms = t;
         let step_ms = 0;
         let lookback = query.lookback;
+
         self.evaluate(
             context,
             &Question {
@@ -226,10 +236,12 @@ impl Queries for Across {
             lookback,
             ..
         } = query;
+
         // The undivided way has the words for a range that is none.
         if others.is_empty() || step_ms <= 0 || end_ms < start_ms {
             return self.spread.range(context, query);
         }
+
         self.evaluate(
             context,
             &Question {
@@ -312,13 +324,16 @@ impl Queries for Across {
         if found.answers.is_empty() && found.warnings.is_empty() {
             return Ok(own);
         }
+
         let mut by_series: BTreeMap<Labels, Vec<Exemplar>> = own
             .items
             .into_iter()
             .map(|series| (series.labels, series.exemplars))
             .collect();
+
         let mut warnings = own.warnings;
         warnings.extend(found.warnings);
+
         for answer in found.answers {
             let Ok(more) = codec::exemplars_in(answer.exemplars) else {
                 warnings.extend(gather::unreadable(context)?);
@@ -331,9 +346,11 @@ impl Queries for Across {
                 );
             }
         }
+
         let items = by_series
             .into_iter()
             .map(|(labels, exemplars)| ExemplarSeries { labels, exemplars });
+
         Ok(Found {
             items: items.collect(),
             warnings,
@@ -351,6 +368,7 @@ impl Queries for Across {
         if found.answers.is_empty() {
             return Ok(own);
         }
+
         let mut by_metric: BTreeMap<String, Vec<MetricMetadata>> = own.into_iter().collect();
         for row in found.answers.into_iter().flat_map(|answer| answer.metadata) {
             let (metric, entry) = codec::metadata_in(row);
@@ -359,9 +377,11 @@ impl Queries for Across {
                 entries.push(entry);
             }
         }
+
         by_metric
             .values_mut()
             .for_each(|entries| entries.sort_unstable_by(|a, b| b.cmp(a)));
+
         Ok(by_metric.into_iter().collect())
     }
 

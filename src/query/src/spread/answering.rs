@@ -46,6 +46,7 @@ impl Spread {
     /// Looks at a request of a peer.
     pub fn accept(self: &Arc<Self>, body: Bytes) -> Result<Accepted, QueryError> {
         let invalid = |what: String| QueryError::new(ErrorKind::Invalid, what);
+
         let request = message::Request::decode(body).map_err(|e| invalid(e.to_string()))?;
         match request.question {
             _ if !self.replicas.is_complete() => Err(QueryError::new(
@@ -94,6 +95,7 @@ impl Job {
             }
             Work::OfGroup(of) => self.spread.found_in_group(of, cancel)?,
         };
+
         let fits = answer.encoded_len() <= self.spread.answer_bytes_max;
         let answer = if fits { answer } else { too_large() };
         Ok(answer.encode_to_vec().into())
@@ -105,6 +107,7 @@ impl Job {
         cancel: Cancel,
     ) -> Result<message::Answer, QueryError> {
         let spread = &self.spread;
+
         let positions = codec::positions_in(&query.positions);
         if !block_on(spread.applied_within(&positions, APPLY_WAIT)) {
             return Err(QueryError::new(
@@ -112,6 +115,7 @@ impl Job {
                 "this replica is behind",
             ));
         }
+
         let context = QueryContext {
             replica_labels: query.replica_labels.clone(),
             max_source_resolution_ms: query.max_source_resolution_ms,
@@ -124,6 +128,7 @@ impl Job {
             },
             ..context_of(&query.tenant, cancel)?
         };
+
         let lookback_ms = u64::try_from(query.lookback_ms).unwrap_or(0);
         let question = Question {
             text: &query.text,
@@ -132,10 +137,12 @@ impl Job {
             step_ms: query.step_ms,
             lookback: (lookback_ms > 0).then(|| Duration::from_millis(lookback_ms)),
         };
+
         if query.shards == 0 {
             let result = spread.undivided(&context, &question)?;
             return Ok(codec::whole_out(&result, spread.answer_bytes_max).unwrap_or_else(too_large));
         }
+
         self.shard(query, &context, &question)
     }
 
@@ -154,6 +161,7 @@ impl Job {
                 "this node would divide the query in another way",
             ));
         }
+
         let local = spread.local(context);
         let storage = Sharded::new(&local, query.shard, query.shards);
         let span = (question.start_ms, question.end_ms);
@@ -171,6 +179,7 @@ impl Job {
             &options,
             &context.cancel,
         );
+
         match partials {
             Ok(partials) => Ok(codec::partials_out(&partials)),
             Err(EngineError::PartialTooLarge(_)) => Ok(too_large()),

@@ -88,11 +88,13 @@ fn stats_out(s: &QueryStats) -> Vec<u64> {
         s.series,
         prepare_ns,
     ];
+
     out.extend(
         s.by_step
             .iter()
             .flat_map(|(t, total, read)| [*t as u64, *total, *read]),
     );
+
     out
 }
 
@@ -150,10 +152,12 @@ pub(super) fn histogram_in(h: wire::Histogram) -> Result<FloatHistogram, BadMess
                 })
             })
             .collect();
+
         let spans = spans.filter(|s| {
             flat.len().is_multiple_of(2)
                 && s.iter().map(|s| s.length as usize).sum::<usize>() == buckets
         });
+
         spans.ok_or_else(|| bad("spans and buckets of a histogram do not fit"))
     };
     Ok(FloatHistogram {
@@ -213,6 +217,7 @@ pub(crate) fn partials_in(answer: wire::Answer) -> Result<Partials, BadMessage> 
             notes: node.notes.into_iter().map(note_in).collect(),
         })
     };
+
     let stats = stats_in(&answer.stats);
     Ok(Partials {
         nodes: answer
@@ -326,6 +331,7 @@ fn row_in(row: wire::Row) -> Result<PartialRow, BadMessage> {
     let drop_name = row.drop_name;
     let series = series_in(row)?;
     let step = |at: i64| u32::try_from(at).map_err(bad);
+
     Ok(PartialRow {
         labels: series.labels,
         drop_name,
@@ -362,11 +368,13 @@ fn series_in(row: wire::Row) -> Result<Series, BadMessage> {
     if row.at.len() != row.values.len() || row.histograms_at.len() != row.histograms.len() {
         return Err(bad("a series has columns of different lengths"));
     }
+
     let histograms = row
         .histograms
         .into_iter()
         .map(|h| histogram_in(h).map(Arc::new));
     let histograms = histograms.collect::<Result<Vec<_>, _>>()?;
+
     Ok(Series {
         labels: labels_in(&row.labels)?,
         floats: row.at.into_iter().zip(row.values).collect(),
@@ -381,6 +389,7 @@ pub(crate) fn whole_out(result: &QueryResult, bytes_max: usize) -> Option<wire::
         infos: result.infos.clone(),
         ..wire::Whole::default()
     };
+
     match &result.value {
         Value::Scalar { t, v } => (whole.kind, whole.t, whole.v) = (1, *t, *v),
         Value::String { t, v } => (whole.kind, whole.t, whole.text) = (2, *t, v.clone()),
@@ -393,6 +402,7 @@ pub(crate) fn whole_out(result: &QueryResult, bytes_max: usize) -> Option<wire::
             whole.rows = rows_within(series.iter().map(series_out), bytes_max)?;
         }
     }
+
     Some(wire::Answer {
         whole: Some(whole),
         stats: stats_out(&result.stats),
@@ -403,6 +413,7 @@ pub(crate) fn whole_out(result: &QueryResult, bytes_max: usize) -> Option<wire::
 /// The rows, unless they have more bytes than `bytes_max`; then they are made no further.
 fn rows_within(rows: impl Iterator<Item = wire::Row>, bytes_max: usize) -> Option<Vec<wire::Row>> {
     let mut within = Vec::new();
+
     let mut bytes = 0;
     for row in rows {
         bytes += row.encoded_len();
@@ -411,16 +422,19 @@ fn rows_within(rows: impl Iterator<Item = wire::Row>, bytes_max: usize) -> Optio
         }
         within.push(row);
     }
+
     Some(within)
 }
 
 fn series_of(sample: &Sample) -> Series {
     let mut floats = Vec::new();
+
     let mut histograms = Vec::new();
     match &sample.value {
         SampleValue::Float(v) => floats.push((sample.t, *v)),
         SampleValue::Histogram(h) => histograms.push((sample.t, Arc::clone(h))),
     }
+
     Series {
         labels: sample.labels.clone(),
         floats,
@@ -436,6 +450,7 @@ pub(crate) fn whole_in(answer: wire::Answer) -> Result<QueryResult, BadMessage> 
         .into_iter()
         .map(series_in)
         .collect::<Result<Vec<_>, _>>()?;
+
     let sample = |mut series: Series| {
         let (t, value) = match (series.floats.pop(), series.histograms.pop()) {
             (Some((t, v)), _) => (t, SampleValue::Float(v)),
@@ -448,6 +463,7 @@ pub(crate) fn whole_in(answer: wire::Answer) -> Result<QueryResult, BadMessage> 
             value,
         })
     };
+
     let value = match whole.kind {
         1 => Value::Scalar {
             t: whole.t,
@@ -461,6 +477,7 @@ pub(crate) fn whole_in(answer: wire::Answer) -> Result<QueryResult, BadMessage> 
         4 => Value::Matrix(rows),
         other => return Err(bad(format!("result of kind {other}"))),
     };
+
     Ok(QueryResult {
         value,
         warnings: whole.warnings,

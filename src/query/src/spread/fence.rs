@@ -90,6 +90,7 @@ impl<'a> Asking<'a> {
                 question: Some(message::Question::Positions(message::Nothing {})),
             };
             let body = Bytes::from(request.encode_to_vec());
+
             // Who asked may have gone.
             let done = Box::new(move |body| drop(done.unbounded_send(Answer { from, body })));
             self.sent.push(
@@ -97,6 +98,7 @@ impl<'a> Asking<'a> {
                     .replicas
                     .ask(&self.peers[from], body, POSITIONS_WAIT, done),
             );
+
             self.open += 1;
         }
     }
@@ -135,6 +137,7 @@ impl Spread {
         context: &QueryContext,
     ) -> Result<Arc<Fence>, QueryError> {
         let is_whole = self.replicas.is_complete();
+
         let mut told = self.ask_quorum(context, is_whole).await?;
         for _ in 1..RINGS_MAX {
             let Some((peer, epoch)) = &told.ahead else {
@@ -154,6 +157,7 @@ impl Spread {
             known,
             complete,
         });
+
         // One that is there already was taken before this one, and is not complete any more.
         let _ = context.fence.set(Arc::clone(&fence));
         Ok(fence)
@@ -176,12 +180,14 @@ impl Spread {
         } else {
             Vec::new()
         };
+
         let positions = own.into_iter().collect();
         let mut told = Told {
             positions,
             known: false,
             ahead: None,
         };
+
         let mut asking = Asking::new(self, peers);
         let begun = self.clock.monotonic();
         let mut heard = 0;
@@ -193,12 +199,14 @@ impl Spread {
             if asking.open == 0 || waited >= POSITIONS_WAIT {
                 break;
             }
+
             check(context)?;
             let wait = if asking.has_more() {
                 PATIENCE
             } else {
                 LOOK_EVERY
             };
+
             match asking.next(wait.min(POSITIONS_WAIT - waited)).await {
                 Some(answer) => match self.hear(&asking, answer, epoch, &mut told) {
                     true => heard += 1,
@@ -210,6 +218,7 @@ impl Spread {
                 None => {}
             }
         }
+
         told.known = heard >= needed;
         Ok(told)
     }
@@ -224,14 +233,17 @@ impl Spread {
         else {
             return false;
         };
+
         self.witness.store(from, Ordering::Relaxed);
         for (stream, seq) in codec::positions_in(&answer.positions) {
             let known = told.positions.entry(stream).or_default();
             *known = (*known).max(seq);
         }
+
         if answer.epoch > epoch {
             told.ahead = Some((asking.peers[from].clone(), answer.epoch));
         }
+
         true
     }
 
@@ -244,7 +256,9 @@ impl Spread {
         if self.replicas.has_applied(positions) {
             return true;
         }
+
         self.replicas.hurry();
+
         let until = self.clock.monotonic() + wait;
         loop {
             // Before the look, or what happens in between would be missed.

@@ -73,9 +73,11 @@ mod tests {
             step_ms: 15_000,
             span_ms: 3_600_000,
         };
+
         let memory = Memory::default();
         assert!(!memory.is_cheap(hour), "unknown");
         memory.note(hour, 10);
+
         assert!(
             memory.is_cheap(hour)
                 && memory.is_cheap(Asked {
@@ -83,6 +85,7 @@ mod tests {
                     ..hour
                 })
         );
+
         assert!(!memory.is_cheap(Asked {
             span_ms: 30 * 86_400_000,
             ..hour
@@ -91,10 +94,12 @@ mod tests {
             tenant: &other,
             ..hour
         }));
+
         assert!(!memory.is_cheap(Asked {
             text: "down",
             ..hour
         }));
+
         memory.note(hour, 1_000_000);
         assert!(!memory.is_cheap(hour));
     }

@@ -112,10 +112,12 @@ fn collect(expr: &Expr, found: &mut Vec<PosRange>) {
 
 fn is_distributable(a: &Aggregate) -> bool {
     use AggregateOp::{Avg, Bottomk, Count, Group, Limitk, Max, Min, Sum, Topk};
+
     let op = matches!(
         a.op,
         Sum | Count | Min | Max | Avg | Group | Topk | Bottomk | Limitk
     );
+
     op && has_selector(&a.expr)
         && is_by_series(&a.expr)
         && a.param.as_ref().is_none_or(|p| is_by_series(p))
@@ -181,6 +183,7 @@ mod tests {
             parts("avg(max_over_time(rate(x[1m])[1h:5m]))"),
             ["avg(max_over_time(rate(x[1m])[1h:5m]))"]
         );
+
         let quantile = "histogram_quantile(0.9, sum by (le) (rate(x_bucket[5m])))";
         assert_eq!(parts(quantile), ["sum by (le) (rate(x_bucket[5m]))"]);
     }

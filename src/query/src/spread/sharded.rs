@@ -17,6 +17,7 @@ pub(crate) fn shard_of(labels: &Labels, shards: u32) -> u32 {
         hash.update(value.as_bytes());
         hash.update(b"\xff");
     }
+
     (hash.digest() % u64::from(shards.max(1))) as u32
 }
 

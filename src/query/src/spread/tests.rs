@@ -46,6 +46,7 @@ fn storage(values: &[Vec<Option<i32>>]) -> MemoryStorage {
             }
         }
     }
+
     storage
 }
 
@@ -157,6 +158,7 @@ fn limits_of_cost_hold_for_all_shards_together() {
         };
         group.spread(0).range(&limited, &range("sum(m)"))
     };
+
     let stats = limited(0, 0).expect("no limit").stats;
     assert_eq!(stats.series, 12);
     let undivided = group
@@ -164,10 +166,12 @@ fn limits_of_cost_hold_for_all_shards_together() {
         .range(&context(), &range("sum(m)"))
         .expect("works")
         .stats;
+
     assert!(
         stats.peak_samples > undivided.peak_samples,
         "{stats:?} in shards, {undivided:?} in one"
     );
+
     assert_eq!(
         limited(12, stats.samples_read)
             .expect("just enough")
@@ -175,9 +179,11 @@ fn limits_of_cost_hold_for_all_shards_together() {
             .samples_read,
         stats.samples_read
     );
+
     let too_many_series = || limited(11, 0).expect_err("too much").reached_limit();
     assert_eq!(too_many_series(), Some("max_series"));
     let too_much = limited(0, stats.samples_read - 1).expect_err("too much");
+
     assert_eq!(too_much.reached_limit(), Some("max_samples_read"));
     // Another replica evaluates it all.
     group.fail(0, Fault::Lagging);
@@ -200,12 +206,14 @@ fn steps_are_told_apart_over_all_shards() {
             .stats
             .by_step
     };
+
     let want = group
         .undivided()
         .range(&by_step, &range("sum(rate(m[2m]))"))
         .expect("works")
         .stats
         .by_step;
+
     assert_eq!((want.len(), stats(0)), (11, want.clone()));
     assert_eq!(group.served(), [0, 1, 1]);
     group.fail(1, Fault::Lagging);
@@ -222,6 +230,7 @@ fn costs_are_estimated_over_the_series_of_all_replicas() {
         step_ms,
         lookback,
     } = range("sum(m) + on () max(m)");
+
     let costed = crate::Costed {
         expr,
         start_ms,
@@ -229,11 +238,13 @@ fn costs_are_estimated_over_the_series_of_all_replicas() {
         step_ms,
         lookback,
     };
+
     let of = |member: usize| {
         let spread = group.spread(member).as_ref();
         crate::estimate_cost(spread, &context(), &ParserOptions::default(), &costed).expect("works")
     };
     let complete = of(0);
+
     assert_eq!((complete.series, complete.samples_read), (24, 24 * 11));
     group.fail(1, Fault::Lagging);
     assert_eq!((of(1).series, of(1).samples_read), (24, 24 * 11));
@@ -248,6 +259,7 @@ fn a_cheap_query_is_divided_once_and_remembered() {
             .range(&context(), &range("sum(m)"))
             .expect("works");
     }
+
     assert_eq!(group.served(), [0, 1, 1]);
 }
 
@@ -258,6 +270,7 @@ fn shards_of_replicas_that_fail_lag_or_talk_nonsense_are_evaluated_here() {
         .undivided()
         .range(&context(), &range("sum by (a) (m)"))
         .expect("works");
+
     for fault in [Fault::Broken, Fault::Lagging, Fault::Nonsense] {
         group.fail(1, fault);
         let got = group
@@ -266,6 +279,7 @@ fn shards_of_replicas_that_fail_lag_or_talk_nonsense_are_evaluated_here() {
             .expect("works");
         assert!(same(&want, &got), "{fault:?}: {got:?}");
     }
+
     group.fail(2, Fault::Broken);
     group.fail(1, Fault::Lagging);
     let got = group
@@ -279,6 +293,7 @@ fn shards_of_replicas_that_fail_lag_or_talk_nonsense_are_evaluated_here() {
 fn a_replica_that_lags_lets_another_one_answer() {
     let group = Group::of(3, storage(&some_values()));
     group.fail(0, Fault::Lagging);
+
     for query in ["sum(m)", "m", "1 + 1", "quantile(0.5, m)"] {
         let want = group
             .undivided()
@@ -302,10 +317,12 @@ fn what_cannot_be_evaluated_is_tried_once_and_replicas_take_turns() {
         .instant(&context(), &instant(many))
         .expect_err("many on both sides");
     assert!(want.is_execution(), "{want:?}");
+
     let got = group
         .spread(0)
         .instant(&context(), &instant(many))
         .expect_err("many on both sides");
+
     assert_eq!(
         (got.to_string(), got.is_execution()),
         (want.to_string(), true)
@@ -315,12 +332,14 @@ fn what_cannot_be_evaluated_is_tried_once_and_replicas_take_turns() {
         1,
         "by one replica, and not over the union of all"
     );
+
     for _ in 0..3 {
         group
             .spread(0)
             .instant(&context(), &instant("m"))
             .expect("works");
     }
+
     assert_eq!(group.served()[1..], [2, 2]);
 }
 
@@ -340,23 +359,28 @@ fn a_divided_query_that_fails_for_good_is_not_evaluated_again() {
             .spread(0)
             .range(&limited, &range("sum(m)"))
             .expect_err("too many series");
+
         assert_eq!(error.reached_limit(), Some("max_series"), "of {series_max}");
         let error = group
             .spread(0)
             .range(&limited, &range("topk(1, m)"))
             .expect_err("too many series");
+
         assert_eq!(error.reached_limit(), Some("max_series"), "of {series_max}");
     }
+
     let error = group
         .spread(0)
         .instant(&context(), &instant("topk(NaN, m)"))
         .expect_err("not a number");
     assert!(error.is_execution(), "{error}");
+
     let error = group.spread(0).range(
         &context(),
         &range("sum(m) + on () group_left m / on () group_left m"),
     );
     assert!(error.expect_err("many on both sides").is_execution());
+
     assert_eq!(group.evaluated(), [0, 0, 0]);
 
     // A replica that lags asks one other, and not each.
@@ -373,6 +397,7 @@ fn a_divided_query_that_fails_for_good_is_not_evaluated_again() {
         .spread(0)
         .range(&limited, &range("quantile(0.5, m)"))
         .expect_err("too many series");
+
     assert_eq!(error.reached_limit(), Some("max_series"));
     assert_eq!(group.evaluated().iter().sum::<usize>(), 1);
 }
@@ -384,6 +409,7 @@ fn a_bound_of_samples_of_the_tenant_goes_with_its_queries() {
         samples_max: 5,
         ..context()
     };
+
     for lagging in [false, true] {
         if lagging {
             group.fail(0, Fault::Lagging);
@@ -414,6 +440,7 @@ fn a_query_whose_time_is_over_is_not_evaluated_again() {
         .spread(0)
         .range(&late(), &range("sum(m)"))
         .expect_err("late");
+
     assert_eq!(error.kind(), ErrorKind::Timeout);
     assert_eq!(group.evaluated(), [0, 0, 0]);
 }
@@ -432,6 +459,7 @@ fn shards_and_results_that_are_too_large_to_be_sent_are_evaluated_here() {
             .expect("works");
         assert!(same(&want, &got), "{query}: {got:?}");
     }
+
     assert_eq!(group.served(), [0, 3, 3]);
 
     // The second would have as much to say as the first.
@@ -445,6 +473,7 @@ fn shards_and_results_that_are_too_large_to_be_sent_are_evaluated_here() {
         .spread(0)
         .range(&context(), &range("m"))
         .expect("works");
+
     assert_eq!(
         (got.value, got.warnings),
         (want.value, vec![INCOMPLETE.to_owned()])
@@ -519,11 +548,13 @@ fn a_shard_that_becomes_too_large_is_evaluated_no_further() {
                 &options,
                 &Cancel::never(),
             );
+
             (
                 found.map(|part| codec::partials_out(&part)),
                 counted.1.load(std::sync::atomic::Ordering::Relaxed),
             )
         };
+
         let (found, read) = partials(usize::MAX);
         let bytes = found.expect("no bound").encoded_len();
         assert!(
@@ -531,12 +562,14 @@ fn a_shard_that_becomes_too_large_is_evaluated_no_further() {
             "{query}: {bytes} bytes, {read} read"
         );
         assert!(partials(bytes).0.is_ok(), "{query}");
+
         let (found, read) = partials(bytes / 4);
         assert_eq!(
             found.err(),
             Some(EngineError::PartialTooLarge(bytes / 4)),
             "{query}"
         );
+
         assert!((2..6).contains(&read), "{query}: {read} series were read");
     }
 }
@@ -545,12 +578,14 @@ fn a_shard_that_becomes_too_large_is_evaluated_no_further() {
 fn a_replica_that_has_not_applied_what_its_own_log_has_lets_another_one_answer() {
     let group = Group::of(3, storage(&some_values()));
     group.fail(0, Fault::Unapplied);
+
     // Its log may have been the second copy for which a write was acknowledged, and the peer that is asked the third.
     let got = group
         .spread(0)
         .instant(&context(), &instant("m"))
         .expect("works");
     assert!(got.warnings.is_empty(), "{got:?}");
+
     assert_eq!(group.served()[1..].iter().sum::<usize>(), 1);
 }
 
@@ -570,13 +605,16 @@ fn a_replica_that_is_rebuilt_lets_another_one_answer_and_is_no_witness() {
             "with {mode:?}"
         );
     }
+
     let group = Group::of(3, storage(&some_values()));
     group.fail(0, Fault::Rebuilt);
     group.fail(1, Fault::Broken);
+
     let got = group
         .spread(2)
         .instant(&context(), &instant("sum(m)"))
         .expect("works");
+
     assert_eq!(
         got.warnings,
         [INCOMPLETE],
@@ -589,10 +627,12 @@ fn without_a_complete_replica_there_is_a_warning_or_an_error() {
     let group = Group::of(3, storage(&some_values()));
     group.fail(1, Fault::Broken);
     group.fail(2, Fault::Broken);
+
     let got = group
         .spread(0)
         .instant(&context(), &instant("sum(m)"))
         .expect("works");
+
     assert_eq!(got.warnings, [INCOMPLETE]);
     let strict = QueryContext {
         partial_response: false,
@@ -602,11 +642,13 @@ fn without_a_complete_replica_there_is_a_warning_or_an_error() {
         .spread(0)
         .instant(&strict, &instant("sum(m)"))
         .expect_err("must be whole");
+
     assert_eq!(error.kind(), ErrorKind::Unavailable);
     let error = group
         .spread(0)
         .instant(&context(), &instant("sum("))
         .expect_err("no expression");
+
     assert_eq!(error.kind(), ErrorKind::Invalid);
 }
 
@@ -620,16 +662,19 @@ fn a_quorum_of_an_older_ring_is_asked_again_by_the_later_one_or_not_called_a_quo
             .fence(&context())
             .expect("not cancelled")
     };
+
     assert!(fence(0).known);
 
     group.hears(1, 3);
     group.hears(2, 3);
     assert!(fence(0).known && fence(0).complete);
+
     assert_eq!(group.epochs(), [3, 3, 3], "it took the later ring first");
 
     group.learns_nothing();
     group.hears(1, 4);
     group.hears(2, 4);
+
     let by_an_old_ring = fence(0);
     assert!(!by_an_old_ring.known && !by_an_old_ring.complete);
     assert!(
@@ -666,15 +711,18 @@ fn a_query_asks_once_how_far_others_are_and_no_more_of_them_than_it_must() {
     let group = Group::of(3, storage(&some_values()));
     let spread = group.spread(0);
     let asking = context();
+
     block_on(spread.prepare(&asking)).expect("not cancelled");
     for query in ["m", "sum(m)", "m + m offset 1m"] {
         spread.range(&asking, &range(query)).expect("works");
     }
+
     assert_eq!(group.told().iter().sum::<usize>(), 1);
 
     // Whoever does not answer is not asked first again.
     let told_first = group.told().iter().position(|n| *n == 1).expect("one");
     group.fail(told_first, Fault::Silent);
+
     for queries in 1..=3 {
         let asking = context();
         block_on(spread.prepare(&asking)).expect("not cancelled");
@@ -695,6 +743,7 @@ fn what_is_small_is_looked_at_at_once_when_others_have_told() {
     let error = spread
         .range(&asking, &range("sum(m)"))
         .expect_err("nobody was asked");
+
     assert_eq!(error.kind(), ErrorKind::Unavailable);
 
     block_on(spread.prepare(&asking)).expect("not cancelled");
@@ -708,6 +757,7 @@ fn samples_of_replicas_that_are_united_take_room_of_the_node_until_the_query_end
     (0..3).for_each(|i| group.fail(i, Fault::Lagging));
     let context = context();
     let spread = group.spread(0);
+
     spread.range(&context, &range("sum(m)")).expect("works");
     assert!(spread.engine.room().taken() > 0);
     drop(context);
@@ -719,6 +769,7 @@ fn without_a_complete_replica_the_answer_is_the_union_of_all() {
     let whole = Group::of(1, storage(&some_values()));
     let group = torn(&some_values());
     (0..3).for_each(|i| group.fail(i, Fault::Lagging));
+
     for query in [
         "sum(m)",
         "m",
@@ -729,12 +780,14 @@ fn without_a_complete_replica_the_answer_is_the_union_of_all() {
             .undivided()
             .range(&context(), &range(query))
             .expect("works");
+
         want.warnings.push(INCOMPLETE.to_owned());
         let got = group
             .spread(0)
             .range(&context(), &range(query))
             .expect("works");
         assert!(same(&want, &got), "{query}: {got:?}");
+
         let strict = QueryContext {
             partial_response: false,
             ..context()
@@ -743,6 +796,7 @@ fn without_a_complete_replica_the_answer_is_the_union_of_all() {
             .spread(0)
             .range(&strict, &range(query))
             .expect_err("must be whole");
+
         assert_eq!(error.kind(), ErrorKind::Unavailable);
     }
 }
@@ -758,15 +812,18 @@ fn series_and_lists_of_a_replica_that_lags_are_those_of_the_union() {
         end_ms: 0,
         limit: 0,
     };
+
     let spread = group.spread(0);
     let own = spread
         .series(&context(), &selection)
         .expect("works")
         .items
         .len();
+
     assert_eq!((own, group.served()), (2, vec![0, 0, 0]));
     group.fail(0, Fault::Lagging);
     let found = spread.series(&context(), &selection).expect("works");
+
     // Those asked have applied everything, so that nothing can be missing.
     assert_eq!((found.items.len(), found.warnings), (4, vec![]));
     assert_eq!(
@@ -776,9 +833,11 @@ fn series_and_lists_of_a_replica_that_lags_are_those_of_the_union() {
             .items,
         ["__name__", "a", "b"]
     );
+
     let values = spread
         .label_values(&context(), "b", &selection)
         .expect("works");
+
     assert_eq!(values.items, ["b0", "b1", "b2", "b3"]);
     let few = Selection {
         limit: 2,
@@ -792,11 +851,13 @@ fn series_and_lists_of_a_replica_that_lags_are_those_of_the_union() {
         values.len() > 2 && values[..2] == ["b0", "b1"],
         "the first of all, and a sign of more: {values:?}"
     );
+
     group.fail(1, Fault::Broken);
     group.fail(2, Fault::Lagging);
     let found = spread
         .label_values(&context(), "b", &selection)
         .expect("works");
+
     assert_eq!(
         (found.items.len(), found.warnings),
         (4, vec![INCOMPLETE.to_owned()])
@@ -813,11 +874,13 @@ fn replicas_of_ha_pairs_become_one_after_the_union() {
             .for_each(|(t, v)| storage.append_float(&labels, t * 60_000, *v));
         storage
     };
+
     let storages = vec![
         series("a", &[(1, 1.0), (2, 2.0)]),
         series("a", &[(3, 3.0)]),
         series("b", &[(1, 10.0), (3, 30.0)]),
     ];
+
     let group = Group::of_storages(storages, SpreadMode::Always);
     (0..3).for_each(|i| group.fail(i, Fault::Lagging));
     let context = QueryContext {
@@ -831,6 +894,7 @@ fn replicas_of_ha_pairs_become_one_after_the_union() {
     let Value::Matrix(series) = got.value else {
         panic!("{got:?}")
     };
+
     assert_eq!(series.len(), 1);
     assert_eq!(
         series[0].floats,
@@ -860,6 +924,7 @@ fn a_canceled_query_stops_waiting() {
     let group = Group::of(3, storage(&some_values()));
     group.fail(1, Fault::Silent);
     group.fail(2, Fault::Silent);
+
     let cancel = Cancel::never();
     cancel.cancel();
     let context = QueryContext {
@@ -870,6 +935,7 @@ fn a_canceled_query_stops_waiting() {
         .spread(0)
         .range(&context, &range("sum(m)"))
         .expect_err("canceled");
+
     assert_eq!(error.kind(), ErrorKind::Cancelled);
 }
 

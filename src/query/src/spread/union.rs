@@ -53,25 +53,30 @@ impl Spread {
         } else {
             Vec::new()
         };
+
         // By turns, or one peer would evaluate everything that this replica cannot.
         let first = self.turn.fetch_add(1, Ordering::Relaxed) % peers.len().max(1);
         peers.rotate_left(first);
+
         for peer in peers {
             let request = message::Request {
                 question: Some(message::Question::Query(
                     q.message(context, &fence.positions),
                 )),
             };
+
             let (_asked, answers) = self.ask(
                 std::slice::from_ref(&peer),
                 |_| request.clone(),
                 SHARD_TIMEOUT,
             );
+
             let Some(answer) =
                 self.next(&answers, self.clock.monotonic() + SHARD_TIMEOUT, context)?
             else {
                 continue;
             };
+
             let body = match answer.body {
                 Ok(body) => body,
                 Err(refusal) => match refusal.into_final() {
@@ -80,6 +85,7 @@ impl Spread {
                     None => continue,
                 },
             };
+
             let answer = message::Answer::decode(body).ok();
             if answer.as_ref().is_some_and(|answer| answer.too_large) {
                 // So would be that of each other replica.
@@ -89,6 +95,7 @@ impl Spread {
                 return Ok(result);
             }
         }
+
         Ok(q.evaluate(&self.engine, &self.union(context, fence), &expr, context)?)
     }
 
@@ -140,17 +147,21 @@ impl Spread {
         let fence = self.lacking(context)?;
         let mut found = own(context)?;
         let Some(fence) = fence else { return Ok(found) };
+
         let find = codec::items_out(what, name, selection, context);
         let elsewhere = self.find(context, find, &fence)?;
+
         let mut items: BTreeSet<T> = found.items.into_iter().collect();
         for answer in elsewhere.answers {
             // What cannot be read was sent by another version: as if that replica had not answered.
             items.extend(read(answer).unwrap_or_default());
         }
+
         found.items = items.into_iter().collect();
         if !elsewhere.complete {
             found.warnings.extend(incomplete(context)?);
         }
+
         Ok(found)
     }
 
@@ -166,11 +177,13 @@ impl Spread {
                 .map(|h| 1 + h.encoded_len() / SAMPLE_BYTES)
                 .sum::<usize>()
         };
+
         let samples = answer
             .rows
             .iter()
             .map(|row| row.at.len() + of_histograms(row))
             .sum();
+
         let of_query = Some(context.samples_max)
             .filter(|max| *max > 0)
             .unwrap_or(usize::MAX);
@@ -178,6 +191,7 @@ impl Spread {
             let why = "query processing would load too many samples of other nodes into memory";
             return Err(QueryError::new(ErrorKind::Limited, why));
         }
+
         Ok(())
     }
 
@@ -193,6 +207,7 @@ impl Spread {
             positions: codec::positions_out(&fence.positions),
             ..find
         };
+
         let request = message::Request {
             question: Some(message::Question::Find(find)),
         };
@@ -203,14 +218,17 @@ impl Spread {
             answers: Vec::new(),
             complete: false,
         };
+
         for _ in &peers {
             let Some(answer) = self.next(&answers, until, context)? else {
                 break;
             };
+
             let answer = answer
                 .body
                 .ok()
                 .and_then(|body| message::Answer::decode(body).ok());
+
             if let Some(answer) = answer {
                 // Positions that no quorum has told say nothing about completeness.
                 found.complete |= fence.known && answer.complete;
@@ -218,6 +236,7 @@ impl Spread {
                 found.answers.push(answer);
             }
         }
+
         drop(asked);
         Ok(found)
     }
@@ -237,10 +256,12 @@ impl Union<'_> {
         let elsewhere = self.spread.find(&self.context, find, self.fence)?;
         let mut warnings = own.warnings;
         let rows = elsewhere.answers.into_iter().flat_map(|answer| answer.rows);
+
         let (series, is_readable) = unite(own.series, rows);
         if !elsewhere.complete || !is_readable {
             warnings.extend(incomplete(&self.context)?);
         }
+
         Ok(SeriesSet { series, warnings })
     }
 }
@@ -257,6 +278,7 @@ pub(super) fn unite(
             .or_default()
             .push(series);
     }
+
     let mut is_readable = true;
     for row in others {
         match codec::columns_in(row) {
@@ -270,6 +292,7 @@ pub(super) fn unite(
             Err(_) => is_readable = false,
         }
     }
+
     (
         by_labels
             .into_iter()
@@ -329,12 +352,14 @@ impl SeriesRead for Held {
         {
             out.push_float_st(*t, c.float_st.get(i).copied().unwrap_or(0), c.float_v[i]);
         }
+
         out.histograms.extend(
             c.histograms
                 .iter()
                 .filter(|p| (start_ms..=end_ms).contains(&p.t))
                 .cloned(),
         );
+
         out.check_within(samples_max)
     }
 }

@@ -135,6 +135,7 @@ impl ObjectStore for Slow {
         self.counts.requests.fetch_add(1, Ordering::SeqCst);
         let delay = self.delay;
         let listed = self.inner.list(prefix);
+
         futures::stream::once(async move {
             tokio::time::sleep(delay).await;
             listed
@@ -169,10 +170,12 @@ pub fn series(count: usize, window: &Range<i64>, extra: &[(&str, &str)]) -> Vec<
                 ("job", n % 3),
             ),
         };
+
         let a = (a.0, format!("{}", a.1));
         let b = (b.0, format!("{}", b.1));
         let pairs = [("__name__", metric.as_str()), (a.0, &a.1), (b.0, &b.1)];
         let labels = Labels::from_pairs(pairs.into_iter().chain(extra.iter().copied()));
+
         SeriesInput {
             labels,
             values: times
@@ -186,6 +189,7 @@ pub fn series(count: usize, window: &Range<i64>, extra: &[(&str, &str)]) -> Vec<
             ..Default::default()
         }
     };
+
     let mut all: Vec<SeriesInput> = (0..count).map(one).collect();
     all.sort_by(|a, b| a.labels.cmp(&b.labels));
     all
@@ -201,6 +205,7 @@ pub fn fill(dir: &Path, blocks: usize, count: usize, external: &[(&str, &str)]) 
         external_labels,
         ..WriteOptions::default()
     };
+
     for number in 0..blocks as i64 {
         let begin = START_MS + number * WINDOW_MS;
         let window = begin..begin + WINDOW_MS;
@@ -234,9 +239,11 @@ impl BucketOnly {
             ..ReadRules::default()
         };
         let metas = MetaCache::new(rules);
+
         runtime
             .block_on(metas.refresh(store.as_ref(), Listing::Objects))
             .unwrap();
+
         let reader = Arc::new(BucketReader::new(store, runtime.handle().clone(), options));
         Self {
             metas,
@@ -256,6 +263,7 @@ impl Catalog for BucketOnly {
             tenant: scope.tenant.as_str().into(),
         };
         let far = self.side_by_side.then_some(far);
+
         SourceList {
             sources: blocks
                 .into_iter()

@@ -21,15 +21,19 @@ fn n(index: usize) -> NodeName {
 fn releases_waiters_in_order_of_seq_when_a_quorum_has_them() {
     let mut t = tracker(3);
     t.trust(&n(1), Incarnation(2));
+
     for (seq, token) in [(9, 90), (4, 40), (5, 50)] {
         assert_eq!(t.wait(seq, SECOND, token), Ok(None));
     }
+
     t.own_durable(9);
     assert!(t.advance().is_empty());
     assert!(t.peer_durable(&n(1), Incarnation(2), 5, 1));
+
     assert_eq!(t.advance(), [40, 50]);
     assert_eq!((t.committed(), t.waiting()), (5, 1));
     assert_eq!(t.wait(5, SECOND, 51), Ok(Some(51)), "already committed");
+
     assert!(t.peer_durable(&n(1), Incarnation(2), 9, 1));
     assert_eq!(t.advance(), [90]);
     assert!(
@@ -42,10 +46,12 @@ fn releases_waiters_in_order_of_seq_when_a_quorum_has_them() {
 fn peers_alone_make_a_quorum() {
     let mut t = tracker(3);
     t.given_out(7);
+
     for peer in [1, 2] {
         t.trust(&n(peer), Incarnation(10 + peer as u64));
         t.peer_durable(&n(peer), Incarnation(10 + peer as u64), 7, 1);
     }
+
     t.advance();
     assert_eq!(
         t.committed(),
@@ -70,22 +76,27 @@ fn does_not_trust_acknowledgements_of_another_incarnation() {
         !t.peer_durable(&n(1), Incarnation(2), 10, 1),
         "no handshake yet"
     );
+
     t.trust(&n(1), Incarnation(2));
     assert!(
         !t.peer_durable(&n(1), Incarnation(3), 10, 1),
         "not the one that is connected"
     );
     assert!(t.peer_durable(&n(1), Incarnation(2), 3, 1));
+
     t.advance();
     assert_eq!(t.committed(), 3);
     t.trust(&n(1), Incarnation(3));
+
     assert!(
         !t.peer_durable(&n(1), Incarnation(2), 10, 1),
         "the wiped disk's late ack"
     );
+
     t.advance();
     assert_eq!(t.committed(), 3, "what was committed stays, nothing new is");
     assert!(t.peer_durable(&n(1), Incarnation(3), 10, 1));
+
     t.advance();
     assert_eq!(t.committed(), 10);
 }
@@ -122,24 +133,30 @@ fn what_is_not_committed_needs_the_quorum_of_the_present_ring() {
     for peer in 1..=3 {
         t.trust(&n(peer), Incarnation(10 + peer as u64));
     }
+
     let has = |t: &mut CommitTracker<u32>, peer: usize, seq| {
         assert!(t.peer_durable(&n(peer), Incarnation(10 + peer as u64), seq, 1));
     };
+
     assert_eq!(t.wait(5, SECOND, 50), Ok(None));
     t.own_durable(5);
     has(&mut t, 3, 5);
+
     assert!(t.advance().is_empty(), "n3 is joining and does not count");
     // n3 becomes active. Two of the first three may be those whom the next ring does not count any more.
     t.set_quorum(2, Quorum::new((0..4).map(n), 3));
     assert_eq!(t.wait(7, SECOND, 70), Ok(None));
     t.own_durable(7);
+
     assert!(
         t.advance().is_empty(),
         "three of four are needed, n0 and n3 have it"
     );
+
     has(&mut t, 1, 5);
     assert_eq!(t.advance(), [50]);
     has(&mut t, 1, 7);
+
     assert!(t.advance().is_empty());
     has(&mut t, 3, 7);
     assert_eq!(t.advance(), [70]);
@@ -152,15 +169,18 @@ fn what_is_told_under_a_later_ring_counts_when_this_node_goes_by_it() {
     t.trust(&n(3), Incarnation(13));
     assert_eq!(t.wait(5, SECOND, 50), Ok(None));
     t.own_durable(5);
+
     // n3 came, n0 itself is to go: n1 to n3 count, and n2 has told so already.
     assert!(t.peer_durable(&n(2), Incarnation(12), 5, 3));
     assert!(
         t.advance().is_empty(),
         "under the old ring it would be committed by n0 and n2"
     );
+
     t.set_quorum(2, Quorum::new((0..4).map(n), 3));
     assert!(t.advance().is_empty());
     t.set_quorum(3, Quorum::new((1..4).map(n), 3));
+
     assert!(t.advance().is_empty(), "n2 alone of those who count");
     assert!(t.peer_durable(&n(3), Incarnation(13), 5, 3));
     assert_eq!(t.advance(), [50]);
@@ -170,16 +190,19 @@ fn what_is_told_under_a_later_ring_counts_when_this_node_goes_by_it() {
 fn a_position_above_what_was_given_out_is_of_another_history() {
     let mut t = tracker(3);
     t.own_durable(2);
+
     for peer in [1, 2] {
         t.trust(&n(peer), Incarnation(10 + peer as u64));
         assert!(!t.peer_durable(&n(peer), Incarnation(10 + peer as u64), 1_000, 1));
     }
+
     assert_eq!(t.wait(3, SECOND, 30), Ok(None));
     t.own_durable(3);
     assert!(
         t.advance().is_empty(),
         "nobody has it, whatever was said of a stream of this name"
     );
+
     assert_eq!(t.committed(), 0);
 }
 
@@ -200,8 +223,10 @@ fn a_later_quorum_answers_for_entries_whose_own_cannot_be_reached_any_more() {
     for peer in 3..=4 {
         t.trust(&n(peer), Incarnation(10 + peer as u64));
     }
+
     assert_eq!(t.wait(5, SECOND, 50), Ok(None));
     t.own_durable(5);
+
     // n1 and n2 are lost; an operator has forced n3 and n4 in.
     t.set_quorum(2, Quorum::new([n(0), n(3), n(4)], 3));
     assert_eq!(t.wait(6, SECOND, 60), Ok(None));

@@ -32,10 +32,12 @@ fn a_cut_waits_for_markers_or_for_agreement_on_the_end() {
         -3 -3  9 9 9,9  no  -  yes no  ok
         -3 -4  9 9 9,9  no  -  yes no  open
     ";
+
     let stream = StreamId {
         incarnation: Incarnation(1),
         boot: Boot(1),
     };
+
     for line in table.lines().map(str::trim).filter(|l| !l.is_empty()) {
         let c: Vec<&str> = line.split_whitespace().collect();
         let number = |text: &str| text.parse::<u64>().expect("a number");
@@ -50,12 +52,14 @@ fn a_cut_waits_for_markers_or_for_agreement_on_the_end() {
             later_boot: c[5] == "yes",
             unreachable_for: c[6].parse().ok().map(Duration::from_secs),
         };
+
         let input = CutInput {
             quorum_connected: c[7] == "yes",
             is_unsettled: c[8] == "yes",
             seal_after: Duration::from_secs(60),
             streams: vec![state],
         };
+
         let want = match c[9] {
             "ok" => vec![],
             "open" => vec![CutBlocker::Open(stream)],
@@ -66,6 +70,7 @@ fn a_cut_waits_for_markers_or_for_agreement_on_the_end() {
             "notapplied" => vec![CutBlocker::NotApplied(stream)],
             other => panic!("unknown outcome {other}"),
         };
+
         assert_eq!(
             cut_blockers(c[0].parse().expect("window"), &input),
             want,
@@ -91,6 +96,7 @@ fn a_stream_sealed_by_the_ring_needs_no_agreement_only_its_end() {
             later_boot: false,
             unreachable_for: Some(Duration::ZERO),
         };
+
         let seal_after = Duration::from_secs(60);
         let input = CutInput {
             quorum_connected: false,
@@ -98,6 +104,7 @@ fn a_stream_sealed_by_the_ring_needs_no_agreement_only_its_end() {
             seal_after,
             streams: vec![state],
         };
+
         assert_eq!(cut_blockers(5, &input), want);
     }
 }

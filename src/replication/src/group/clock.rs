@@ -31,12 +31,14 @@ impl GroupView {
         if self.peers.is_empty() {
             return ClockWord::Unknown;
         }
+
         let members = self.peers.len() + 1;
         let majority = members / 2 + 1;
         let mut offsets: Vec<i64> = self
             .offsets(wall_ms, now)
             .map(|(_, offset)| offset)
             .collect();
+
         offsets.sort_unstable();
 
         let near = |to: i64| {
@@ -45,9 +47,11 @@ impl GroupView {
                 .filter(|o| o.saturating_sub(to).saturating_abs() <= bound)
                 .count()
         };
+
         if near(0) + 1 >= majority {
             return ClockWord::Agreed;
         }
+
         match offsets.get(offsets.len() / 2) {
             Some(&median) if near(median) >= majority => ClockWord::Wrong { offset_ms: median },
             _ => ClockWord::Unknown,
@@ -67,6 +71,7 @@ impl GroupView {
             .map(|(node, offset)| (node.clone(), offset));
         let all = peers.chain([(self.me.node.clone(), 0)]);
         let ahead = all.map(|(node, offset)| (node, offset.saturating_sub(right)));
+
         ahead
             .filter(|(_, ahead)| ahead.saturating_abs() > self.clock_bound_ms())
             .collect()
@@ -125,6 +130,7 @@ impl Timekeeper {
                     .max(newest_ms.unwrap_or(i64::MIN))
             }
         };
+
         self.base = Some((allowed, now));
         if word == ClockWord::Unknown {
             wall_ms.min(allowed)
@@ -162,6 +168,7 @@ mod tests {
             incarnation: Incarnation(index),
             boot: Boot(1),
         };
+
         let quorum = Quorum::new(names.clone(), 3);
         let mut view = GroupView::new(
             identity(0),
@@ -170,6 +177,7 @@ mod tests {
             GroupLimits::default(),
             seconds(0),
         );
+
         for (peer, ahead_ms) in clocks {
             view.admit(&identity(*peer), seconds(99)).expect("a member");
             view.heard(
@@ -180,6 +188,7 @@ mod tests {
                 seconds(99),
             );
         }
+
         view
     }
 
@@ -187,6 +196,7 @@ mod tests {
     fn a_majority_says_whose_clock_is_wrong() {
         let wrong = |offset_ms| ClockWord::Wrong { offset_ms };
         type Row = (u64, &'static [(u64, i64)], ClockWord);
+
         let table: [Row; 10] = [
             (1, &[], ClockWord::Unknown),
             (2, &[(1, 0)], ClockWord::Agreed),
@@ -199,6 +209,7 @@ mod tests {
             (3, &[(1, YEAR), (2, -YEAR)], ClockWord::Unknown),
             (5, &[(1, YEAR), (2, YEAR), (3, 0)], ClockWord::Unknown),
         ];
+
         for (members, clocks, want) in table {
             assert_eq!(
                 view(members, clocks).clock_word(NOON, seconds(100)),
@@ -213,6 +224,7 @@ mod tests {
         let view = view(3, &[(1, 0), (2, 0)]);
         assert_eq!(view.clock_word(NOON, seconds(100)), ClockWord::Agreed);
         let stepped = view.clock_word(NOON + YEAR, seconds(100));
+
         assert_eq!(stepped, ClockWord::Wrong { offset_ms: -YEAR });
         assert_eq!(
             view.wrong_clocks(NOON + YEAR, seconds(100)),
@@ -231,18 +243,22 @@ mod tests {
         let mut time = Timekeeper::default();
         assert_eq!(time.now_ms(ClockWord::Agreed, NOON, seconds(0), None), NOON);
         let wrong = ClockWord::Wrong { offset_ms: -YEAR };
+
         assert_eq!(
             time.now_ms(wrong, NOON + YEAR + 1_000, seconds(1), None),
             NOON + 1_000
         );
+
         let alone = time.now_ms(ClockWord::Unknown, NOON + YEAR, seconds(3), None);
         assert_eq!(alone, NOON + 3_000, "a step forward is not believed");
         let back = time.now_ms(ClockWord::Unknown, NOON - 500, seconds(4), None);
+
         assert_eq!(
             back,
             NOON - 500,
             "what the own clock has not reached is not claimed"
         );
+
         let again = time.now_ms(ClockWord::Unknown, NOON + 4_500, seconds(5), None);
         assert_eq!(
             again,
@@ -259,6 +275,7 @@ mod tests {
             5_000,
             "a dead battery"
         );
+
         let stepped = time.now_ms(ClockWord::Unknown, NOON, seconds(1), Some(NOON - 20));
         assert_eq!(stepped, NOON - 20);
         assert_eq!(

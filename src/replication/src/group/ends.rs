@@ -36,6 +36,7 @@ impl GroupView {
             peer.unserved.retain(|stream, _| !ended.has(*stream));
             peer.trimmed.retain(|stream, _| !ended.has(*stream));
         }
+
         self.ahead.retain(|stream| !ended.has(*stream));
         self.servers.retain(|stream, _| !ended.has(*stream));
     }
@@ -62,10 +63,12 @@ impl GroupView {
         if end.before <= mine.before {
             return true;
         }
+
         let known = self
             .mine
             .of(incarnation)
             .take_while(|(stream, _)| stream.boot < end.before);
+
         known.fold(mine.digest, |digest, (stream, seq)| {
             End::with(digest, stream.boot, seq)
         }) == end.digest
@@ -100,6 +103,7 @@ impl GroupView {
         if self.has_missed_ends() {
             return Ended::default();
         }
+
         let told = self.told_ended();
         settled
             .iter()
@@ -128,6 +132,7 @@ impl GroupView {
             .values()
             .filter_map(|peer| peer.identity.as_ref())
             .chain([&self.me]);
+
         let running = running
             .filter(|id| id.incarnation == incarnation)
             .map(|id| id.boot)
@@ -139,6 +144,7 @@ impl GroupView {
         }) else {
             return Boot(0);
         };
+
         let before = self
             .peers
             .values()
@@ -157,6 +163,7 @@ impl GroupView {
             let mine = self.mine.get(*stream);
             vectors().all(|vector| [mine, ALL].contains(&vector.get(*stream)))
         };
+
         known
             .iter()
             .find(|stream| !is_level(stream))

@@ -28,13 +28,16 @@ impl GroupView {
         if self.is_foreign {
             return;
         }
+
         for peer in self.peers.values_mut() {
             peer.unserved.retain(|_, until| *until > now);
         }
+
         self.let_go_of_level_streams();
         for stream in self.wanted_streams() {
             let position = self.mine.get(stream);
             self.note_progress(stream, position, now);
+
             match self.choose(stream, position) {
                 Some(node) => {
                     let fresh = Server {
@@ -60,6 +63,7 @@ impl GroupView {
         let Some(peer) = self.peers.get(node).filter(|p| p.connected) else {
             return Vec::new();
         };
+
         let running = peer.identity.as_ref().map(PeerIdentity::stream);
         let mine = |stream: &&StreamId| self.servers.get(stream).is_some_and(|s| &s.node == node);
         let own = running.filter(|stream| mine(&stream));
@@ -68,6 +72,7 @@ impl GroupView {
             .keys()
             .filter(mine)
             .filter(|s| Some(**s) != running);
+
         // Those that lag come first; within the bound a stream that is complete must not keep one out that is not.
         let (behind, level): (Vec<_>, Vec<_>) =
             others.partition(|s| self.mine.get(**s) < peer.positions.get(**s));
@@ -76,6 +81,7 @@ impl GroupView {
             .chain(level)
             .copied()
             .take(self.limits.streams_per_peer_max);
+
         own.into_iter().chain(rest).collect()
     }
 
@@ -88,6 +94,7 @@ impl GroupView {
                 .filter_map(|p| p.identity.as_ref())
                 .map(PeerIdentity::stream),
         );
+
         streams.extend(self.servers.keys());
         streams.remove(&self.me.stream());
         streams
@@ -121,6 +128,7 @@ impl GroupView {
         let Some(server) = self.servers.get(&stream) else {
             return;
         };
+
         let taken = self
             .peers
             .get(&server.node)
@@ -134,6 +142,7 @@ impl GroupView {
                 .peers
                 .values()
                 .any(|peer: &PeerView| peer.connected && peer.positions.get(stream) > received);
+
         let is_unstored = taken.is_some() && received > position;
         let patience = match (is_owed, is_unstored) {
             (true, _) => Some(self.limits.stall_after),
@@ -161,9 +170,11 @@ impl GroupView {
                 .as_ref()
                 .is_some_and(|id| id.stream() == stream)
         };
+
         if let Some((origin, _)) = candidates().find(|(_, peer)| is_origin(peer)) {
             return Some(origin.clone());
         }
+
         // Who serves it already goes on: as long as it has more, or while more of the stream may come to it.
         let may_grow = self
             .latest_boot(stream.incarnation)
@@ -177,6 +188,7 @@ impl GroupView {
         {
             return Some(node.clone());
         }
+
         let ahead = candidates().filter(|(_, p)| p.positions.get(stream) > position);
         // Furthest first; equal ones by name, so that the choice does not flutter.
         ahead

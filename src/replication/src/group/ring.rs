@@ -34,11 +34,13 @@ impl GroupView {
             peers,
             seals,
         } = ring;
+
         self.epoch = epoch;
         self.is_forming = is_forming;
         self.quorum = quorum;
         self.seals = seals;
         self.peers.retain(|node, _| peers.contains(node));
+
         for node in peers.into_iter().filter(|node| *node != self.me.node) {
             let unseen = PeerView {
                 changed_at: now,
@@ -47,6 +49,7 @@ impl GroupView {
             };
             self.peers.entry(node).or_insert(unseen);
         }
+
         self.forget_servers_that_left();
     }
 

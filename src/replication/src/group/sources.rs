@@ -30,6 +30,7 @@ impl GroupView {
                 .iter()
                 .filter(|(_, peer)| peer.connected && peer.is_heard)
         };
+
         let mut furthest = PositionVector::new();
         told().for_each(|(_, peer)| furthest.merge(&peer.positions));
         let stranded = self.stranded();
@@ -39,6 +40,7 @@ impl GroupView {
                     .iter()
                     .any(|stream| peer.positions.get(*stream) > self.mine.get(*stream))
         };
+
         let source = |(node, peer): (&NodeName, &PeerView)| Source {
             node: node.clone(),
             is_rebuilding: peer.health.rebuilding,
@@ -50,6 +52,7 @@ impl GroupView {
                 .sum(),
             has_stranded: has_stranded(peer),
         };
+
         let heard = told().map(|(node, _)| node);
         let quorum_connected = self.quorum.is_met_by(heard.chain([&self.me.node]));
         Look {
@@ -75,6 +78,7 @@ impl GroupView {
             .iter()
             .filter(|(_, peer)| peer.connected && peer.is_heard)
             .collect();
+
         if self.has_missed_ends()
             || told
                 .iter()
@@ -82,15 +86,18 @@ impl GroupView {
         {
             return false;
         }
+
         let mut furthest = self.mine.clone();
         told.iter()
             .for_each(|(_, peer)| furthest.merge(&peer.positions));
+
         let lacks = |positions: &PositionVector| -> u64 {
             let lacking = positions
                 .behind(&furthest)
                 .map(|(_, have, other)| other - have);
             lacking.fold(0, u64::saturating_add)
         };
+
         let mine = (lacks(&self.mine), &self.me.node);
         told.iter()
             .all(|(node, peer)| mine < (lacks(&peer.positions), node))

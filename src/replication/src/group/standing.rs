@@ -24,11 +24,13 @@ impl GroupView {
     ) {
         // A log that was damaged in the middle begins before what it lacks.
         let lacks_next = self.mine.get(stream).saturating_add(2);
+
         if reason == EndReason::Trimmed
             && let Some(view) = self.peers.get_mut(node)
         {
             view.trimmed.insert(stream, first_seq.max(lacks_next));
         }
+
         self.unserved(node, stream, now);
     }
 
@@ -37,9 +39,11 @@ impl GroupView {
         let Some(view) = self.peers.get_mut(node) else {
             return;
         };
+
         for given in taken.iter().filter(|taken| taken.has_given) {
             view.trimmed.remove(&given.stream);
         }
+
         view.taking = taken
             .into_iter()
             .map(|taken| (taken.stream, taken))
@@ -94,6 +98,7 @@ impl GroupView {
                 held.any |= of_peer;
             }
         }
+
         lacking
     }
 }

@@ -64,6 +64,7 @@ fn takes_the_tail_of_a_dead_origin_from_the_furthest_and_stays_with_it() {
     for peer in [1, 2] {
         v.admit(&identity(peer, 1), seconds(0)).expect("a member");
     }
+
     let dead = stream(9, 3);
     has(&mut v, 1, dead, 5);
     has(&mut v, 2, dead, 8);
@@ -78,6 +79,7 @@ fn takes_the_tail_of_a_dead_origin_from_the_furthest_and_stays_with_it() {
         [stream(2, 1), dead],
         "still served, n2 will get the rest as well"
     );
+
     v.disconnected(&name(2), 1, seconds(2));
     assert_eq!(plan_at(&mut v, 2), [vec![stream(1, 1), dead], vec![]]);
 }
@@ -103,6 +105,7 @@ fn follows_the_origin_through_a_third_node_while_it_is_cut_off() {
     for peer in [1, 2] {
         v.admit(&identity(peer, 1), seconds(0)).expect("a member");
     }
+
     plan_at(&mut v, 0);
     v.disconnected(&name(1), 1, seconds(1));
     assert_eq!(plan_at(&mut v, 1)[1], [stream(2, 1)]);
@@ -114,6 +117,7 @@ fn follows_the_origin_through_a_third_node_while_it_is_cut_off() {
         [stream(2, 1), stream(1, 1)],
         "more may come"
     );
+
     v.admit(&identity(1, 1), seconds(4)).expect("a member");
     assert_eq!(
         plan_at(&mut v, 4),
@@ -154,11 +158,13 @@ fn asks_somebody_else_when_a_server_sends_nothing_that_it_owes() {
         [stream(1, 1)],
         "nine seconds are not ten"
     );
+
     assert_eq!(
         plan_at(&mut v, 19),
         [vec![], vec![stream(2, 1), stream(1, 1)]],
         "it sent nothing for ten"
     );
+
     assert_eq!(plan_at(&mut v, 49)[0], [stream(1, 1)], "asked again");
 }
 
@@ -199,14 +205,17 @@ fn what_was_received_and_never_stored_is_asked_for_again() {
 fn is_stranded_only_by_the_word_of_everybody_who_has_more() {
     let mut v = view_behind();
     v.own_durable(stream(1, 1), 2);
+
     for peer in [1, 2] {
         v.unserved(&name(peer), stream(1, 1), seconds(1));
     }
+
     assert_eq!(
         plan_at(&mut v, 20),
         [vec![], vec![stream(2, 1)]],
         "nobody left to ask"
     );
+
     assert_eq!(v.stranded(), [], "but nobody said that it is gone");
 
     v.refused(&name(1), stream(1, 1), EndReason::Trimmed, 7, seconds(20));
@@ -218,17 +227,20 @@ fn is_stranded_only_by_the_word_of_everybody_who_has_more() {
         0,
         seconds(20),
     );
+
     assert_eq!(
         v.stranded(),
         [],
         "a disk that cannot be read now may be read later"
     );
+
     v.refused(&name(2), stream(1, 1), EndReason::Trimmed, 1, seconds(20));
     assert_eq!(
         v.stranded(),
         [stream(1, 1)],
         "a hole in the middle is a gap as well"
     );
+
     assert!(!v.is_served());
 
     taken(&mut v, 2, 3, true);
@@ -236,6 +248,7 @@ fn is_stranded_only_by_the_word_of_everybody_who_has_more() {
         v.stranded().is_empty() && v.is_served(),
         "it comes after all"
     );
+
     v.admit(&identity(1, 2), seconds(21)).expect("a member");
     assert_eq!(v.stranded(), [], "what it said is of another session");
 }
@@ -252,16 +265,20 @@ fn of_those_that_were_all_left_behind_one_has_the_most() {
         };
         v.heard(&name(peer), health, 0, 0, seconds(0));
     }
+
     has(&mut v, 1, stream(1, 1), 4);
     v.own_durable(stream(0, 4), 5);
     assert!(v.rebuild_look(seconds(1)).is_furthest);
+
     has(&mut v, 2, stream(2, 1), 6);
     assert!(!v.rebuild_look(seconds(1)).is_furthest, "n2 has more");
     v.own_durable(stream(0, 4), 6);
+
     assert!(
         v.rebuild_look(seconds(1)).is_furthest,
         "as much, and the first by name"
     );
+
     v.heard(
         &name(2),
         Health {
@@ -272,10 +289,12 @@ fn of_those_that_were_all_left_behind_one_has_the_most() {
         0,
         seconds(0),
     );
+
     assert!(
         !v.rebuild_look(seconds(1)).is_furthest,
         "a new disk is not left behind"
     );
+
     v.heard(&name(2), Health::default(), 0, 0, seconds(0));
     assert!(!v.rebuild_look(seconds(1)).is_furthest, "n2 is whole");
 }
@@ -284,15 +303,19 @@ fn of_those_that_were_all_left_behind_one_has_the_most() {
 fn bounds_the_streams_taken_from_one_peer_and_prefers_those_that_lag() {
     let mut v = view();
     v.admit(&identity(1, 20), seconds(0)).expect("a member");
+
     for boot in 1..20 {
         has(&mut v, 1, stream(1, boot), 5);
     }
+
     let first = plan_at(&mut v, 0)[0].clone();
     assert_eq!(first.len(), 1 + GroupLimits::default().streams_per_peer_max);
     assert_eq!(first[0], stream(1, 20));
+
     for done in &first[1..] {
         v.own_durable(*done, 5);
     }
+
     let second = plan_at(&mut v, 1)[0].clone();
     assert!(second[1..].iter().all(|s| !first.contains(s)), "{second:?}");
 }
@@ -304,6 +327,7 @@ fn does_not_let_in_strangers_copies_and_older_starts() {
         v.admit(&identity(7, 1), seconds(0)),
         Err(AdmitError::Stranger(name(7)))
     );
+
     let copy_of_me = PeerIdentity {
         incarnation: Incarnation(0),
         ..identity(1, 1)
@@ -312,25 +336,30 @@ fn does_not_let_in_strangers_copies_and_older_starts() {
         v.admit(&copy_of_me, seconds(0)),
         Err(AdmitError::DuplicateIncarnation { .. })
     ));
+
     v.admit(&identity(1, 3), seconds(0)).expect("a member");
     let copy_of_n1 = PeerIdentity {
         incarnation: Incarnation(1),
         ..identity(2, 3)
     };
+
     assert_eq!(
         v.admit(&copy_of_n1, seconds(0)).map_err(|e| e.to_string()),
         Err("incarnation 0000000000000001 of n2 is already running as n1: one data directory is a copy of the other"
             .to_owned())
     );
+
     assert!(matches!(
         v.admit(&identity(1, 2), seconds(0)),
         Err(AdmitError::StaleBoot { .. })
     ));
+
     v.admit(&identity(1, 3), seconds(0))
         .expect("reconnecting is fine");
     v.admit(&identity(1, 4), seconds(0))
         .expect("so is restarting");
     v.disconnected(&name(1), 1, seconds(1));
+
     assert!(
         v.admit(
             &PeerIdentity {
@@ -342,6 +371,7 @@ fn does_not_let_in_strangers_copies_and_older_starts() {
         .is_err(),
         "session 1 is not the last"
     );
+
     v.disconnected(&name(1), 3, seconds(1));
     v.admit(
         &PeerIdentity {
@@ -358,13 +388,16 @@ fn forgets_what_a_wiped_disk_had() {
     let mut v = view();
     v.admit(&identity(1, 1), seconds(0)).expect("a member");
     has(&mut v, 1, stream(0, 5), 7);
+
     let wiped = PeerIdentity {
         incarnation: Incarnation(99),
         ..identity(1, 1)
     };
+
     v.disconnected(&name(1), 1, seconds(1));
     v.admit(&wiped, seconds(1)).expect("a member");
     has(&mut v, 1, stream(0, 5), 9);
+
     let (_, peer) = v
         .peers()
         .find(|(node, _)| **node == name(1))
@@ -382,6 +415,7 @@ fn a_cut_sees_running_streams_without_entries_and_how_long_origins_are_away() {
     has(&mut v, 1, stream(1, 1), 4);
     v.own_durable(stream(1, 1), 4);
     v.own_durable(stream(2, 1), 6);
+
     let input = v.cut_input(seconds(50), seconds(60), |_| None, |_| 0);
     assert!(input.quorum_connected);
     let got: Vec<_> = input
@@ -397,6 +431,7 @@ fn a_cut_sees_running_streams_without_entries_and_how_long_origins_are_away() {
             )
         })
         .collect();
+
     assert_eq!(
         got,
         [
@@ -406,9 +441,11 @@ fn a_cut_sees_running_streams_without_entries_and_how_long_origins_are_away() {
             (stream(2, 1), 6, vec![0], false, Some(seconds(50))),
         ]
     );
+
     v.disconnected(&name(1), 1, seconds(70));
     let input = v.cut_input(seconds(75), seconds(60), |_| None, |_| 0);
     assert!(!input.quorum_connected);
+
     assert_eq!(input.streams[2].unreachable_for, Some(seconds(5)));
 }
 
@@ -418,9 +455,11 @@ fn a_quorum_has_what_its_second_member_has() {
     assert_eq!(v.quorum_has(stream(0, 4)), 0);
     v.own_durable(stream(0, 4), 9);
     assert_eq!(v.quorum_has(stream(0, 4)), 0, "nobody else has anything");
+
     for peer in [1, 2] {
         v.admit(&identity(peer, 1), seconds(0)).expect("a member");
     }
+
     has(&mut v, 1, stream(0, 4), 5);
     assert_eq!(v.quorum_has(stream(0, 4)), 5);
     v.disconnected(&name(1), 1, seconds(1));
@@ -437,10 +476,12 @@ fn everybody_has_only_what_each_has_told_since_it_connected() {
     let mut v = view();
     v.own_durable(stream(0, 5), 9);
     assert_eq!(v.everybody_has(stream(0, 5)), 0, "nobody was ever here");
+
     for (peer, seq) in [(1, 7), (2, 8)] {
         v.admit(&identity(peer, 1), seconds(0)).expect("a member");
         has(&mut v, peer, stream(0, 5), seq);
     }
+
     assert_eq!(v.everybody_has(stream(0, 5)), 7);
     v.disconnected(&name(1), 1, seconds(1));
     assert_eq!(v.everybody_has(stream(0, 5)), 7, "what it had it still has");
@@ -458,11 +499,13 @@ fn of_neighbours_nothing_is_taken_and_copies_are_told_apart() {
     v.admit(&identity(1, 3), seconds(1)).expect("known");
     has(&mut v, 1, stream(1, 3), 9);
     assert_eq!(plan_at(&mut v, 2), [Vec::new(), Vec::new()]);
+
     let copy = PeerIdentity {
         node: name(7),
         incarnation: Incarnation(1),
         boot: Boot(3),
     };
+
     assert!(matches!(v.check(&copy), Err(AdmitError::Stranger(_))));
     assert!(matches!(
         v.check_incarnation(&copy),
@@ -483,6 +526,7 @@ fn another_data_directory_of_a_name_waits_until_the_one_that_runs_is_gone() {
         running: Incarnation(1),
         incarnation: Incarnation(77),
     };
+
     assert_eq!(v.check(&other), Err(refused.clone()));
     assert_eq!(v.admit(&other, seconds(1)), Err(refused));
     assert_eq!(
@@ -490,6 +534,7 @@ fn another_data_directory_of_a_name_waits_until_the_one_that_runs_is_gone() {
         Ok(2),
         "a new start of the same one"
     );
+
     v.disconnected(&name(1), 2, seconds(2));
     assert_eq!(v.admit(&other, seconds(3)), Ok(3));
 }
@@ -516,12 +561,14 @@ fn a_group_that_is_forming_is_new_once_all_have_told_what_they_have() {
         peers: vec![name(1), name(2)],
         seals: BTreeMap::new(),
     };
+
     v.set_ring(ring.clone(), seconds(0));
     for peer in [1, 2] {
         assert!(!is_new(&v), "n{peer} has told nothing");
         v.admit(&identity(peer, 1), seconds(0)).expect("a member");
         v.heard(&name(peer), Health::default(), 0, 0, seconds(0));
     }
+
     assert!(is_new(&v));
     v.set_ring(
         GroupRing {
@@ -530,6 +577,7 @@ fn a_group_that_is_forming_is_new_once_all_have_told_what_they_have() {
         },
         seconds(0),
     );
+
     assert!(!is_new(&v), "it serves");
 }
 
@@ -548,6 +596,7 @@ fn view_of_starts() -> GroupView {
             has(&mut v, peer, stream(1, boot), 10);
         }
     }
+
     (1..=3).for_each(|boot| v.own_durable(stream(1, boot), 10));
     v
 }
@@ -569,6 +618,7 @@ fn a_stream_ends_when_all_have_settled_it_and_have_it_equally_far() {
         v.may_end(&before(1, 4)).is_empty(),
         "nobody else has said so"
     );
+
     settles(&mut v, 1, before(1, 9));
     assert!(v.may_end(&before(1, 4)).is_empty(), "n2 has not");
     settles(&mut v, 2, before(1, 3));
@@ -577,11 +627,13 @@ fn a_stream_ends_when_all_have_settled_it_and_have_it_equally_far() {
         before(1, 3),
         "as many as all have settled"
     );
+
     assert_eq!(
         v.may_end(&before(1, 2)),
         before(1, 2),
         "this node among them"
     );
+
     settles(&mut v, 2, before(1, 9));
     assert_eq!(
         v.may_end(&before(1, 9)),
@@ -595,14 +647,17 @@ fn a_stream_ends_when_all_have_settled_it_and_have_it_equally_far() {
         before(1, 2),
         "n2 has more of the second"
     );
+
     v.own_durable(stream(1, 2), 11);
     has(&mut v, 1, stream(1, 2), 11);
     assert_eq!(v.may_end(&before(1, 4)), before(1, 4));
     v.disconnected(&name(2), 1, seconds(1));
+
     assert!(
         v.may_end(&before(1, 4)).is_empty(),
         "n2 is away, and may come back with less"
     );
+
     v.admit(&identity(2, 2), seconds(2)).expect("a member");
     assert!(
         v.may_end(&before(1, 4)).is_empty(),
@@ -617,6 +672,7 @@ fn at_ten(boot: u32) -> Ends {
         before: Boot(boot),
         digest,
     };
+
     Ends {
         settled: Ended::default(),
         ended: [(Incarnation(1), end)].into_iter().collect(),
@@ -632,6 +688,7 @@ fn a_stream_does_not_end_without_the_node_that_wrote_it() {
         has(&mut v, peer, stream(9, 1), 10);
         settles(&mut v, peer, before(9, 2));
     }
+
     v.own_durable(stream(9, 1), 10);
     assert!(
         v.may_end(&before(9, 2)).is_empty(),
@@ -645,10 +702,12 @@ fn a_replica_that_is_rebuilt_is_evidence_of_nothing() {
     settles(&mut v, 1, before(1, 4));
     settles(&mut v, 2, before(1, 4));
     assert_eq!(v.may_end(&before(1, 4)), before(1, 4));
+
     let rebuilding = Health {
         rebuilding: true,
         ..Health::default()
     };
+
     v.heard(&name(2), rebuilding, 0, 0, seconds(1));
     assert!(v.may_end(&before(1, 4)).is_empty());
 }
@@ -658,10 +717,12 @@ fn what_has_ended_for_one_ends_for_all_that_have_settled_it() {
     let mut v = view_of_starts();
     v.disconnected(&name(2), 1, seconds(1));
     v.heard_ends(&name(1), &at_ten(3));
+
     assert!(
         v.may_end(&Ended::default()).is_empty(),
         "this node still needs it"
     );
+
     let ended = v.may_end(&before(1, 4));
     assert_eq!(ended, before(1, 3), "n2 has agreed before");
 
@@ -669,9 +730,11 @@ fn what_has_ended_for_one_ends_for_all_that_have_settled_it() {
     v.end(&at_ten(3).ended);
     v.admit(&identity(2, 1), seconds(2)).expect("a member");
     has(&mut v, 2, stream(1, 1), 10);
+
     let [_, from_n2] = plan_at(&mut v, 3);
     assert_eq!(from_n2, [stream(2, 1)]);
     assert!(v.stranded().is_empty() && v.is_served());
+
     let input = v.cut_input(seconds(3), seconds(9), |_| None, |_| 0);
     assert!(
         input
@@ -679,6 +742,7 @@ fn what_has_ended_for_one_ends_for_all_that_have_settled_it() {
             .iter()
             .all(|s| s.stream != stream(1, 1) && s.stream != stream(1, 2))
     );
+
     assert_eq!(v.everybody_has(stream(1, 2)), crate::ALL);
 }
 
@@ -699,6 +763,7 @@ fn who_lacks_something_of_what_has_ended_ends_nothing() {
         }
         v
     };
+
     let mut level = view();
     (1..=3).for_each(|boot| level.own_durable(stream(1, boot), 10));
     assert_eq!(all_have_ended(level).may_end(&before(1, 4)), before(1, 4));
@@ -708,10 +773,12 @@ fn who_lacks_something_of_what_has_ended_ends_nothing() {
         empty.has_missed_ends() && empty.may_end(&before(1, 4)).is_empty(),
         "a new disk"
     );
+
     let mut older = view();
     for (boot, seq) in [(1, 10), (2, 9)] {
         older.own_durable(stream(1, boot), seq);
     }
+
     let older = all_have_ended(older);
     assert!(
         older.has_missed_ends() && older.may_end(&before(1, 4)).is_empty(),
@@ -726,25 +793,30 @@ fn who_lacks_something_of_what_has_ended_is_stranded() {
         v.heard_ends(&name(1), &at_ten(3));
         assert_eq!(v.has_missed_ends(), v.standing_look(seconds(0)).is_stranded);
         assert_eq!(v.has_missed_ends(), v.may_end(&before(1, 4)).is_empty());
+
         let holders: Vec<bool> = v
             .rebuild_look(seconds(0))
             .sources
             .iter()
             .map(|source| source.has_stranded)
             .collect();
+
         assert_eq!(
             holders,
             [v.has_missed_ends(), false],
             "n1 has it, as it says"
         );
+
         let input = v.cut_input(seconds(90), seconds(9), |_| None, |_| 0);
         assert_eq!(
             input.is_unsettled,
             v.has_missed_ends(),
             "no block is written without it"
         );
+
         v.has_missed_ends()
     };
+
     assert!(!missed(v.clone()), "it has all");
 
     // A directory that was set back before the ends, and one before the streams.
@@ -758,9 +830,11 @@ fn who_lacks_something_of_what_has_ended_is_stranded() {
             ..v.clone()
         }
     };
+
     for seqs in [&[10, 9][..], &[9, 10], &[10], &[], &[10, 11]] {
         assert!(missed(set_back(seqs)), "{seqs:?}");
     }
+
     assert!(
         !missed(set_back(&[10, 10, 3])),
         "what has not ended comes from the logs"

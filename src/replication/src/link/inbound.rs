@@ -56,6 +56,7 @@ impl Unapplied {
             freed += bytes;
             self.batches.pop_front();
         }
+
         self.bytes -= freed;
         freed
     }
@@ -149,6 +150,7 @@ impl Inbound {
             }
             keep
         });
+
         let held: BTreeSet<StreamId> = self.streams().collect();
         for stream in wanted.difference(&held) {
             self.subscribe(*stream, tails.get(*stream) + 1, effects);
@@ -169,6 +171,7 @@ impl Inbound {
         self.next_subscription = self.next_subscription.wrapping_add(1);
         let unapplied_bytes = self.unapplied.get(&stream).map_or(0, |u| u.bytes);
         let credit_bytes = self.window_of(stream).saturating_sub(unapplied_bytes);
+
         self.by_number.insert(
             number,
             Subscription {
@@ -179,6 +182,7 @@ impl Inbound {
                 owed_bytes: 0,
             },
         );
+
         effects.push(Effect::Send(Frame::Subscribe(Subscribe {
             subscription: number,
             incarnation: stream.incarnation.0,
@@ -198,6 +202,7 @@ impl Inbound {
         let Some(subscription) = self.by_number.get_mut(&records.subscription()) else {
             return Ok(());
         };
+
         let stream = records.stream();
         let bytes = records.record_bytes();
         if stream != subscription.stream {
@@ -205,13 +210,16 @@ impl Inbound {
                 "records of another stream than subscribed",
             ));
         }
+
         if records.first_seq() != subscription.next_seq {
             return Err(DisconnectReason::Protocol("records out of order"));
         }
+
         subscription.received_bytes += bytes;
         if subscription.received_bytes > subscription.granted_bytes + RECORD_BYTES_MAX as u64 {
             return Err(DisconnectReason::Protocol("records beyond the credit"));
         }
+
         subscription.next_seq = records.last_seq() + 1;
         stats.records_in += records.records().len() as u64;
         stats.record_bytes_in += bytes;
@@ -223,6 +231,7 @@ impl Inbound {
             stream,
             records: records.into_records(),
         });
+
         Ok(())
     }
 
@@ -242,20 +251,25 @@ impl Inbound {
         let Some(unapplied) = self.unapplied.get_mut(&stream) else {
             return;
         };
+
         let freed = unapplied.applied(seq);
+
         let empty = unapplied.bytes == 0;
         if empty {
             self.unapplied.remove(&stream);
         }
+
         if !live {
             return;
         }
+
         let window_bytes = self.window_of(stream);
         let Some((number, subscription)) =
             self.by_number.iter_mut().find(|(_, s)| s.stream == stream)
         else {
             return;
         };
+
         subscription.owed_bytes += freed;
         if subscription.owed_bytes > 0 && (empty || subscription.owed_bytes >= window_bytes / 4) {
             let bytes = std::mem::take(&mut subscription.owed_bytes);

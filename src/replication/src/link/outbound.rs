@@ -67,11 +67,13 @@ impl Outbound {
     pub(super) fn subscribe(&mut self, subscribe: &Subscribe, effects: &mut Vec<Effect>) {
         let number = subscribe.subscription;
         let stream = subscribe.stream();
+
         // A stream is served once: a second subscription takes the place of the first.
         self.by_number.retain(|_, s| s.stream != stream);
         if self.by_number.len() >= self.config.subscriptions_max {
             return effects.push(ended(number, EndReason::TooMany, 0));
         }
+
         self.by_number.insert(
             number,
             Subscription {
@@ -109,6 +111,7 @@ impl Outbound {
         let Some(subscription) = self.by_number.values_mut().find(|s| s.stream == stream) else {
             return;
         };
+
         for record in records {
             subscription.keep_fresh(record);
         }
@@ -135,6 +138,7 @@ impl Outbound {
         else {
             return;
         };
+
         subscription.read = Read::Idle;
         let end = match result {
             Ok(records) if records.is_empty() => {
@@ -148,6 +152,7 @@ impl Outbound {
             Err(ReadFault::Trimmed { first_seq }) => ended(number, EndReason::Trimmed, first_seq),
             Err(ReadFault::Failed(_)) => ended(number, EndReason::ReadFailed, 0),
         };
+
         self.by_number.remove(&number);
         effects.push(end);
     }
@@ -175,19 +180,23 @@ impl Outbound {
             .iter()
             .find(|(_, s)| s.stream == self.own)
             .map(|(number, _)| *number);
+
         if let Some(own) = own {
             while self.serve(own, tails, stats, effects) {}
         }
+
         let later = self
             .by_number
             .range(self.last_served.saturating_add(1)..)
             .map(|(number, _)| *number);
         let mut turns: VecDeque<u32> = later.collect();
+
         turns.extend(
             self.by_number
                 .range(..=self.last_served)
                 .map(|(number, _)| *number),
         );
+
         while let Some(number) = turns.pop_front() {
             if Some(number) != own && self.serve(number, tails, stats, effects) {
                 self.last_served = number;
@@ -213,6 +222,7 @@ impl Outbound {
         if subscription.credit_bytes <= 0 {
             return false;
         }
+
         let run = subscription.take_run(self.config.frame_bytes);
         if run.is_empty() {
             let behind = subscription.next_seq <= tails.get(subscription.stream);
@@ -227,12 +237,14 @@ impl Outbound {
             }
             return false;
         }
+
         let records = Records::new(number, run).expect("BUG: a run is gapless and of one stream");
         let bytes = records.record_bytes();
         self.sending_bytes += bytes;
         stats.records_out += records.records().len() as u64;
         stats.record_bytes_out += bytes;
         effects.push(Effect::Send(Frame::Records(records)));
+
         true
     }
 }
@@ -242,6 +254,7 @@ impl Subscription {
         if record.seq() < self.next_seq {
             return;
         }
+
         if self
             .fresh
             .back()
@@ -257,6 +270,7 @@ impl Subscription {
             self.fresh.clear();
             self.fresh_bytes = 0;
         }
+
         self.fresh_bytes += record.bytes().len() as u64;
         self.fresh.push_back(record);
     }
@@ -270,6 +284,7 @@ impl Subscription {
     /// Takes the next run out of what is in memory, as far as credit goes: at most `frame_bytes`, or one larger record.
     fn take_run(&mut self, frame_bytes: u64) -> Vec<Record> {
         let mut run = Vec::new();
+
         let mut run_bytes = 0;
         while self.credit_bytes > 0 {
             let Some(next) = self.next_in_memory() else {
@@ -284,6 +299,7 @@ impl Subscription {
             self.next_seq = next.seq() + 1;
             run.push(next);
         }
+
         run
     }
 
@@ -296,13 +312,16 @@ impl Subscription {
         {
             self.fetched.pop_front();
         }
+
         while self.fresh.front().is_some_and(|r| r.seq() < self.next_seq) {
             self.drop_first_fresh();
         }
+
         let next = [self.fetched.front(), self.fresh.front()]
             .into_iter()
             .flatten()
             .find(|r| r.seq() == self.next_seq);
+
         next.cloned()
     }
 }

@@ -67,6 +67,7 @@ fn of_a_stream_that_has_ended_nothing_is_missing_and_nothing_is_kept() {
     let whole = ended.clone();
     let before = [(Incarnation(1), Boot(3))].into_iter().collect::<Ended>();
     assert!(ended.end(&before) && !ended.end(&before));
+
     assert_eq!(
         (
             ended.len(),
@@ -75,6 +76,7 @@ fn of_a_stream_that_has_ended_nothing_is_missing_and_nothing_is_kept() {
         ),
         (1, ALL, 7)
     );
+
     assert!(ended.covers(&whole) && whole.covers(&ended));
     assert!(!ended.advance(stream(1, 1), 9), "it is over");
     assert_eq!(ended.latest_boot(Incarnation(1)), Some(Boot(3)));

@@ -31,6 +31,7 @@ impl Files {
                 Have::Part(bytes) if bytes > file.bytes => Have::Part(0),
                 other => other,
             });
+
         let have = have.collect();
         Self {
             manifest,
@@ -69,6 +70,7 @@ impl Files {
         while self.have.get(self.at) == Some(&Have::Whole) {
             self.at += 1;
         }
+
         let source = source.clone();
         let snapshot = self.manifest.snapshot;
         let file = self.at;
@@ -77,6 +79,7 @@ impl Files {
         else {
             return Action::Wait;
         };
+
         if *offset >= entry.bytes {
             return Action::Check {
                 source,
@@ -84,9 +87,11 @@ impl Files {
                 file,
             };
         }
+
         let bytes_max = u32::try_from(entry.bytes - offset)
             .unwrap_or(u32::MAX)
             .min(piece_bytes);
+
         Action::Fetch {
             source,
             snapshot,

@@ -94,11 +94,13 @@ fn a_new_disk_is_complete_when_a_quorum_has_only_what_logs_can_give() {
         Action::Wait,
         "nobody is there to ask"
     );
+
     assert_eq!(
         rebuild.next(&look(1, &[source(1, "r", 0)])),
         Action::Complete,
         "all are new"
     );
+
     assert!(rebuild.is_complete());
 }
 
@@ -109,11 +111,13 @@ fn a_new_disk_in_a_group_that_is_forming_waits_for_no_quorum() {
         quorum_connected: false,
         ..look(0, &[source(1, "r", 0)])
     };
+
     assert_eq!(
         rebuild.next(&forming),
         Action::Wait,
         "somebody has told nothing yet"
     );
+
     forming.is_new_group = true;
     assert_eq!(rebuild.next(&forming), Action::Complete);
 }
@@ -152,9 +156,11 @@ fn fetches_in_pieces_checks_each_file_and_installs_at_the_end() {
         ("head/000/checkpoint", 250),
         ("blocks/t/b/tombstones", 0),
     ]);
+
     let (fetches, end) = run(&mut rebuild, &look(1, &both()));
     assert_eq!(fetches, [(0, 0), (1, 0), (1, 100), (1, 200)]);
     assert_eq!(end, Action::Install);
+
     assert!(
         !rebuild.is_complete(),
         "only the start that installed it is"
@@ -164,6 +170,7 @@ fn fetches_in_pieces_checks_each_file_and_installs_at_the_end() {
 #[test]
 fn a_file_that_differs_is_fetched_again_and_a_bad_source_is_left() {
     let mut rebuild = copying(&[("head/cut", 100)]);
+
     let now = look(1, &both());
     for round in 0..limits().faults_max {
         let fetch = rebuild.next(&now);
@@ -178,13 +185,16 @@ fn a_file_that_differs_is_fetched_again_and_a_bad_source_is_left() {
             ),
             "round {round}: {fetch:?}"
         );
+
         // The fetch itself succeeds, but what came is not what the source has.
         if let State::Copying { files, .. } = &mut rebuild.state {
             files.fetched(0, 100);
         }
+
         assert!(matches!(rebuild.next(&now), Action::Check { file: 0, .. }));
         rebuild.checked(0, false, now.now);
     }
+
     assert_eq!(rebuild.next(&now), Action::Begin(name(2)));
 }
 
@@ -195,6 +205,7 @@ fn goes_on_where_a_crash_left_it() {
         ("head/000/checkpoint", 250),
         ("blocks/t/b/index", 90),
     ];
+
     let mut rebuild = Rebuild::resumed(
         limits(),
         RebuildReason::NewDisk,
@@ -206,6 +217,7 @@ fn goes_on_where_a_crash_left_it() {
             _ => Have::Part(1_000),
         },
     );
+
     assert_eq!(
         rebuild.progress(),
         Progress {
@@ -214,12 +226,14 @@ fn goes_on_where_a_crash_left_it() {
             bytes_total: 370
         }
     );
+
     let (fetches, end) = run(&mut rebuild, &look(0, &both()));
     assert_eq!(
         fetches,
         [(1, 200), (2, 0)],
         "what is longer than the file starts over"
     );
+
     assert_eq!(end, Action::Install);
 }
 
@@ -238,6 +252,7 @@ fn a_snapshot_that_is_gone_is_asked_for_again_at_the_same_source() {
             }
         },
     );
+
     assert_eq!(
         run(&mut rebuild, &look(1, &both())).0,
         [(0, 0)],
@@ -251,10 +266,12 @@ fn another_peer_takes_over_from_one_that_stays_away() {
     let without = [source(2, "h", 3)];
     assert_eq!(rebuild.next(&look(1, &without)), Action::Wait);
     assert_eq!(rebuild.next(&look(5, &without)), Action::Wait);
+
     assert!(
         matches!(rebuild.next(&look(6, &both())), Action::Fetch { .. }),
         "it came back"
     );
+
     assert_eq!(rebuild.next(&look(7, &without)), Action::Wait);
     assert_eq!(rebuild.next(&look(17, &without)), Action::Wait);
     assert_eq!(rebuild.next(&look(17, &without)), Action::Begin(name(2)));
@@ -275,6 +292,7 @@ fn a_source_that_makes_no_snapshot_is_left_for_a_while() {
 fn a_snapshot_that_cannot_be_installed_is_asked_for_ever_more_rarely() {
     let mut rebuild = copying(&[("head/cut", 0)]);
     let one = [source(1, "h", 0)];
+
     let mut asked = Vec::new();
     for at_s in 0..2_000 {
         let now = look(at_s, &one);
@@ -292,6 +310,7 @@ fn a_snapshot_that_cannot_be_installed_is_asked_for_ever_more_rarely() {
             }
         }
     }
+
     assert!(asked.len() <= 9, "{asked:?}");
     assert!(
         asked.windows(2).all(|pair| pair[1] - pair[0] <= 620),
@@ -312,6 +331,7 @@ fn a_replica_that_is_served_again_is_not_rebuilt() {
     };
     let mut waiting = left_behind();
     let none = [source(1, "r", 0)];
+
     assert_eq!(waiting.next(&served(0, &none)), Action::Wait);
     assert_eq!(waiting.next(&look(3, &none)), Action::Wait, "it stopped");
     assert_eq!(waiting.next(&served(4, &none)), Action::Wait);
@@ -319,6 +339,7 @@ fn a_replica_that_is_served_again_is_not_rebuilt() {
         waiting.next(&served(9, &none)),
         Action::Revoke(Revoked::Served)
     );
+
     assert!(waiting.is_complete() && waiting.reason().is_none());
 
     let mut copies = left_behind();
@@ -349,6 +370,7 @@ fn a_group_in_which_all_wait_for_all_goes_on_with_the_longest() {
         ..look(at_s, &all_wait)
     };
     let mut rebuild = left_behind();
+
     assert_eq!(rebuild.next(&furthest(0)), Action::Wait);
     assert_eq!(rebuild.next(&furthest(29)), Action::Wait);
     assert_eq!(
@@ -359,6 +381,7 @@ fn a_group_in_which_all_wait_for_all_goes_on_with_the_longest() {
     let mut shorter = left_behind();
     assert_eq!(shorter.next(&look(0, &all_wait)), Action::Wait);
     assert_eq!(shorter.next(&look(100, &all_wait)), Action::Wait);
+
     let one_is_whole = [source(1, "h", 0), source(2, "rh", 5)];
     assert_eq!(
         shorter.next(&look(101, &one_is_whole)),
@@ -372,12 +395,14 @@ fn an_operator_may_cancel_what_only_trimmed_logs_made_necessary() {
     let mut rebuild = left_behind();
     assert_eq!(rebuild.cancel(), Ok(()));
     assert!(rebuild.is_complete());
+
     assert_eq!(rebuild.cancel(), Err(CancelError::NotNeeded));
     let mut new = Rebuild::needed(limits(), RebuildReason::NewDisk);
     assert_eq!(
         new.cancel(),
         Err(CancelError::Lacks(RebuildReason::NewDisk))
     );
+
     assert!(!new.is_complete());
 }
 
@@ -388,18 +413,21 @@ fn a_complete_replica_is_rebuilt_when_it_stays_stranded() {
         is_stranded: true,
         ..look(at_s, &both())
     };
+
     assert_eq!(rebuild.next(&stranded(0)), Action::Wait);
     assert_eq!(
         rebuild.next(&look(3, &both())),
         Action::Wait,
         "somebody serves it again"
     );
+
     assert_eq!(rebuild.next(&stranded(4)), Action::Wait);
     assert_eq!(rebuild.next(&stranded(8)), Action::Wait);
     assert_eq!(
         rebuild.next(&stranded(9)),
         Action::Need(RebuildReason::LeftBehind)
     );
+
     assert!(!rebuild.is_complete());
     assert_eq!(rebuild.next(&stranded(9)), Action::Begin(name(1)));
 }
@@ -409,11 +437,13 @@ fn one_that_was_left_behind_copies_only_from_whom_has_what_it_lacks() {
     let level = source(1, "hl", 0);
     let holder = source(2, "h", 9);
     let mut behind = left_behind();
+
     assert_eq!(
         behind.next(&look(0, std::slice::from_ref(&level))),
         Action::Wait,
         "a copy would change nothing"
     );
+
     assert_eq!(
         behind.next(&look(1, &[level.clone(), holder])),
         Action::Begin(name(2))

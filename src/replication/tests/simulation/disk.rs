@@ -42,6 +42,7 @@ impl Disk {
                 records.len()
             ));
         }
+
         records.push(record);
         Ok(())
     }
@@ -59,6 +60,7 @@ impl Disk {
             lost += records.len() as u64 - kept;
             records.truncate(kept as usize);
         }
+
         self.streams.retain(|_, records| !records.is_empty());
         lost
     }
@@ -96,6 +98,7 @@ impl Disk {
                 first_seq: trimmed + 1,
             });
         }
+
         let records = self.streams.get(&stream).map_or(&[][..], Vec::as_slice);
         let mut bytes = 0;
         Ok(records

@@ -53,11 +53,14 @@ fn acknowledged_entries_survive_and_replicas_become_equal() {
         run(seed, Bug::None).unwrap_or_else(|problem| panic!("seed {seed}: {problem}"));
         return;
     }
+
     let schedules = number_from("TRIREME_SIM_SCHEDULES").unwrap_or(SCHEDULES);
+
     let mut total = world::Summary::default();
     for seed in 1..=schedules {
         total.add(&run(seed, Bug::None).unwrap_or_else(|problem| panic!("seed {seed}: {problem}")));
     }
+
     // Schedules in which nothing happens prove nothing.
     let often = |count: u64, per_schedule: u64| count >= per_schedule * schedules;
     assert!(
@@ -68,6 +71,7 @@ fn acknowledged_entries_survive_and_replicas_become_equal() {
         often(total.power_cuts, 1) && often(total.kills, 1) && often(total.connections_lost, 5),
         "{total:?}"
     );
+
     assert!(
         often(total.lost_unsynced, 1) && often(total.catch_up_reads, 1) && often(total.trimmed, 1),
         "{total:?}"
@@ -81,6 +85,7 @@ fn fails_with(bug: Bug, reasons: &[&str]) {
             .err()
             .map(|problem| format!("seed {seed}: {problem}"))
     });
+
     let first: Vec<String> = failures.take(2).collect();
     assert!(
         !first.is_empty(),

@@ -61,21 +61,26 @@ impl Process {
             incarnation: Incarnation(index as u64 + 1),
             boot,
         };
+
         let names: Vec<NodeName> = (0..NODES).map(name).collect();
         let quorum = Quorum::new(names.clone(), NODES);
         let limits = GroupLimits::default();
         let mut group = GroupView::new(identity.clone(), quorum.clone(), names, limits, now);
+
         // The log's recovery makes what it has found durable before anybody is told.
         disk.sync();
         let written = disk.written();
+
         written
             .iter()
             .for_each(|(stream, seq)| group.own_durable(stream, seq));
+
         let counts = if bug == Bug::AckBeforeQuorum {
             Quorum::new([identity.node.clone()], 1)
         } else {
             quorum
         };
+
         let link = |peer| {
             let config = LinkConfig {
                 window_bytes: WINDOW_BYTES,
@@ -89,6 +94,7 @@ impl Process {
             };
             (peer, PeerLink::new(identity.clone(), name(peer), config))
         };
+
         Self {
             commits: CommitTracker::new(identity.stream(), identity.node.clone(), counts, 1000),
             links: (0..NODES).filter(|peer| *peer != index).map(link).collect(),
@@ -114,16 +120,20 @@ impl Process {
         let stream = self.identity.stream();
         let seq = self.tails.get(stream) + 1;
         let mut draft = RecordDraft::new(0, RecordKind::Samples);
+
         self.next_value = self.next_value.wrapping_add(1);
         // Two boots never write the same bytes, so that a reused seq shows.
         let value = self.next_value ^ rng.next_u64() as u8;
+
         draft.payload_mut().resize(
             HEADER_BYTES + 1 + rng.below(RECORD_BYTES_MAX - 40) as usize,
             value,
         );
+
         let record = draft.seal(stream, seq);
         self.tails.advance(stream, seq);
         self.queue.push_back(record.clone());
+
         let waiting = self.commits.wait(seq, now + WRITE_DEADLINE, record);
         assert!(
             matches!(waiting, Ok(None)),
@@ -147,6 +157,7 @@ impl Process {
             disk.write(record.clone())?;
             self.tell_all(|| Event::Appended(vec![record.clone()]), now, &mut out)?;
         }
+
         Ok(out)
     }
 
@@ -159,7 +170,9 @@ impl Process {
         if self.bug != Bug::SkipFsync {
             disk.sync();
         }
+
         let mut out = Vec::new();
+
         let durable: Vec<_> = disk.written().behind_of(self.group.mine());
         for (stream, seq) in durable {
             self.group.own_durable(stream, seq);
@@ -168,6 +181,7 @@ impl Process {
             }
             self.tell_all(|| Event::Durable { stream, seq }, now, &mut out)?;
         }
+
         Ok(out)
     }
 
@@ -183,12 +197,15 @@ impl Process {
         if behind.is_empty() {
             return Ok(out);
         }
+
         let (stream, written) = behind[rng.below(behind.len() as u64) as usize];
         let applied = self.applied.get(stream);
+
         let seq = applied + 1 + rng.below(written - applied);
         for one in applied + 1..=seq {
             *self.head.entry((stream, one)).or_default() += 1;
         }
+
         self.applied.advance(stream, seq);
         self.tell_all(|| Event::Applied { stream, seq }, now, &mut out)?;
         Ok(out)
@@ -205,6 +222,7 @@ impl Process {
             .group
             .admit(identity, now)
             .map_err(|e| format!("{identity:?} not admitted: {e}"))?;
+
         self.sessions.insert(peer, session);
         self.commits.trust(&identity.node, identity.incarnation);
         let up = Event::Up {
@@ -213,6 +231,7 @@ impl Process {
             durable: self.group.mine().clone(),
             applied: self.applied.clone(),
         };
+
         let mut out = Vec::new();
         self.tell(peer, up, now, &mut out)?;
         Ok(out)
@@ -222,6 +241,7 @@ impl Process {
         if let Some(session) = self.sessions.remove(&peer) {
             self.group.disconnected(&name(peer), session, now);
         }
+
         self.reads.retain(|(reader, ..)| *reader != peer);
         self.unsent.remove(&peer);
         if let Some(link) = self.links.get_mut(&peer) {
@@ -266,9 +286,11 @@ impl Process {
             .get(&peer)
             .map(|link| link.taken())
             .unwrap_or_default();
+
         self.group.taken(&name(peer), taken);
         self.group.plan(now);
         let assigned = self.group.assigned(&name(peer));
+
         self.tell(peer, Event::Assigned(assigned), now, out)
     }
 
@@ -283,11 +305,13 @@ impl Process {
         let Some((peer, stream, from_seq, max_bytes)) = self.reads.pop_front() else {
             return Ok(out);
         };
+
         let result = match rng.below(20) {
             0 => Ok(Vec::new()),
             1 => Err(trireme_replication::ReadFault::Failed("simulated".into())),
             _ => disk.read(stream, from_seq, max_bytes),
         };
+
         self.tell(
             peer,
             Event::LogRead {
@@ -298,6 +322,7 @@ impl Process {
             now,
             &mut out,
         )?;
+
         Ok(out)
     }
 
@@ -316,12 +341,14 @@ impl Process {
         if streams.is_empty() {
             return 0;
         }
+
         let (stream, mine) = streams[rng.below(streams.len() as u64) as usize];
         let upto = if self.bug == Bug::TrimTooEarly {
             mine
         } else {
             self.group.everybody_has(stream)
         };
+
         disk.trim(stream, upto)
     }
 
@@ -355,6 +382,7 @@ impl Process {
         let link = self.links.get_mut(&peer).expect("a link per peer");
         let mut effects = Vec::new();
         link.handle(event, now, &mut effects);
+
         let bound =
             (WINDOW_BYTES + RECORD_BYTES_MAX) * (1 + self.tails.len() as u64 + NODES as u64);
         if link.unapplied_bytes() > bound {
@@ -363,6 +391,7 @@ impl Process {
                 link.unapplied_bytes()
             ));
         }
+
         for effect in effects {
             match effect {
                 Effect::Send(frame) => {
@@ -403,6 +432,7 @@ impl Process {
                 Effect::Disconnect(_) => out.push((peer, Outcome::HangUp)),
             }
         }
+
         Ok(())
     }
 

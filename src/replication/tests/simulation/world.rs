@@ -75,6 +75,7 @@ impl World {
             .enumerate()
             .map(|(i, disk)| Some(Process::start(i, disk, bug, now)))
             .collect();
+
         Self {
             rng: SeededRng::new(seed),
             bug,
@@ -128,6 +129,7 @@ impl World {
                 984..988 => self.stuck[a] = false,
                 _ => self.trim(a),
             }
+
             self.settle_commits()?;
         }
         Ok(())
@@ -156,11 +158,13 @@ impl World {
         let Some(process) = &mut self.processes[node] else {
             return Ok(());
         };
+
         let mut tools = Tools {
             rng: self.rng.clone(),
             now: self.now,
         };
         let outcomes = step(&mut tools, process, &mut self.disks[node]);
+
         self.rng = tools.rng;
         for (peer, outcome) in outcomes.map_err(|problem| format!("n{node}: {problem}"))? {
             match outcome {
@@ -168,6 +172,7 @@ impl World {
                 Outcome::HangUp => self.hang_up(node, peer),
             }
         }
+
         Ok(())
     }
 
@@ -188,10 +193,12 @@ impl World {
             let Some(mut bytes) = self.pipes[from][to].frames.pop_front() else {
                 return Ok(());
             };
+
             let frame = Decoder::default()
                 .next(&mut bytes)
                 .map_err(|e| e.to_string())?
                 .ok_or("half a frame")?;
+
             self.step(to, |w, p, _| {
                 if p.is_connected(from) {
                     p.receive(from, frame, w.now)
@@ -214,6 +221,7 @@ impl World {
         let (Some(id_a), Some(id_b)) = (up(&self.processes[a]), up(&self.processes[b])) else {
             return Ok(());
         };
+
         let level = |w: &Self, x: usize, y: usize| {
             w.processes[x].as_ref().is_some_and(|p| p.is_connected(y))
         };
@@ -221,6 +229,7 @@ impl World {
         if alive || self.partitioned[a][b] {
             return Ok(());
         }
+
         self.break_pipes(a, b, false);
         self.step(a, |w, p, _| p.connect(b, &id_b, w.now))?;
         self.step(b, |w, p, _| p.connect(a, &id_a, w.now))
@@ -239,6 +248,7 @@ impl World {
     fn hang_up(&mut self, node: usize, peer: usize) {
         self.summary.connections_lost += 1;
         self.break_pipes(node, peer, true);
+
         let notices = !self.partitioned[node][peer] && self.rng.chance(0.5);
         for (one, other) in [(node, peer), (peer, node)] {
             if let Some(process) = self.processes[one]
@@ -314,6 +324,7 @@ impl World {
             let Some(process) = &mut self.processes[node] else {
                 continue;
             };
+
             self.summary.unacknowledged += process.commits.expire(self.now).len() as u64;
             for record in process.commits.advance() {
                 let holders = (0..NODES)
@@ -329,6 +340,7 @@ impl World {
                 self.acknowledged.push(record);
             }
         }
+
         Ok(())
     }
 
@@ -339,6 +351,7 @@ impl World {
             self.stuck[a] = false;
             (0..NODES).for_each(|b| self.heal_pair(a, b));
         }
+
         for _ in 0..HEAL_ROUNDS {
             self.now += Duration::from_millis(50);
             for a in 0..NODES {
@@ -355,16 +368,19 @@ impl World {
                     self.deliver(a, b, 50)?;
                 }
             }
+
             self.settle_commits()?;
             if self.is_level() {
                 return Ok(());
             }
         }
+
         let vectors: Vec<String> = self
             .disks
             .iter()
             .map(|d| format!("{:?}", d.synced()))
             .collect();
+
         Err(format!("not level after healing: {}", vectors.join(" | ")))
     }
 
@@ -382,6 +398,7 @@ impl World {
                     .peers()
                     .all(|(_, peer)| peer.positions == *first)
         };
+
         self.disks.iter().zip(&self.processes).all(level)
     }
 
@@ -396,11 +413,13 @@ impl World {
                 }
             }
         }
+
         for node in 1..NODES {
             if self.disks[node].streams() != self.disks[0].streams() {
                 return Err(format!("n{node} and n0 hold different records"));
             }
         }
+
         for process in self.processes.iter().flatten() {
             if let Some(((stream, seq), times)) =
                 process.head.iter().find(|(_, times)| **times != 1)
@@ -412,6 +431,7 @@ impl World {
             }
             self.summary.catch_up_reads += process.catch_up_reads();
         }
+
         Ok(self.summary)
     }
 }

@@ -24,6 +24,7 @@ impl Ring {
             [] => group.phase != GroupPhase::Gone,
             _ => phases.contains(&group.phase),
         };
+
         match fits {
             true => Ok(group),
             false => Err(Refusal::Phase {
@@ -50,22 +51,27 @@ impl Ring {
         {
             return Err(Refusal::StillServing(name.to_owned()));
         }
+
         let group = self.phased(name, "removed", &[GroupPhase::Leaving, GroupPhase::Forming])?;
         group.phase = GroupPhase::Gone;
+
         for member in &mut group.members {
             (member.state, member.replaces) = (MemberState::Left, None);
         }
+
         let gone = self
             .groups
             .iter()
             .filter(|g| g.phase == GroupPhase::Gone)
             .count();
+
         let mut surplus = gone.saturating_sub(GONE_SHOWN_MAX);
         self.groups.retain(|g| {
             let drop = g.phase == GroupPhase::Gone && surplus > 0 && g.name != name;
             surplus -= usize::from(drop);
             !drop
         });
+
         Ok(())
     }
 
@@ -78,16 +84,19 @@ impl Ring {
         {
             return Err(Refusal::GroupName(name.to_owned()));
         }
+
         self.groups.retain(|g| g.name != name);
         if self.groups.len() >= GROUPS_MAX {
             return Err(Refusal::TooManyGroups { max: GROUPS_MAX });
         }
+
         let weight = weight.clamp(1, WEIGHT_MAX);
         self.groups.push(Group {
             phase: GroupPhase::Forming,
             weight,
             ..Group::new(name, Vec::new())
         });
+
         Ok(self.groups.len() - 1)
     }
 
@@ -103,6 +112,7 @@ impl Ring {
                 .iter()
                 .position(|g: &Group| g.member(old).is_some_and(|m| m.state != MemberState::Left))
                 .ok_or_else(|| Refusal::Unknown(old.clone()))?;
+
             let group = &self.groups[at];
             if let Some(other) = group.present().find(|m| m.replaces.as_ref() == Some(old)) {
                 return Err(Refusal::ReplacedAlready {
@@ -110,6 +120,7 @@ impl Ring {
                     by: other.node.clone(),
                 });
             }
+
             let state = group.member(old).map_or(MemberState::Left, |m| m.state);
             if state == MemberState::Joining {
                 return Err(Refusal::State {
@@ -118,8 +129,10 @@ impl Ring {
                     wanted: "replaced",
                 });
             }
+
             return Ok(at);
         }
+
         let here = |g: &Group| g.phase != GroupPhase::Gone;
         match (group, found) {
             (Some(name), found) => match self.groups.iter().position(|g| g.name == name && here(g))

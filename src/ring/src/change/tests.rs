@@ -16,6 +16,7 @@ pub(crate) fn change(line: &str) -> Proposal {
             .position(|w| *w == word)
             .map(|i| words[i + 1].to_owned())
     };
+
     let change = match words[0] {
         "join" => Change::Join {
             address: after("at").unwrap_or_else(|| format!("{node}:1")),
@@ -57,6 +58,7 @@ pub(crate) fn change(line: &str) -> Proposal {
         },
         other => panic!("no such change: {other}"),
     };
+
     Proposal {
         epoch: 5,
         change,
@@ -308,6 +310,7 @@ fn a_proposal_for_another_epoch_is_refused() {
         .apply(&proposal)
         .map(|r| text(&r))
         .map_err(|e| e.to_string());
+
     assert_eq!(
         refused,
         Err("the ring has moved on from epoch 4 to 5: look at it and ask again".to_owned())
@@ -327,6 +330,7 @@ fn what_is_kept_of_those_who_left_is_bounded() {
             replaces: None,
             found: None,
         };
+
         let seals = vec![
             Seal {
                 incarnation: u64::from(i),
@@ -335,6 +339,7 @@ fn what_is_kept_of_those_who_left_is_bounded() {
             };
             2
         ];
+
         for change in [join, Change::Leave { node, seals }] {
             now = now
                 .apply(&Proposal {
@@ -345,15 +350,18 @@ fn what_is_kept_of_those_who_left_is_bounded() {
                 .expect("allowed");
         }
     }
+
     let mut left = now.groups[0]
         .members
         .iter()
         .filter(|m| m.state == MemberState::Left);
+
     assert_eq!(left.clone().count(), LEFT_SHOWN_MAX);
     assert_eq!(
         left.next_back().expect("some").node.as_str(),
         "x39",
         "the oldest are forgotten first"
     );
+
     assert_eq!(now.seals.len(), 40, "one seal a stream");
 }

@@ -19,6 +19,7 @@ fn evidence(line: &str) -> Evidence {
         };
         (NodeName::new(node), evidence)
     };
+
     let members = line.split_whitespace().map(member).collect();
     Evidence {
         fenced_at: Some(5),
@@ -118,6 +119,7 @@ fn guards_refuse_what_would_lose_data_or_quorum() {
         ),
         ("g: n0 n1 n2", "join n3", "", "ok"),
     ];
+
     for (before, line, known, want) in table {
         let got = guard(&ring(before), &change(line), &evidence(known));
         let got = got.map_or_else(|refusal| refusal.to_string(), |()| "ok".to_owned());
@@ -140,22 +142,27 @@ fn names_and_addresses_of_any_length_are_refused_also_with_force() {
             replaces: None,
             found: None,
         };
+
         let proposal = Proposal {
             epoch: 5,
             change,
             force: Some("I can".to_owned()),
         };
+
         guard(&ring, &proposal, &Evidence::default()).map_err(|refusal| refusal.to_string())
     };
+
     let long = "n".repeat(60_000);
     assert_eq!(
         join(&long, "h:1", None),
         Err("a name in the ring has at most 128 bytes, this one has 60000".to_owned())
     );
+
     assert!(
         join("n3", &format!("{long}:1"), None).is_err_and(|why| why.starts_with("an address in"))
     );
     assert!(join("n3", "h:1", Some(&long)).is_err_and(|why| why.starts_with("a zone in")));
+
     assert_eq!(join(&"n".repeat(128), "h:1", None), Ok(()));
 }
 
@@ -167,6 +174,7 @@ fn nothing_is_decided_on_evidence_of_nobody_or_of_another_ring() {
             fenced_at,
             ..evidence("n0 n1 n2 n3")
         };
+
         for line in ["drain n0", "drain n3"] {
             let refused = guard(&ring, &change(line), &known).expect_err("unmeasured");
             assert_eq!(
@@ -177,11 +185,13 @@ fn nothing_is_decided_on_evidence_of_nobody_or_of_another_ring() {
                 "{line} {fenced_at:?}"
             );
         }
+
         assert!(
             guard(&ring, &change("drain n0!"), &known).is_ok(),
             "an operator knows better"
         );
     }
+
     assert!(guard(&ring, &change("drain n0"), &Evidence::default()).is_err());
 }
 
@@ -201,6 +211,7 @@ fn holdings(line: &str) -> BTreeMap<NodeName, Holdings> {
             unshipped: if mark.ends_with('?') { 0 } else { blocks },
             unseen: if mark.ends_with('?') { blocks } else { 0 },
         };
+
         (NodeName::new(node), holdings)
     };
     line.split_whitespace().map(member).collect()
@@ -228,6 +239,7 @@ fn a_group_goes_only_when_the_bucket_has_everything() {
             "group g still has samples that are not in the bucket",
         ),
     ];
+
     let ring = ring("g*leaving: n0 n1 n2\nh: m0 m1 m2");
     for (known, want) in table {
         let known = Evidence {
@@ -292,16 +304,19 @@ fn seals_streams_of_those_who_are_gone_and_of_no_one_else() {
         incarnation: Incarnation(incarnation),
         boot: Boot(boot),
     };
+
     known.streams = BTreeMap::from([
         (stream(10, 1), 7),
         (stream(10, 2), 8),
         (stream(11, 1), 9),
         (stream(99, 3), 4),
     ]);
+
     for (i, node) in ["n0", "n1", "n2", "n3"].iter().enumerate() {
         let member = known.members.get_mut(&NodeName::new(node)).expect("listed");
         member.incarnation = Some(Incarnation(10 + i as u64));
     }
+
     let n0 = NodeName::new("n0");
     let shown = |known: &Evidence| {
         known
@@ -310,15 +325,18 @@ fn seals_streams_of_those_who_are_gone_and_of_no_one_else() {
             .map(|s| (s.incarnation, s.boot, s.seq))
             .collect::<Vec<_>>()
     };
+
     assert_eq!(
         shown(&known),
         [(10, 1, 7), (10, 2, 8), (99, 3, 4)],
         "99 is a disk that was wiped"
     );
+
     known
         .members
         .get_mut(&NodeName::new("n2"))
         .expect("listed")
         .incarnation = None;
+
     assert_eq!(shown(&known), [(10, 1, 7), (10, 2, 8)], "99 may be n2's");
 }

@@ -60,6 +60,7 @@ fn commits_what_a_quorum_has() {
             let (node, position) = entry.split_once(':').expect("node:position");
             (NodeName::new(node), position.parse().expect("position"))
         });
+
         assert_eq!(
             quorum.committed(positions),
             columns[3].parse::<u64>().expect("committed"),

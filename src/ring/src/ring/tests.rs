@@ -43,17 +43,21 @@ fn says_what_is_wrong_with_a_ring() {
             "group g has weight 0, which is not between 1 and 64",
         ),
     ];
+
     for (factor, text, want) in table {
         let got =
             Ring::new(1, factor, groups(text)).map_or_else(|e| e.to_string(), |_| "ok".to_owned());
         assert_eq!(got, want, "{text}");
     }
+
     let warned = Ring::new(1, 3, groups("g: n0@a n1@b n2@a n3@b*draining"))
         .expect("valid")
         .warnings();
+
     assert_eq!(warned, ["group g: n0 and n2 are both in zone a"]);
     let mut two = groups("g: n0 n1 n2");
     two[0].members[2].address = "n0:1".into();
+
     let got = Ring::new(1, 3, two).map_err(|e| e.to_string());
     assert_eq!(got, Err("address n0:1 belongs to n0 and n2".into()));
 }
@@ -71,6 +75,7 @@ fn a_member_that_left_is_in_no_group_and_nobodys_peer() {
             .collect::<Vec<_>>()
             .join(" ")
     };
+
     assert_eq!(names("n0"), "n1");
     assert_eq!(names("m0"), "m1 m2");
 }
@@ -82,9 +87,11 @@ fn the_fingerprint_follows_what_must_be_agreed_on() {
             .expect("valid")
             .fingerprint()
     };
+
     let base = of(1, 3, "g: n0 n1 n2");
     assert_eq!(base, of(1, 3, "g: n2 n0 n1"), "order does not matter");
     assert_eq!(base, of(1, 3, "g: n0@a n1 n2"), "zones do not matter");
+
     for (epoch, factor, text) in [
         (2, 3, "g: n0 n1 n2"),
         (1, 2, "g: n0 n1 n2"),
@@ -109,6 +116,7 @@ fn reads_back_the_json_of_the_admin_api() {
             {"node": "n2", "address": "n2:1", "state": "joining"},
         ]}]})
     );
+
     assert_eq!(
         serde_json::from_value::<Ring>(json).expect("deserializes"),
         ring

@@ -23,6 +23,7 @@ impl Settings {
         let storage = &self.storage;
 
         let second = Duration::from_secs(1);
+
         let longest = Duration::from_secs(WINDOW_DAYS_MAX * 86_400);
         if !(second..=longest).contains(&storage.window.as_duration()) {
             problems.push(format!(
@@ -38,6 +39,7 @@ impl Settings {
                 storage.window_grace
             ));
         }
+
         if self.log.segment_bytes.0 > SEGMENT_BYTES_MAX {
             problems.push(format!(
                 "log.segment_bytes: is {}; must be at most 4GiB: the disk has room set aside for a segment at once",
@@ -62,6 +64,7 @@ impl Settings {
                 self.telemetry.self_monitoring_interval,
             ),
         ];
+
         let least = Duration::from_millis(10);
         for (key, interval) in intervals
             .iter()
@@ -81,6 +84,7 @@ impl Settings {
             ("cluster.peer_timeout", self.cluster.peer_timeout),
             ("storage.retention", storage.retention),
         ];
+
         for (key, _) in timeouts
             .iter()
             .filter(|(_, timeout)| timeout.as_duration().is_zero())
@@ -94,6 +98,7 @@ impl Settings {
             ("cluster.window_bytes", self.cluster.window_bytes),
             ("query.answer_bytes_max", query.answer_bytes_max),
         ];
+
         for (key, _) in sizes.iter().filter(|(_, size)| size.0 < 1 << 10) {
             problems.push(format!("{key}: must be at least 1KiB"));
         }
@@ -136,6 +141,7 @@ impl Settings {
                 usize::MAX,
             ),
         ];
+
         for (key, count, least, most) in counts {
             if count < least {
                 problems.push(format!("{key}: is {count}; must be at least {least}"));
@@ -151,11 +157,13 @@ impl Settings {
         if let Err(error) = Tenant::new(&tenants.default) {
             problems.push(format!("tenants.default: {error}"));
         }
+
         for name in tenants.overrides.keys() {
             if let Err(error) = Tenant::new(name) {
                 problems.push(format!("tenants.overrides.{name}: {error}"));
             }
         }
+
         if tenants.label.is_empty() {
             problems.push("tenants.label: must not be empty".into());
         }
@@ -166,33 +174,39 @@ impl Settings {
                     .bytes()
                     .all(|b: u8| b.is_ascii_alphanumeric() || b"-_.!#$%&'*+^`|~".contains(&b))
         };
+
         if !is_header(&tenants.header) {
             problems.push(format!(
                 "tenants.header: {:?} is no name of an HTTP header",
                 tenants.header
             ));
         }
+
         if !tenants.header_alias.is_empty() && !is_header(&tenants.header_alias) {
             let alias = &tenants.header_alias;
             problems.push(format!(
                 "tenants.header_alias: {alias:?} is no name of an HTTP header"
             ));
         }
+
         if !self.http.is_external_url_valid() {
             problems.push(format!(
                 "http.external_url: is {:?}; must be an address like https://metrics.example.org/eu, or nothing",
                 self.http.external_url
             ));
         }
+
         let prefix = &self.http.route_prefix;
         let is_path = prefix.starts_with('/')
             && !prefix.ends_with('/')
             && prefix.bytes().all(|b| b.is_ascii_graphic());
+
         if !prefix.is_empty() && !is_path {
             problems.push(format!(
                 "http.route_prefix: is {prefix:?}; must be a path like /metrics/eu, or nothing"
             ));
         }
+
         if let Err(error) = self.http.cors_origins() {
             problems.push(format!(
                 "http.cors_origin: must be a regular expression of origins, *, or nothing: {error}"
@@ -211,6 +225,7 @@ impl Settings {
                 &["error", "warn", "info", "debug", "trace"],
             ),
         ];
+
         for (key, word, known) in words {
             if !known.contains(&word) {
                 problems.push(format!(

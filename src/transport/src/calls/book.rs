@@ -37,6 +37,7 @@ impl CallBook {
             .into_iter()
             .map(|node| (node.clone(), calls(node)))
             .collect();
+
         *self.peers.write() = Arc::new(next);
     }
 

@@ -57,15 +57,18 @@ impl Pending {
                 "there is no connection to the peer",
             ));
         }
+
         if self.waiting.len() >= calls_max {
             return Err(CallError::new(
                 ErrorKind::Limited,
                 format!("{calls_max} calls to the peer are under way"),
             ));
         }
+
         head.id = self.next_id;
         self.next_id += 1;
         let (reply, answer) = oneshot::channel();
+
         self.waiting.insert(
             head.id,
             Waiting {
@@ -74,6 +77,7 @@ impl Pending {
                 reply,
             },
         );
+
         self.to_send.push_back((head.clone(), body));
         Ok((head.id, answer))
     }
@@ -87,8 +91,10 @@ impl Pending {
         if self.remove(id).is_none() {
             return false;
         }
+
         let before = self.to_send.len();
         self.to_send.retain(|(head, _)| head.id != id);
+
         let was_sent = before == self.to_send.len();
         if was_sent {
             self.to_send.push_back((
@@ -99,6 +105,7 @@ impl Pending {
                 Bytes::new(),
             ));
         }
+
         was_sent
     }
 
@@ -106,6 +113,7 @@ impl Pending {
         let Some(waiting) = self.waiting.get_mut(&head.id) else {
             return;
         };
+
         let answer = if let Some(kind) = head.error_kind() {
             Err(CallError::new(kind, String::from_utf8_lossy(&part)))
         } else {
@@ -113,6 +121,7 @@ impl Pending {
             waiting.bytes += bytes;
             waiting.parts.push(part);
             self.part_bytes += bytes;
+
             if waiting.bytes > bytes_max {
                 Err(CallError::new(
                     ErrorKind::TooLarge,
@@ -127,11 +136,13 @@ impl Pending {
                 Ok(waiting.whole())
             }
         };
+
         let is_broken_off = answer.is_err() && head.more;
         if let Some(waiting) = self.remove(head.id) {
             // The caller may have gone at this moment.
             let _ = waiting.reply.send(answer);
         }
+
         if is_broken_off {
             self.to_send.push_back((
                 RequestHead {
@@ -157,10 +168,12 @@ impl Waiting {
         if self.parts.len() == 1 {
             return self.parts.swap_remove(0);
         }
+
         let mut whole = BytesMut::with_capacity(self.bytes);
         self.parts
             .iter()
             .for_each(|part| whole.extend_from_slice(part));
+
         whole.freeze()
     }
 }

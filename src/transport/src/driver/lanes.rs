@@ -41,6 +41,7 @@ impl Lanes {
             self.call_bytes -= call_bytes(&frame);
             return Some(frame);
         }
+
         self.link.pop_front()
     }
 }

@@ -39,6 +39,7 @@ impl Requests {
         if head.part == 0 {
             return self.first(head, body);
         }
+
         // The rest of a call that was refused or given up may still be on its way.
         let Some((_, held)) = self.coming.get_mut(&head.id) else {
             return Arrived::Part;
@@ -48,11 +49,13 @@ impl Requests {
             self.forget(head.id);
             return Arrived::NoRoom;
         }
+
         held.extend_from_slice(&body);
         self.bytes += body.len();
         if head.more {
             return Arrived::Part;
         }
+
         let (first, whole) = self.coming.remove(&head.id).expect("BUG: looked up above");
         self.answering.insert(head.id, OVERHEAD_BYTES + whole.len());
         Arrived::Whole(first, whole.freeze())
@@ -64,12 +67,14 @@ impl Requests {
         if calls >= REQUESTS_MAX || self.bytes + bytes > REQUEST_BYTES_MAX {
             return Arrived::NoRoom;
         }
+
         self.bytes += bytes;
         if head.more {
             self.coming
                 .insert(head.id, (head, BytesMut::from(&body[..])));
             return Arrived::Part;
         }
+
         self.answering.insert(head.id, bytes);
         Arrived::Whole(head, body)
     }
@@ -133,11 +138,13 @@ mod tests {
             Arrived::NoRoom,
             "larger than any call"
         );
+
         assert_eq!(
             requests.arrived(head(1, 2, false), bytes(1)),
             Arrived::Part,
             "its rest is nobody's"
         );
+
         assert_eq!(requests.bytes, 0);
 
         let half = RECORD_BYTES_MAX - OVERHEAD_BYTES;
@@ -149,17 +156,20 @@ mod tests {
             requests.arrived(head(3, 0, false), bytes(half)),
             Arrived::Whole(..)
         ));
+
         assert_eq!(
             requests.arrived(head(4, 0, false), bytes(0)),
             Arrived::NoRoom
         );
         requests.forget(3);
+
         for id in 5..5 + REQUESTS_MAX as u64 - 1 {
             assert!(matches!(
                 requests.arrived(head(id, 0, false), bytes(0)),
                 Arrived::Whole(..)
             ));
         }
+
         assert_eq!(
             requests.arrived(head(99, 0, false), bytes(0)),
             Arrived::NoRoom,

@@ -67,6 +67,7 @@ impl<S: ?Sized> Drop for Presence<'_, S> {
         if let Some(feed) = parts.hub.feed(node) {
             feed.stop();
         }
+
         parts.calls.stop();
         parts
             .hub
@@ -99,14 +100,17 @@ impl<'a, S: ReplicaStore + ?Sized> Session<'a, S> {
         let now = parts.clock.monotonic();
         let session = parts.hub.group().lock().admit(&peer, now)?;
         let presence = Presence { parts, session };
+
         parts.store.peer_up(&peer);
         // First the feed, then the positions: what happens in between is heard twice rather than not at all.
         if let Some(feed) = parts.hub.feed(&peer.node) {
             feed.start();
         }
+
         parts.calls.start();
         let mut tick = tokio::time::interval(TICK);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+
         let mut session = Self {
             link,
             parts,
@@ -123,6 +127,7 @@ impl<'a, S: ReplicaStore + ?Sized> Session<'a, S> {
             tick,
             _presence: presence,
         };
+
         let tails = parts.store.written();
         let durable = parts.store.durable();
         let applied = parts
@@ -130,12 +135,14 @@ impl<'a, S: ReplicaStore + ?Sized> Session<'a, S> {
             .feed(&peer.node)
             .map(|feed| feed.applied_positions())
             .unwrap_or_default();
+
         session.feed(Event::Up {
             peer,
             tails,
             durable,
             applied,
         })?;
+
         Ok(session)
     }
 
@@ -146,10 +153,12 @@ impl<'a, S: ReplicaStore + ?Sized> Session<'a, S> {
                 break end;
             }
         };
+
         let mut nothing = Vec::new();
         self.link
             .handle(Event::Down, self.parts.clock.monotonic(), &mut nothing);
         self.report();
+
         end
     }
 
@@ -157,12 +166,14 @@ impl<'a, S: ReplicaStore + ?Sized> Session<'a, S> {
         self.fill()?;
         let woken = self.wait().await;
         self.handle(woken)?;
+
         for _ in 1..TURN_MAX {
             let Some(woken) = self.arrived().now_or_never() else {
                 break;
             };
             self.handle(woken)?;
         }
+
         Ok(())
     }
 
@@ -175,6 +186,7 @@ impl<'a, S: ReplicaStore + ?Sized> Session<'a, S> {
                 None => std::future::pending().await,
             }
         };
+
         let room_for_calls = self.lanes.call_bytes() < CALL_BYTES_MAX;
         tokio::select! {
             () = parts.slot.superseded() => Woken::Superseded,
@@ -278,12 +290,14 @@ impl<'a, S: ReplicaStore + ?Sized> Session<'a, S> {
             }
             return Ok(());
         }
+
         let has_room = head.part > 0 || self.lanes.call_bytes() < CALL_BYTES_MAX;
         let arrived = if has_room {
             self.requests.arrived(head, body)
         } else {
             Arrived::NoRoom
         };
+
         let Arrived::Whole(head, body) = arrived else {
             if arrived == Arrived::Part {
                 return Ok(());
@@ -298,12 +312,14 @@ impl<'a, S: ReplicaStore + ?Sized> Session<'a, S> {
                 .for_each(|frame| self.lanes.push_call(frame));
             return Ok(());
         };
+
         let limit = Duration::from_millis(head.deadline_ms);
         let (handle, registration) = AbortHandle::new_pair();
         let answering = Abortable::new(
             self.parts.handler.call(&self.peer, head, body),
             registration,
         );
+
         self.cancel.insert(id, handle);
         self.answers.push(Box::pin(async move {
             // A caller that has stopped waiting needs no answer; nor does one that said so.
@@ -315,6 +331,7 @@ impl<'a, S: ReplicaStore + ?Sized> Session<'a, S> {
                     .and_then(Result::ok),
             )
         }));
+
         Ok(())
     }
 
@@ -327,6 +344,7 @@ impl<'a, S: ReplicaStore + ?Sized> Session<'a, S> {
             group.plan(self.parts.clock.monotonic());
             group.assigned(&self.peer.node)
         };
+
         self.feed(Event::Assigned(if self.is_paused {
             Vec::new()
         } else {
@@ -355,13 +373,16 @@ impl<'a, S: ReplicaStore + ?Sized> Session<'a, S> {
         if self.parts.hub.epoch() == self.link.epoch() {
             return Ok(());
         }
+
         let (epoch, durable) = {
             let group = self.parts.hub.group().lock();
             (group.epoch(), group.mine().clone())
         };
+
         for (stream, seq) in durable.iter() {
             self.hand_over(Event::Durable { stream, seq })?;
         }
+
         self.link.set_epoch(epoch);
         Ok(())
     }
@@ -377,6 +398,7 @@ impl<'a, S: ReplicaStore + ?Sized> Session<'a, S> {
 
     fn execute(&mut self, effect: Effect) -> Result<(), LinkEnd> {
         let parts = self.parts;
+
         let node = &self.peer.node;
         match effect {
             Effect::Send(frame) => {
@@ -448,6 +470,7 @@ impl<'a, S: ReplicaStore + ?Sized> Session<'a, S> {
             }
             Effect::Disconnect(reason) => return Err(reason.into()),
         }
+
         Ok(())
     }
 
@@ -489,6 +512,7 @@ impl<'a, S: ReplicaStore + ?Sized> Session<'a, S> {
     /// Moves frames from the lanes to the writer, as long as it is not ahead.
     fn fill(&mut self) -> Result<(), LinkEnd> {
         let writer = &mut self.connection.writer;
+
         let mut record_bytes = 0;
         while writer.queued_bytes() < WRITE_AHEAD_BYTES {
             let Some(frame) = self.lanes.pop() else { break };
@@ -497,9 +521,11 @@ impl<'a, S: ReplicaStore + ?Sized> Session<'a, S> {
             }
             writer.queue(&frame);
         }
+
         if record_bytes == 0 {
             return Ok(());
         }
+
         // The link may put more into the lanes; it is written in a later turn.
         self.feed(Event::Sent {
             bytes: record_bytes,

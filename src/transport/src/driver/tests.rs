@@ -17,20 +17,24 @@ async fn three_stores_converge() {
     for node in 0..3 {
         cluster.start(node).await;
     }
+
     for round in 0..50 {
         for node in 0..3 {
             cluster.write(node, 1 + round % 7, 100);
         }
         tokio::task::yield_now().await;
     }
+
     cluster.converged().await;
     let all = (0..50).map(|r| 1 + r % 7).sum::<usize>() as u64;
+
     // A stream may have come by a detour at first; in the end each takes from a peer what that peer writes.
     cluster
         .until(|c| {
             c.status(0, 1).stats.records_in >= all && c.status(1, 0).stats.records_out >= all
         })
         .await;
+
     cluster
         .until(|c| c.status(2, 0).subscribed.len() == 1 && c.status(2, 1).subscribed.len() == 1)
         .await;
@@ -46,6 +50,7 @@ async fn a_killed_node_catches_up_whichever_it_is() {
     for node in 0..3 {
         cluster.start(node).await;
     }
+
     for victim in 0..3 {
         cluster.write(victim, 20, 1000);
         cluster.kill(victim);
@@ -94,6 +99,7 @@ async fn a_node_whose_disk_was_set_back_is_told_by_the_first_peer_it_meets() {
     cluster.set_back(0);
     cluster.start(0).await;
     cluster.write(0, 3, 100);
+
     let proof = cluster.second_writer(0).await;
     assert!(
         matches!(
@@ -106,6 +112,7 @@ async fn a_node_whose_disk_was_set_back_is_told_by_the_first_peer_it_meets() {
         ),
         "{proof}"
     );
+
     assert_eq!(
         cluster.store(0).committed(),
         0,
@@ -120,12 +127,14 @@ async fn a_log_that_is_busy_stops_the_peer_without_losing_anything() {
         cluster.store(node).refuse_every(3);
         cluster.start(node).await;
     }
+
     for _ in 0..30 {
         for node in 0..3 {
             cluster.write(node, 5, 40_000);
         }
         tokio::task::yield_now().await;
     }
+
     cluster.converged().await;
 }
 
@@ -136,16 +145,20 @@ async fn slow_shards_stop_the_peer_at_the_window_even_over_a_reconnect() {
     cluster.start(1).await;
     cluster.store(1).hold_applied(true);
     cluster.write(0, 100, 20_000);
+
     let window = cluster::WINDOW_BYTES;
     cluster
         .until(|c| c.status(1, 0).unapplied_bytes >= window)
         .await;
+
     assert!(
         cluster.status(1, 0).unapplied_bytes < window + 30_000,
         "the window and one record"
     );
+
     cluster.kill(0);
     cluster.until(|c| !c.connected(1, 0)).await;
+
     // Everything that came is applied while there is no session that could hear of it.
     cluster.store(1).hold_applied(false);
     cluster.start(0).await;
@@ -158,6 +171,7 @@ async fn calls_go_both_ways_beside_replication() {
     cluster.start(0).await;
     cluster.start(1).await;
     cluster.write(0, 500, 10_000);
+
     let large = Bytes::from(vec![7; 3 << 20]);
     for (from, to) in [(0, 1), (1, 0)] {
         let calls = cluster.calls(from, to);
@@ -171,12 +185,15 @@ async fn calls_go_both_ways_beside_replication() {
             .await;
         assert_eq!(unknown.map_err(|e| e.kind()), Err(ErrorKind::NotFound));
     }
+
     cluster.kill(1);
     let refused = cluster.calls(0, 1);
     cluster.until(|c| !c.connected(0, 1)).await;
+
     let lost = refused
         .call(1, 1, Bytes::new(), Duration::from_secs(60))
         .await;
+
     assert_eq!(lost.map_err(|e| e.kind()), Err(ErrorKind::Unavailable));
     cluster.converged_among(&[0]).await;
 }

@@ -42,9 +42,11 @@ fn text(batch: FeedBatch) -> String {
 async fn merges_runs_and_keeps_the_last_positions() {
     let feed = Feed::new(1000);
     feed.start();
+
     for (index, seq) in [(1, 5), (2, 1), (1, 6), (2, 3)] {
         feed.written(&record(index, seq));
     }
+
     feed.durable(&[(stream(1), 5), (stream(2), 3)], true);
     feed.durable(&[(stream(1), 6)], true);
     feed.applied(stream(1), 4);
@@ -60,9 +62,11 @@ async fn merges_runs_and_keeps_the_last_positions() {
 fn drops_records_at_its_bound_but_not_where_they_ended() {
     let feed = Feed::new(3 * 32);
     feed.start();
+
     for (index, seq) in [(1, 5), (2, 1), (1, 6), (1, 7), (1, 8)] {
         feed.written(&record(index, seq));
     }
+
     assert_eq!(text(feed.take()), "tail1:7 tail2:1 1:8-8");
     feed.written(&record(1, 9));
     assert_eq!(text(feed.take()), "1:9-9");
@@ -89,6 +93,7 @@ fn remembers_how_far_streams_are_applied_even_for_nobody() {
     assert_eq!(text(feed.take()), "");
     feed.applied(stream(2), 3);
     assert_eq!(text(feed.take()), "applied2:3");
+
     let want = [(stream(1), 7), (stream(2), 3)].into_iter().collect();
     assert_eq!(feed.applied_positions(), want);
 }

@@ -42,6 +42,7 @@ async fn shake(
         };
         shaking.dial(&NodeName::new(expected)).await
     };
+
     let listen = async {
         let mut reader = FrameReader::new(right_read);
         let mut writer = FrameWriter::new(right_write);
@@ -54,6 +55,7 @@ async fn shake(
         .listen()
         .await
     };
+
     let (dialled, listened) = futures::join!(dial, listen);
     [dialled, listened]
 }
@@ -72,6 +74,7 @@ async fn both_sides_learn_why_it_was_refused() {
     let n0 = local("n0");
     let mut same_disk = local("n1");
     same_disk.identity.incarnation = n0.identity.incarnation;
+
     let cases = [
         (
             LocalNode {
@@ -108,6 +111,7 @@ async fn both_sides_learn_why_it_was_refused() {
             "n0 and n1 have the same incarnation 000000000000009e: one data directory is a copy of the other",
         ),
     ];
+
     for (listener, reason, detail) in cases {
         let want = Refusal::new(reason, detail.to_owned());
         let [dialled, listened] = shake(&n0, "n1", &listener, &anybody).await;
@@ -144,6 +148,7 @@ async fn the_rest_of_the_node_has_a_say() {
     let Err(TransportError::RefusedByPeer(refusal)) = dialled else {
         panic!("let in")
     };
+
     assert_eq!(
         (refusal.reason, refusal.to_string().as_str()),
         (RefuseReason::Node, "n0 is not a member of this group")
@@ -159,17 +164,21 @@ fn finds_the_newest_common_version() {
         version_min,
         ..n1.hello(None)
     };
+
     assert_eq!(n0.judge(&versions(1, 5), None).map(|(_, v)| v), Ok(3));
     assert_eq!(n0.judge(&versions(1, 2), None).map(|(_, v)| v), Ok(2));
     assert_eq!(n0.judge(&versions(1, 1), None).map(|(_, v)| v), Ok(1));
+
     let refused = n0
         .judge(&versions(4, 5), None)
         .expect_err("no common version");
+
     assert_eq!(refused.reason, RefuseReason::Version);
     assert_eq!(
         refused.detail,
         "n1 speaks protocol versions 4-5, n0 speaks 1-3"
     );
+
     assert!(n0.judge(&versions(0, 0), None).is_err());
 }
 
@@ -181,6 +190,7 @@ async fn rings_of_different_epochs_talk_to_each_other() {
         ring_hash: 7,
         ..local("n1")
     };
+
     let [dialled, listened] = shake(&old, "n1", &new, &anybody).await;
     assert!(dialled.is_ok() && listened.is_ok());
 }
@@ -193,26 +203,31 @@ fn both_use_the_highest_version_that_both_speak() {
         version: max,
         ..local("n1").hello(None)
     };
+
     let used = |min, max| {
         me.judge(&hello(min, max), None)
             .map(|(_, v)| v)
             .map_err(|r| r.reason)
     };
+
     assert_eq!(used(1, PROTOCOL_VERSION), Ok(PROTOCOL_VERSION));
     assert_eq!(
         used(1, PROTOCOL_VERSION + 5),
         Ok(PROTOCOL_VERSION),
         "a later release"
     );
+
     assert_eq!(used(1, 1), Ok(1), "an earlier release");
     assert_eq!(
         used(PROTOCOL_VERSION + 1, PROTOCOL_VERSION + 5),
         Err(RefuseReason::Version)
     );
+
     let of_another_epoch = Hello {
         epoch: 2,
         ..hello(1, 1)
     };
+
     assert_eq!(
         me.judge(&of_another_epoch, None).map_err(|r| r.reason),
         Err(RefuseReason::Epoch)
@@ -232,6 +247,7 @@ async fn a_refusal_from_somebody_who_has_not_said_who_it_is_is_no_refusal() {
         writer: &mut writer,
         admission: &anybody,
     };
+
     let mut stranger = FrameWriter::new(left);
     let reason = RefuseReason::DuplicateIncarnation as i32;
     stranger.queue(&Frame::Refuse(Refuse {
@@ -239,6 +255,7 @@ async fn a_refusal_from_somebody_who_has_not_said_who_it_is_is_no_refusal() {
         detail: "stop".to_owned(),
     }));
     stranger.flush().await.expect("written");
+
     assert!(matches!(
         shaking.listen().await,
         Err(TransportError::Handshake)
@@ -254,10 +271,12 @@ fn names_and_words_of_strangers_are_bounded() {
     let refused_here = local("n0")
         .judge(&long.hello(None), None)
         .expect_err("too long");
+
     assert_eq!(
         refused_here.detail,
         "the name of a node or cluster has at most 256 bytes"
     );
+
     let refuse = Refuse {
         reason: 1,
         detail: "ü".repeat(5_000),
@@ -265,5 +284,6 @@ fn names_and_words_of_strangers_are_bounded() {
     let TransportError::RefusedByPeer(refusal) = refused(refuse) else {
         panic!("a refusal")
     };
+
     assert_eq!(refusal.detail.len(), DETAIL_BYTES_MAX);
 }

@@ -27,10 +27,12 @@ impl Complaints {
         if now.saturating_sub(counts.since) >= EVERY {
             (counts.since, counts.told) = (now, 0);
         }
+
         if counts.told >= LINES_MAX {
             counts.untold += 1;
             return None;
         }
+
         counts.told += 1;
         Some(std::mem::take(&mut counts.untold))
     }
@@ -47,6 +49,7 @@ mod tests {
         let told = (0..1_000)
             .filter(|_| complaints.may_tell(now).is_some())
             .count();
+
         assert_eq!(told, 10);
         assert_eq!(complaints.may_tell(now + EVERY), Some(990));
         assert_eq!(complaints.may_tell(now + EVERY), Some(0));

@@ -34,6 +34,7 @@ impl Mesh {
         let connecting = TcpStream::connect(&peer.address);
         let stream = within(self.config.connect_timeout, "connecting", connecting).await??;
         stream.set_nodelay(true)?;
+
         let (read, write) = stream.into_split();
         let mut reader = FrameReader::new(read);
         let mut writer = FrameWriter::new(write);
@@ -48,6 +49,7 @@ impl Mesh {
                 _ => Err(TransportError::Handshake),
             }
         };
+
         within(self.config.handshake_timeout, "asking", asking).await?
     }
 
@@ -81,15 +83,18 @@ impl Mesh {
             writer: &mut writer,
             admission: &admission,
         };
+
         let hellos = async {
             match expected {
                 Some(name) => shaking.dial(name).await,
                 None => shaking.listen().await,
             }
         };
+
         let met = within(self.config.handshake_timeout, "shaking hands", hellos).await??;
         self.enter(&met).await?;
         let (alive, closed) = oneshot::channel();
+
         Ok((
             Connection {
                 peer: met.peer,

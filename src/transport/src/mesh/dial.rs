@@ -15,6 +15,7 @@ impl Mesh {
         let me = self.me().node;
         let mut changes = self.peers.subscribe();
         let mut dialled: BTreeSet<PeerAddress> = BTreeSet::new();
+
         let mut dialling = FuturesUnordered::new();
         loop {
             let wanted: Vec<PeerAddress> = changes
@@ -22,11 +23,13 @@ impl Mesh {
                 .values()
                 .map(|peer| peer.address.clone())
                 .collect();
+
             for peer in wanted.into_iter().filter(|peer| peer.node > me) {
                 if dialled.insert(peer.clone()) {
                     dialling.push(self.dial_while_wanted(peer));
                 }
             }
+
             tokio::select! {
                 changed = changes.changed() => changed.expect("BUG: the mesh holds the sender"),
                 Some(ended) = dialling.next() => {
@@ -49,10 +52,12 @@ impl Mesh {
                 .map(drop)
                 .expect("BUG: the mesh holds the sender");
         };
+
         tokio::select! {
             () = self.keep_connected(&peer) => {}
             () = unwanted => {}
         }
+
         peer
     }
 
@@ -60,11 +65,13 @@ impl Mesh {
         let Some(slot) = self.slot(&peer.node) else {
             return;
         };
+
         let mut backoff = Backoff::new(
             self.config.backoff_min,
             self.config.backoff_max,
             self.seed(),
         );
+
         loop {
             let began = self.clock.monotonic();
             match self.dial(peer).await {
@@ -87,6 +94,7 @@ impl Mesh {
                     }
                 }
             }
+
             tokio::time::sleep(backoff.next_wait()).await;
         }
     }
@@ -111,12 +119,14 @@ impl Mesh {
                 .values()
                 .map(|peer| peer.address.clone())
                 .collect::<Vec<_>>();
+
             let callers = peers.iter().filter(|peer| peer.node < me);
             let asked = callers.map(|peer| async move {
                 if let Err(error) = self.ask(peer).await {
                     self.weigh(&peer.node, &error);
                 }
             });
+
             futures::future::join_all(asked).await;
         }
     }

@@ -41,6 +41,7 @@ impl Door {
         let number = self.next_number;
         self.next_number += 1;
         self.inside.push_back((number, from, handle));
+
         (number, registration)
     }
 
@@ -61,6 +62,7 @@ impl Door {
         for (_, address, _) in &self.inside {
             *counts.entry(*address).or_default() += 1;
         }
+
         counts
             .into_iter()
             .max_by_key(|(_, count)| *count)
@@ -95,6 +97,7 @@ mod tests {
         let mut door = Door::new(8, 2);
         let (first, _keep) = door.enters(address(1));
         let handle = door.inside[0].2.clone();
+
         door.enters(address(1));
         door.enters(address(2));
         assert!(!handle.is_aborted());
@@ -110,6 +113,7 @@ mod tests {
         for from in [1, 2, 2] {
             door.enters(address(from));
         }
+
         door.enters(address(3));
         assert_eq!(inside(&door), [0, 2, 3]);
         door.left(2);

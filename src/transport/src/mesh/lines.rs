@@ -23,10 +23,12 @@ pub(super) fn read(path: &Path, magic: &str, version: u32) -> Result<Option<Stri
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(error.to_string()),
     };
+
     let (found, lines) = text.split_once('\n').ok_or("no header")?;
     let want = header(magic, version, lines);
     if found != want {
         return Err(format!("its header is {found:?}, not {want:?}"));
     }
+
     Ok(Some(lines.to_owned()))
 }

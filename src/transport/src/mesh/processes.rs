@@ -100,10 +100,12 @@ impl Processes {
             boot: peer.boot,
             process: lineage.process,
         };
+
         let mut known = self.0.known.lock();
         let at = known
             .iter()
             .position(|known| known.incarnation == peer.incarnation);
+
         if let Some(at) = at {
             // Somebody else may have come since it was admitted.
             known[at].check(peer, lineage)?;
@@ -112,9 +114,11 @@ impl Processes {
             }
             known.remove(at);
         }
+
         if known.len() >= PROCESSES_MAX {
             known.pop_front();
         }
+
         known.push_back(now);
         Ok(self.0.path.clone().map(|path| NewFile {
             path,
@@ -127,6 +131,7 @@ impl Known {
     fn check(&self, peer: &PeerIdentity, lineage: &Lineage) -> Result<(), Refusal> {
         let node = &peer.node;
         let incarnation = peer.incarnation;
+
         let boot = peer.boot.0;
         if self.boot > peer.boot {
             let detail = format!(
@@ -138,6 +143,7 @@ impl Known {
                 detail,
             });
         }
+
         if self.boot == peer.boot && self.process != lineage.process {
             let detail = format!(
                 "boot {boot} of {incarnation} ({node}) is already running as another process, or was: the data directory is a copy \
@@ -148,6 +154,7 @@ impl Known {
                 detail,
             });
         }
+
         if self.boot < peer.boot
             && lineage
                 .process_of(self.boot)
@@ -163,6 +170,7 @@ impl Known {
                 detail,
             });
         }
+
         Ok(())
     }
 }
@@ -192,6 +200,7 @@ fn text(known: &VecDeque<Known>) -> String {
     {
         let _ = writeln!(text, "{incarnation} {} {process:016x}", boot.0);
     }
+
     lines::text(MAGIC, VERSION, &text)
 }
 
@@ -211,6 +220,7 @@ fn parse(line: &str) -> Option<Known> {
     let incarnation = Incarnation(u64::from_str_radix(words.next()?, 16).ok()?);
     let boot = Boot(words.next()?.parse().ok()?);
     let process = u64::from_str_radix(words.next()?, 16).ok()?;
+
     Some(Known {
         incarnation,
         boot,
@@ -243,6 +253,7 @@ mod tests {
         let path = dir.path().join("processes");
         let open = || Processes::open(Some(path.clone()), &discard_logger());
         let processes = open();
+
         assert_eq!(
             reason(processes.check(&peer(7, 2), &Lineage::from(1))),
             None
@@ -252,10 +263,12 @@ mod tests {
             None,
             "who only asked is not entered"
         );
+
         let file = processes
             .enter(&peer(7, 2), &Lineage::from(1))
             .expect("the first")
             .expect("news");
+
         file.write().expect("writable");
         assert!(
             processes
@@ -282,6 +295,7 @@ mod tests {
                 reason(processes.check(&peer(7, 3), &Lineage::from(4))),
                 None
             );
+
             assert!(
                 processes.enter(&peer(7, 2), &Lineage::from(2)).is_err(),
                 "somebody else was faster"
@@ -295,6 +309,7 @@ mod tests {
         processes
             .enter(&peer(7, 6), &Lineage::from(60))
             .expect("new");
+
         let later = |earlier: &[(u32, u64)]| {
             let earlier = earlier
                 .iter()
@@ -308,6 +323,7 @@ mod tests {
                 },
             ))
         };
+
         assert_eq!(later(&[(5, 50), (6, 60), (7, 70)]), None);
         assert_eq!(
             later(&[(5, 50), (6, 61), (7, 71)]),
@@ -321,11 +337,13 @@ mod tests {
         let dir = tempfile::tempdir().expect("temporary directory");
         let path = dir.path().join("processes");
         fs::write(&path, "trireme-processes 1 crc32c=00000000\nx").expect("writable");
+
         let processes = Processes::open(Some(path.clone()), &discard_logger());
         assert_eq!(
             reason(processes.check(&peer(7, 1), &Lineage::from(3))),
             None
         );
+
         assert!(path.with_extension("damaged").exists() && !path.exists());
     }
 
@@ -337,11 +355,13 @@ mod tests {
                 .enter(&peer(incarnation, 2), &Lineage::from(1))
                 .expect("new");
         }
+
         assert_eq!(
             reason(processes.check(&peer(0, 1), &Lineage::from(1))),
             None,
             "forgotten"
         );
+
         assert_eq!(
             reason(processes.check(&peer(1, 1), &Lineage::from(1))),
             Some(RefuseReason::StaleBoot)

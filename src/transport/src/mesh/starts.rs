@@ -64,19 +64,23 @@ pub fn note_start(path: &Path, boot: Boot, process: u64, log: &Logger) -> Lineag
             Vec::new()
         }
     };
+
     starts.retain(|(earlier, _)| *earlier < boot);
     starts.drain(..starts.len().saturating_sub(STARTS_MAX));
     let earlier = starts.clone();
 
     starts.push((boot, process));
+
     let mut text = String::new();
     for (boot, process) in starts {
         let _ = writeln!(text, "{} {process:016x}", boot.0);
     }
+
     let written = durable::replace(path, lines::text(MAGIC, VERSION, &text).as_bytes());
     if let Err(err) = written {
         warn!(log, "cannot write down this start of the data directory"; "path" => %path.display(), "err" => %err);
     }
+
     Lineage { process, earlier }
 }
 
@@ -106,6 +110,7 @@ mod tests {
         let dir = tempfile::tempdir().expect("temporary directory");
         let path = dir.path().join("starts");
         let start = |boot: u32, process| note_start(&path, Boot(boot), process, &discard_logger());
+
         assert_eq!(
             start(1, 10),
             Lineage {
@@ -113,6 +118,7 @@ mod tests {
                 earlier: Vec::new()
             }
         );
+
         for boot in 2..100 {
             let lineage = start(boot, u64::from(boot) * 10);
             assert_eq!(
@@ -121,6 +127,7 @@ mod tests {
             );
             assert!(lineage.earlier.len() <= STARTS_MAX);
         }
+
         assert_eq!(start(100, 1).process_of(Boot(1)), None, "that is long ago");
         // What is behind a start is none of its ancestors.
         assert_eq!(start(99, 5).earlier.last(), Some(&(Boot(98), 980)));
@@ -128,6 +135,7 @@ mod tests {
         fs::write(&path, "trireme-starts 1 crc32c=00000000\n1 x").expect("writable");
         assert!(start(101, 2).earlier.is_empty());
         assert_eq!(start(102, 3).earlier, [(Boot(101), 2)]);
+
         assert!(path.with_extension("damaged").exists());
     }
 }

@@ -41,14 +41,17 @@ fn mesh(local: LocalNode, peer: u64, address: String) -> Mesh {
         GroupLimits::default(),
         Duration::ZERO,
     );
+
     let mut config = MeshConfig::new(vec![PeerAddress {
         node: identity(peer, 1).node,
         role: PeerRole::Replica,
         address,
     }]);
+
     config.backoff_max = config.backoff_min;
     (config.ask_min, config.ask_max) = (config.backoff_min, config.backoff_min);
     let groups = vec![Arc::new(Mutex::new(group))];
+
     Mesh::new(
         local,
         config,
@@ -109,9 +112,11 @@ async fn connects_and_connects_again_after_a_loss() {
                 position: round,
                 epoch: 0,
             });
+
             a.writer.queue(&ack);
             a.writer.flush().await.expect("written");
             assert_eq!(b.reader.next().await.expect("a frame"), ack);
+
             // Whichever side lets go, both meet again.
             drop(if round == 1 { a } else { b });
         }
@@ -126,12 +131,14 @@ async fn tells_both_sides_why_they_do_not_connect() {
         ..local(1)
     })
     .await;
+
     with_both(&zero, &one, ports, async {
         while only_slot(&zero).problem().is_none() || only_slot(&one).problem().is_none() {
             tokio::task::yield_now().await;
         }
     })
     .await;
+
     assert_eq!(
         only_slot(&zero).problem().as_deref(),
         Some("refused by the peer: n0 has 4 shards, n1 has 8")
@@ -156,6 +163,7 @@ async fn a_copy_of_a_running_data_directory_learns_that_it_must_stop() {
         1,
         address1,
     );
+
     let one = mesh(local(1), 0, address0);
     with_both(&zero, &one, [port0, port1], async {
         let (_a, _b) = futures::join!(next(&zero), next(&one));
@@ -182,6 +190,7 @@ async fn a_newer_connection_takes_the_place_of_one_that_waits() {
         let (alive, closed) = tokio::sync::oneshot::channel();
         let reader = crate::FrameReader::new(Box::new(read) as _);
         let writer = crate::FrameWriter::new(Box::new(write) as _);
+
         (
             crate::Connection {
                 peer: identity(1, boot),
@@ -193,9 +202,11 @@ async fn a_newer_connection_takes_the_place_of_one_that_waits() {
             closed,
         )
     };
+
     let ((first, first_closed), (second, _second_closed)) = (connection(1), connection(2));
     slot.put(first);
     slot.put(second);
+
     assert!(first_closed.await.is_err(), "the older one is dropped");
     assert_eq!(slot.next().await.peer, identity(1, 2));
 }
@@ -229,9 +240,11 @@ async fn a_stranger_cannot_stop_a_node_that_nobody_is_connected_to() {
             }));
             stranger.flush().await.expect("written");
         }
+
         // Whoever comes after them is heard after them.
         let mut other =
             crate::FrameWriter::new(TcpStream::connect(&address).await.expect("accepted"));
+
         other.queue(&Frame::Hello(
             LocalNode {
                 shards: 9,
@@ -239,6 +252,7 @@ async fn a_stranger_cannot_stop_a_node_that_nobody_is_connected_to() {
             }
             .hello(None),
         ));
+
         other.flush().await.expect("written");
         while !only_slot(&zero)
             .problem()
@@ -247,10 +261,12 @@ async fn a_stranger_cannot_stop_a_node_that_nobody_is_connected_to() {
             tokio::task::yield_now().await;
         }
     };
+
     tokio::select! {
         () = strangers => {}
         () = zero.run(port) => unreachable!("runs for ever"),
     }
+
     assert!(zero.duplicate().now_or_never().is_none());
 }
 
@@ -269,6 +285,7 @@ async fn a_copy_that_nobody_dials_asks_and_learns_that_it_must_stop() {
         0,
         address0,
     );
+
     with_both(&zero, &one, [port0, port1], async {
         let (_a, _b) = futures::join!(next(&zero), next(&one));
         let refusal = tokio::select! {
@@ -290,6 +307,7 @@ async fn who_did_not_finish_its_handshake_is_nobody() {
         let (read, write) = stranger.into_split();
         let mut reader = crate::FrameReader::new(read);
         let mut writer = crate::FrameWriter::new(write);
+
         writer.queue(&Frame::Hello(
             LocalNode {
                 lineage: Lineage::from(666),
@@ -297,6 +315,7 @@ async fn who_did_not_finish_its_handshake_is_nobody() {
             }
             .hello(None),
         ));
+
         writer.flush().await.expect("written");
         assert!(matches!(reader.next().await, Ok(Frame::Hello(_))));
         drop((reader, writer));

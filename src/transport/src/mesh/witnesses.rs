@@ -25,6 +25,7 @@ impl Witnesses {
         if known.len() < NEEDED.min(members.max(1)) {
             return None;
         }
+
         let names: Vec<&str> = known.keys().map(NodeName::as_str).collect();
         let detail = format!("{} ({})", refusal.detail, names.join(", "));
         Some(Refusal {
@@ -55,13 +56,16 @@ mod tests {
         let n2 = NodeName::new("n2");
         let witnesses = Witnesses::default();
         assert!(witnesses.heard(&n1, &refusal, 2).is_none());
+
         assert!(
             witnesses.heard(&n1, &refusal, 2).is_none(),
             "the same one again"
         );
+
         witnesses.forget_all();
         assert!(witnesses.heard(&n2, &refusal, 2).is_none());
         let agreed = witnesses.heard(&n1, &refusal, 2).expect("both");
+
         assert_eq!(agreed.detail, "a copy (n1, n2)");
         assert!(
             Witnesses::default().heard(&n1, &refusal, 1).is_some(),

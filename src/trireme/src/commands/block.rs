@@ -38,6 +38,7 @@ fn block_dirs(dir: &std::path::Path) -> anyhow::Result<Vec<std::path::PathBuf>> 
     if dir.join(trireme_block::META_FILE).is_file() {
         return Ok(vec![dir.to_path_buf()]);
     }
+
     let entries = std::fs::read_dir(dir)
         .map_err(|error| anyhow::anyhow!("cannot read {}: {error}", dir.display()))?;
     let mut dirs: Vec<_> = entries
@@ -49,12 +50,14 @@ fn block_dirs(dir: &std::path::Path) -> anyhow::Result<Vec<std::path::PathBuf>> 
         })
         .map(|e| e.path())
         .collect();
+
     dirs.sort();
     anyhow::ensure!(
         !dirs.is_empty(),
         "{} is no block and holds none",
         dir.display()
     );
+
     Ok(dirs)
 }
 
@@ -70,12 +73,15 @@ pub fn time_text(ms: i64) -> String {
 /// Bytes with a unit.
 pub fn size_text(bytes: u64) -> String {
     const UNITS: [&str; 5] = ["B", "KiB", "MiB", "GiB", "TiB"];
+
     let mut value = bytes as f64;
+
     let mut unit = 0;
     while value >= 1_024.0 && unit + 1 < UNITS.len() {
         value /= 1_024.0;
         unit += 1;
     }
+
     if unit == 0 {
         format!("{bytes} B")
     } else {
@@ -92,6 +98,7 @@ pub fn columns(rows: &[Vec<String>], left: usize) -> String {
             .map(|cell| cell.chars().count())
             .max()
     };
+
     let widths: Vec<usize> = (0..count)
         .map(|column| width(column).unwrap_or(0))
         .collect();
@@ -108,6 +115,7 @@ pub fn columns(rows: &[Vec<String>], left: usize) -> String {
             .collect();
         cells.join("  ").trim_end().to_string()
     };
+
     rows.iter().map(line).collect::<Vec<_>>().join("\n")
 }
 
@@ -130,6 +138,7 @@ mod tests {
         assert!(
             format!("{}", block_dirs(dir.path()).expect_err("no block")).contains("holds none")
         );
+
         let block = dir.path().join("01HZXYABCDEFGHJKMNPQRSTVWX");
         std::fs::create_dir(&block).expect("made");
         assert_eq!(block_dirs(dir.path()).expect("one block"), vec![block]);

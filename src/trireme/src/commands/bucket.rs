@@ -77,6 +77,7 @@ impl Opened {
         let log = Logger::root(slog::Discard, o!());
         let store = trireme_node::open_bucket(&settings, default_path, &log)?
             .context("the settings name no bucket (bucket.type)")?;
+
         // Two workers: opening a block waits for requests that the runtime drives.
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(2)
@@ -85,6 +86,7 @@ impl Opened {
         let metas = MetaCache::new(trireme_node::read_rules(&settings));
         let refreshed = runtime.block_on(metas.refresh(store.as_ref(), Listing::Objects))?;
         let reader = BucketReader::new(store, runtime.handle().clone(), ReaderOptions::default());
+
         Ok(Self {
             runtime,
             reader,
@@ -101,12 +103,15 @@ impl Opened {
                 "{ulid}: has no meta.json: an upload under way or broken off"
             ));
         }
+
         for (ulid, error) in &self.refreshed.bad_marks {
             note(&format!("{ulid}: {error}; the block is used"));
         }
+
         for (ulid, error) in &self.refreshed.failed {
             note(&format!("{ulid}: {error}"));
         }
+
         self.refreshed.failed.len()
     }
 }
@@ -128,6 +133,7 @@ fn ls(args: &Ls) -> anyhow::Result<()> {
             serde_json::to_string_pretty(&opened.blocks.iter().map(block).collect::<Vec<_>>())?
         }
     });
+
     let failed = opened.tell_problems();
     anyhow::ensure!(failed == 0, "{failed} blocks cannot be read");
     Ok(())
@@ -137,6 +143,7 @@ fn table(opened: &Opened) -> String {
     if opened.blocks.is_empty() {
         return "no blocks".to_string();
     }
+
     let head = [
         "block",
         "from (UTC)",
@@ -150,7 +157,9 @@ fn table(opened: &Opened) -> String {
         "marks",
         "not read",
     ];
+
     let mut rows = vec![head.map(String::from).to_vec()];
+
     let left_out = opened.metas.left_out();
     for block in &opened.blocks {
         let meta = &block.meta;
@@ -159,17 +168,20 @@ fn table(opened: &Opened) -> String {
             .into_iter()
             .flatten()
             .map(|(name, value)| format!("{name}={value:?}"));
+
         let size: u64 = meta
             .thanos
             .iter()
             .flat_map(|thanos| &thanos.files)
             .filter_map(|file| file.size_bytes)
             .sum();
+
         let marks = [
             block.deletion.as_ref().map(|_| "deletion"),
             block.no_compact.as_ref().map(|_| "no compaction"),
             block.no_downsample.as_ref().map(|_| "no downsampling"),
         ];
+
         rows.push(vec![
             meta.ulid.to_string(),
             time_text(meta.min_time),
@@ -187,6 +199,7 @@ fn table(opened: &Opened) -> String {
                 .unwrap_or_default(),
         ]);
     }
+
     columns(&rows, 5)
 }
 
@@ -197,14 +210,17 @@ fn verify(args: &Verify) -> anyhow::Result<()> {
         .iter()
         .map(|block| block.meta.ulid.to_string())
         .collect();
+
     if let Some(unknown) = args.blocks.iter().find(|wanted| !known.contains(wanted)) {
         anyhow::bail!("the bucket has no block {unknown}");
     }
+
     let mut results = Vec::new();
     for (block, ulid) in opened.blocks.iter().zip(&known) {
         if !args.blocks.is_empty() && !args.blocks.contains(ulid) {
             continue;
         }
+
         // This thread is none of the runtime's, so it may wait for it.
         let faults = match opened.reader.block(&block.meta) {
             Ok(block) => block.verify(),
@@ -213,6 +229,7 @@ fn verify(args: &Verify) -> anyhow::Result<()> {
                 what: error.to_string(),
             }],
         };
+
         if args.output == Output::Table {
             print_line(&format!(
                 "{ulid}: {}",
@@ -222,8 +239,10 @@ fn verify(args: &Verify) -> anyhow::Result<()> {
                 .iter()
                 .for_each(|fault| print_line(&format!("  {fault}")));
         }
+
         results.push((ulid, faults));
     }
+
     if args.output == Output::Json {
         let fault = |fault: &Fault| json!({"place": fault.place, "what": fault.what});
         let all: Vec<_> = results
@@ -232,11 +251,13 @@ fn verify(args: &Verify) -> anyhow::Result<()> {
             .collect();
         print_line(&serde_json::to_string_pretty(&all)?);
     }
+
     let failed = opened.tell_problems()
         + results
             .iter()
             .filter(|(_, faults)| !faults.is_empty())
             .count();
+
     drop(opened.runtime);
     anyhow::ensure!(failed == 0, "{failed} blocks are damaged");
     Ok(())

@@ -31,12 +31,14 @@ fn bucket(args: &SettingsArgs) -> anyhow::Result<()> {
     let settings = args.load()?;
     let default_path = Path::new(&settings.node.data_dir).join("bucket");
     let log = Logger::root(slog::Discard, o!());
+
     // Two checks at once must not meet each other's object.
     let name = format!(
         "trireme-check-{}-{}",
         settings.node.name,
         std::process::id()
     );
+
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;
@@ -54,5 +56,6 @@ fn bucket(args: &SettingsArgs) -> anyhow::Result<()> {
         "objects are not created under a condition (If-None-Match): each is looked for before it is uploaded, and read \
          back; two replicas that upload one block at once both send it"
     });
+
     Ok(())
 }

@@ -53,27 +53,33 @@ async fn group(args: &Args) -> anyhow::Result<()> {
     // From the start, so that a Ctrl-C during start-up also stops the nodes in order.
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut terminate = signal(SignalKind::terminate())?;
+
     std::fs::create_dir_all(&args.dir)
         .with_context(|| format!("cannot create {}", args.dir.display()))?;
+
     let mut nodes = Vec::new();
     for i in 0..args.nodes {
         nodes.push(start(args, i)?);
     }
+
     let stop = tokio::select! {
         ready = all_ready(&mut nodes) => ready.err(),
         _ = interrupt.recv() => Some(anyhow::anyhow!("stopped before all nodes were ready")),
         _ = terminate.recv() => Some(anyhow::anyhow!("stopped before all nodes were ready")),
     };
+
     if let Some(error) = stop {
         stop_all(&mut nodes).await;
         return Err(error);
     }
+
     welcome(args, &nodes);
     let watched = tokio::select! {
         _ = interrupt.recv() => Ok(()),
         _ = terminate.recv() => Ok(()),
         error = watch(&mut nodes) => Err(error),
     };
+
     print_line("stopping...");
     stop_all(&mut nodes).await;
     watched
@@ -91,9 +97,11 @@ fn start(args: &Args, i: u16) -> anyhow::Result<NodeProcess> {
         .append(true)
         .open(&log)
         .with_context(|| format!("cannot open {}", log.display()))?;
+
     let mut command = std::process::Command::new(
         std::env::current_exe().context("cannot find this program's file")?,
     );
+
     command.arg("run");
     let settings = [
         format!("node.name={name}"),
@@ -107,15 +115,18 @@ fn start(args: &Args, i: u16) -> anyhow::Result<NodeProcess> {
         "telemetry.self_monitoring=true".to_owned(),
         "telemetry.self_monitoring_interval=5s".to_owned(),
     ];
+
     for setting in settings.iter().chain(&args.set) {
         command.args(["--set", setting]);
     }
+
     // A group of its own: Ctrl-C on the terminal reaches this process only, which then stops the nodes in order.
     command
         .stdin(Stdio::null())
         .stdout(Stdio::null())
         .stderr(file)
         .process_group(0);
+
     // SAFETY: prctl is async-signal-safe and touches nothing of this process.
     unsafe {
         command.pre_exec(|| {
@@ -124,9 +135,11 @@ fn start(args: &Args, i: u16) -> anyhow::Result<NodeProcess> {
             Ok(())
         });
     }
+
     let child = Command::from(command)
         .spawn()
         .with_context(|| format!("cannot start {name}"))?;
+
     Ok(NodeProcess {
         name,
         url: format!("http://127.0.0.1:{port}"),
@@ -139,6 +152,7 @@ async fn all_ready(nodes: &mut [NodeProcess]) -> anyhow::Result<()> {
     let client = reqwest::Client::builder()
         .timeout(Duration::from_secs(2))
         .build()?;
+
     for node in nodes {
         let ready = tokio::time::timeout(READY_WITHIN, async {
             loop {
@@ -150,10 +164,12 @@ async fn all_ready(nodes: &mut [NodeProcess]) -> anyhow::Result<()> {
                         tail(&node.log)
                     );
                 }
+
                 let answer = client.get(format!("{}/-/ready", node.url)).send().await;
                 if answer.is_ok_and(|a| a.status().is_success()) {
                     return Ok(());
                 }
+
                 tokio::time::sleep(Duration::from_millis(50)).await;
             }
         });
@@ -165,6 +181,7 @@ async fn all_ready(nodes: &mut [NodeProcess]) -> anyhow::Result<()> {
             )
         })??;
     }
+
     Ok(())
 }
 
@@ -185,12 +202,14 @@ fn welcome(args: &Args, nodes: &[NodeProcess]) {
         nodes.len(),
         args.dir.display()
     ));
+
     for node in nodes {
         print_line(&format!(
             "  {}  {}   remote write: {}/api/v1/write",
             node.name, node.url, node.url
         ));
     }
+
     let first = &nodes[0].url;
     print_line("The nodes write their own metrics. See a result:");
     print_line(&format!("  {first}/?query=trireme_actor_up"));
@@ -214,9 +233,11 @@ async fn watch(nodes: &mut [NodeProcess]) -> anyhow::Error {
                 ));
             }
         }
+
         if reported.iter().all(|r| *r) {
             return anyhow::anyhow!("all nodes have ended");
         }
+
         tokio::time::sleep(Duration::from_millis(500)).await;
     }
 }

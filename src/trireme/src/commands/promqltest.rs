@@ -23,6 +23,7 @@ pub struct Args {
 pub fn run(args: &Args) -> anyhow::Result<()> {
     let evaluator = Evaluator::new();
     let mut passed = 0;
+
     let mut failed = 0;
     for file in files(&args.paths)? {
         let text = std::fs::read_to_string(&file)
@@ -44,6 +45,7 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
                 None => {}
             },
         );
+
         print_line(&format!(
             "{name}: {} passed, {} failed",
             report.passed, report.failed
@@ -51,11 +53,13 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
         passed += report.passed;
         failed += report.failed;
     }
+
     print_line(&format!("{passed} passed, {failed} failed"));
     // The counts are the last line for whoever reads them, so the exit code alone says the rest.
     if failed > 0 || passed == 0 {
         std::process::exit(1);
     }
+
     Ok(())
 }
 
@@ -67,6 +71,7 @@ fn files(paths: &[PathBuf]) -> anyhow::Result<Vec<PathBuf>> {
             files.push(path.clone());
             continue;
         }
+
         let entries =
             std::fs::read_dir(path).with_context(|| format!("cannot read {}", path.display()))?;
         let is_script = |file: &Path| {
@@ -78,14 +83,17 @@ fn files(paths: &[PathBuf]) -> anyhow::Result<Vec<PathBuf>> {
             .map(|entry| entry.path())
             .filter(|file| is_script(file))
             .collect();
+
         anyhow::ensure!(
             !scripts.is_empty(),
             "{} holds no *.test files",
             path.display()
         );
+
         scripts.sort();
         files.append(&mut scripts);
     }
+
     Ok(files)
 }
 
@@ -115,6 +123,7 @@ impl Evaluate for Evaluator {
             &QueryOptions::default(),
             &Cancel::never(),
         );
+
         result.map_err(|error| error.to_string())
     }
 
@@ -138,6 +147,7 @@ impl Evaluate for Evaluator {
             &options,
             &Cancel::never(),
         );
+
         result.map_err(|error| error.to_string())
     }
 }
@@ -164,6 +174,7 @@ mod tests {
         for name in ["b.test", "a.test", "notes.md"] {
             std::fs::write(dir.path().join(name), "").expect("written");
         }
+
         let found = files(&[dir.path().to_path_buf()]).expect("has scripts");
         assert_eq!(
             found,

@@ -131,6 +131,7 @@ pub fn run(command: &Command) -> anyhow::Result<()> {
                 ("end", &end),
                 ("step", &step),
             ];
+
             samples(&args.common, "/api/v1/query_range", &form)
         }
         Command::Series(args) => {
@@ -149,6 +150,7 @@ pub fn run(command: &Command) -> anyhow::Result<()> {
             let span = args.span.form(now_ms)?;
             let mut form = matches(&args.selectors);
             form.extend(span.iter().map(|(key, value)| (*key, value.as_str())));
+
             let method = match &args.name {
                 // Only label names have a POST form in the API.
                 Some(name) => Method::Get(format!(
@@ -157,11 +159,13 @@ pub fn run(command: &Command) -> anyhow::Result<()> {
                 )),
                 None => Method::Post("/api/v1/labels"),
             };
+
             let data = args.common.ask(&method, &form)?;
             print_line(&match args.common.output {
                 Output::Json => serde_json::to_string_pretty(&data)?,
                 Output::Csv | Output::Table => answer::strings(&data)?.join("\n"),
             });
+
             Ok(())
         }
     }

@@ -64,9 +64,11 @@ fn salvage(args: &Salvage) -> anyhow::Result<()> {
         Output::Table => print_line(&salvaged_text(done)),
         Output::Json => all.push(salvaged_json(done)),
     })?;
+
     if args.output == Output::Json {
         print_line(&serde_json::to_string_pretty(&all)?);
     }
+
     Ok(())
 }
 
@@ -84,12 +86,14 @@ fn salvaged_text(done: &Salvaged) -> String {
         lost_chunks(done),
         done.blocks.len()
     )];
+
     lines.extend(done.blocks.iter().map(|b: &SalvagedBlock| {
         format!(
             "  block {} of {}: {} series, {} samples",
             b.ulid, b.tenant, b.series, b.samples
         )
     }));
+
     lines.extend(done.damage.iter().map(|what| format!("  lost: {what}")));
     lines.join("\n")
 }

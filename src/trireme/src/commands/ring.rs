@@ -54,10 +54,12 @@ fn show(args: &Show) -> anyhow::Result<()> {
     let ring = Client::new(&args.client)?
         .get("/api/v1/admin/ring", &[])?
         .data;
+
     print_line(&match args.output {
         Output::Json => serde_json::to_string_pretty(&ring)?,
         Output::Table => text(&ring),
     });
+
     Ok(())
 }
 
@@ -69,11 +71,13 @@ fn text(ring: &Value) -> String {
         .and_then(Value::as_array)
         .into_iter()
         .flatten();
+
     lines.extend(
         warnings
             .filter_map(Value::as_str)
             .map(|warning| format!("warning: {warning}")),
     );
+
     for group in ring
         .get("groups")
         .and_then(Value::as_array)
@@ -90,6 +94,7 @@ fn text(ring: &Value) -> String {
             .collect();
         lines.extend(table(&members));
     }
+
     lines.join("\n")
 }
 
@@ -119,6 +124,7 @@ fn table(members: &[&Map<String, Value>]) -> Vec<String> {
             columns.push(key);
         }
     }
+
     // What a reader looks for comes first; the rest keeps the node's order.
     let rank = |name: &str| {
         ["node", "name", "state", "zone", "address"]
@@ -126,6 +132,7 @@ fn table(members: &[&Map<String, Value>]) -> Vec<String> {
             .position(|first| *first == name)
             .unwrap_or(5)
     };
+
     columns.sort_by_key(|name| rank(name));
     let mut rows = vec![
         columns
@@ -133,18 +140,21 @@ fn table(members: &[&Map<String, Value>]) -> Vec<String> {
             .map(|name| name.replace('_', " "))
             .collect::<Vec<_>>(),
     ];
+
     rows.extend(members.iter().map(|member| {
         columns
             .iter()
             .map(|name| member.get(*name).map_or_else(|| "-".to_string(), cell))
             .collect()
     }));
+
     let width = |column: usize| {
         rows.iter()
             .map(|row| row[column].chars().count())
             .max()
             .unwrap_or(0)
     };
+
     let widths: Vec<usize> = (0..columns.len()).map(width).collect();
     rows.iter()
         .map(|row: &Vec<String>| {
@@ -174,6 +184,7 @@ mod tests {
                     \x20 node  state     zone  address         behind bytes\n\
                     \x20 n0    active    a     10.0.0.1:19391  -\n\
                     \x20 n1    draining  -     10.0.0.2:19391  7";
+
         assert_eq!(text(&ring), want);
     }
 }

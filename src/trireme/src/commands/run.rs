@@ -43,11 +43,13 @@ fn run_once(args: &Args) -> anyhow::Result<End> {
         .parse()
         .map_err(anyhow::Error::msg)
         .context("telemetry.log_format")?;
+
     let level = telemetry
         .log_level
         .parse()
         .map_err(anyhow::Error::msg)
         .context("telemetry.log_level")?;
+
     let (log, _flush_at_end) = logger(format, level);
     trireme_node::run(settings, log)
 }

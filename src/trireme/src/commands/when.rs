@@ -9,6 +9,7 @@ pub fn parse_time_ms(text: &str, now_ms: i64) -> anyhow::Result<i64> {
     if text == "now" {
         return Ok(now_ms);
     }
+
     if let Ok(seconds) = text.parse::<f64>()
         && !(text.starts_with('+') || text.starts_with('-'))
     {
@@ -18,19 +19,23 @@ pub fn parse_time_ms(text: &str, now_ms: i64) -> anyhow::Result<i64> {
         }
         return Ok(ms.round() as i64);
     }
+
     let relative = text
         .strip_prefix('-')
         .map(|t| (-1, t))
         .or_else(|| text.strip_prefix('+').map(|t| (1, t)));
+
     if let Some((sign, duration)) = relative {
         let duration = humantime::parse_duration(duration)
             .with_context(|| format!("{text} is no duration"))?;
         let ms = i64::try_from(duration.as_millis()).context("duration too long")?;
         return Ok(now_ms.saturating_add(sign * ms));
     }
+
     let time: jiff::Timestamp = text
         .parse()
         .with_context(|| format!("{text} is neither RFC 3339 nor Unix seconds"))?;
+
     Ok(time.as_millisecond())
 }
 
@@ -52,6 +57,7 @@ mod tests {
         ] {
             assert_eq!(parse_time_ms(text, now).expect(text), ms, "{text}");
         }
+
         for text in ["", "tomorrow", "-", "1e99", "NaN"] {
             assert!(parse_time_ms(text, now).is_err(), "{text:?}");
         }

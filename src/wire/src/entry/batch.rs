@@ -36,6 +36,7 @@ fn encode<'a, I: Iterator<Item = &'a BatchSeries>>(
     for (i, series) in (0_u32..).zip(chosen()) {
         writer.define(i, batch.labels_of(series));
     }
+
     for (i, series) in (0_u32..).zip(chosen()) {
         for at in series.samples.start as usize..series.samples.end as usize {
             let sample = batch.samples[at];
@@ -43,6 +44,7 @@ fn encode<'a, I: Iterator<Item = &'a BatchSeries>>(
             writer.float_with_start(i, sample.t, sample.v, start);
         }
     }
+
     for (i, series) in (0_u32..).zip(chosen()) {
         for sample in
             &batch.histograms[series.histograms.start as usize..series.histograms.end as usize]
@@ -50,6 +52,7 @@ fn encode<'a, I: Iterator<Item = &'a BatchSeries>>(
             writer.histogram(i, sample);
         }
     }
+
     for (i, series) in (0_u32..).zip(chosen()) {
         for exemplar in
             &batch.exemplars[series.exemplars.start as usize..series.exemplars.end as usize]
@@ -57,11 +60,13 @@ fn encode<'a, I: Iterator<Item = &'a BatchSeries>>(
             writer.exemplar(i, exemplar);
         }
     }
+
     if with_metadata {
         for (metric, metadata) in &batch.metadata {
             writer.metadata(metric, metadata);
         }
     }
+
     writer.finish()
 }
 
@@ -70,12 +75,14 @@ pub fn decode_batch(payload: &[u8]) -> Result<(Tenant, Batch), EntryError> {
     let entry = EntryReader::new(payload)?;
     let tenant = Tenant::new(entry.tenant()).map_err(|_| EntryError::Malformed("tenant name"))?;
     let mut batch = Batch::default();
+
     let mut definitions = entry.definitions();
     while let Some(definition) = definitions.next() {
         let (reference, labels) = definition?;
         if reference as usize != batch.series.len() {
             return Err(EntryError::Malformed("series out of order"));
         }
+
         let start = batch.label_bytes.len() as u32;
         batch.label_bytes.extend_from_slice(labels);
         batch.series.push(BatchSeries {
@@ -86,6 +93,7 @@ pub fn decode_batch(payload: &[u8]) -> Result<(Tenant, Batch), EntryError> {
             exemplars: 0..0,
         });
     }
+
     for float in entry.floats() {
         let float = float?;
         let at = batch.samples.len() as u32;
@@ -100,9 +108,11 @@ pub fn decode_batch(payload: &[u8]) -> Result<(Tenant, Batch), EntryError> {
         });
         batch.start_timestamps.push(float.start);
     }
+
     if batch.start_timestamps.iter().all(|start| *start == 0) {
         batch.start_timestamps.clear();
     }
+
     for histogram in entry.histograms() {
         let histogram = histogram?;
         let at = batch.histograms.len() as u32;
@@ -113,6 +123,7 @@ pub fn decode_batch(payload: &[u8]) -> Result<(Tenant, Batch), EntryError> {
         )?;
         batch.histograms.push(histogram.sample);
     }
+
     for exemplar in entry.exemplars() {
         let exemplar = exemplar?;
         let at = batch.exemplars.len() as u32;
@@ -123,12 +134,14 @@ pub fn decode_batch(payload: &[u8]) -> Result<(Tenant, Batch), EntryError> {
         )?;
         batch.exemplars.push(exemplar.exemplar);
     }
+
     for metadata in entry.metadata() {
         let metadata = metadata?;
         batch
             .metadata
             .push((metadata.metric.to_owned(), metadata.metadata));
     }
+
     Ok((tenant, batch))
 }
 
@@ -151,6 +164,7 @@ fn extend(
     } else {
         return Err(EntryError::Malformed("samples of a series are apart"));
     }
+
     Ok(())
 }
 
@@ -167,10 +181,12 @@ mod tests {
             metadata: vec![("up".into(), MetricMetadata::default())],
             ..Batch::default()
         };
+
         for n in 0..3u32 {
             let labels = Labels::from_pairs([("__name__", "up"), ("n", &n.to_string())]);
             let from = batch.label_bytes.len() as u32;
             let first = batch.samples.len() as u32;
+
             batch.label_bytes.extend_from_slice(labels.as_bytes());
             batch.samples.extend((0..n).map(|i| FloatSample {
                 t: i64::from(i) * 7,
@@ -184,10 +200,12 @@ mod tests {
                 exemplars: 0..0,
             });
         }
+
         let draft = encode_batch(&tenant, &batch);
         let (named, copy) = decode_batch(draft.payload()).expect("ours");
         assert_eq!(named, tenant);
         assert_eq!(copy.label_bytes, batch.label_bytes);
+
         for (a, b) in copy.series.iter().zip(&batch.series) {
             assert_eq!((a.key, &a.labels), (b.key, &b.labels));
             let bits = |batch: &Batch, s| {
@@ -199,6 +217,7 @@ mod tests {
             };
             assert_eq!(bits(&copy, a), bits(&batch, b));
         }
+
         assert_eq!((copy.series.len(), &copy.metadata), (3, &batch.metadata));
 
         let (_, part) =
@@ -206,6 +225,7 @@ mod tests {
         let keys = |batch: &Batch, of: &[usize]| {
             of.iter().map(|i| batch.series[*i].key).collect::<Vec<_>>()
         };
+
         assert_eq!(keys(&part, &[0, 1]), keys(&batch, &[0, 2]));
         assert_eq!(
             (part.series.len(), part.samples.len(), part.metadata.len()),

@@ -18,6 +18,7 @@ pub fn split(v: f64) -> Option<(i64, u8)> {
     if let Some(m) = at_scale(v, 0) {
         return Some((m, 0));
     }
+
     if let Some(m) = at_scale(v, 3) {
         return Some(if m % 100 == 0 {
             (m / 100, 1)
@@ -27,6 +28,7 @@ pub fn split(v: f64) -> Option<(i64, u8)> {
             (m, 3)
         });
     }
+
     [4u8, 5]
         .into_iter()
         .find_map(|k| at_scale(v, k).map(|m| (m, k)))
@@ -66,9 +68,11 @@ mod tests {
             (0.000_012, (12, 4)),
             (1.234_567_89, (1_234_567_890, 5)),
         ];
+
         for (v, want) in cases {
             assert_eq!(split(v), Some(want), "{v}");
         }
+
         for v in [
             -0.0,
             f64::NAN,

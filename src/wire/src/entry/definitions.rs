@@ -52,6 +52,7 @@ impl LabelTable {
 
     fn put_label(&mut self, buf: &mut Vec<u8>, label: &[u8]) {
         let hash = self.hasher.hash_one(label);
+
         let bytes_of = |(at, len, _): &(u32, u32, u32)| *at as usize..(*at + *len) as usize;
         if let Some((_, _, number)) = self
             .numbers
@@ -59,6 +60,7 @@ impl LabelTable {
         {
             return put(buf, u64::from(*number));
         }
+
         put(buf, 0);
         put_bytes(buf, label);
         let entry = (
@@ -66,6 +68,7 @@ impl LabelTable {
             label.len() as u32,
             self.numbers.len() as u32 + 1,
         );
+
         let hasher = &self.hasher;
         let written = &*buf;
         self.numbers.insert_unique(hash, entry, |known| {
@@ -79,13 +82,16 @@ pub(super) fn count_labels(labels: &[u8]) -> Option<u64> {
     if labels.len() > LABEL_BYTES_MAX {
         return None;
     }
+
     let mut rest = Cursor::new(labels);
     let mut count = 0;
+
     let mut bytes = 0;
     while let Some(label) = next_label(&mut rest).ok()? {
         count += 1;
         bytes += 1 + varint_len(label.len()) + label.len();
     }
+
     // A length may be written in more bytes than it needs; such labels would not come back as they were.
     (bytes == labels.len()).then_some(count)
 }
@@ -136,6 +142,7 @@ impl<'a> Definitions<'a> {
         if self.failed {
             return None;
         }
+
         while self.body.is_empty() {
             if self.sections.is_empty() {
                 return None;
@@ -146,11 +153,13 @@ impl<'a> Definitions<'a> {
                     (body, kind == section::DEFINITIONS_BY_LABEL, 0);
             }
         }
+
         let read = if self.by_label {
             self.by_label()
         } else {
             self.plain()
         };
+
         match read {
             Ok((reference, Some(labels))) => Some(Ok((reference, labels))),
             Ok((reference, None)) => Some(Ok((reference, &self.built))),
@@ -171,8 +180,10 @@ impl<'a> Definitions<'a> {
         let reference = reference
             .and_then(|r| u32::try_from(r).ok())
             .ok_or(EntryError::Range(body.at))?;
+
         self.last_ref = reference;
         self.built.clear();
+
         for _ in 0..body.count()? {
             let label = match body.varint()? {
                 0 => {
@@ -185,12 +196,14 @@ impl<'a> Definitions<'a> {
                     known.copied().ok_or(EntryError::Range(body.at))?
                 }
             };
+
             self.built.push(LABEL_TAG);
             put_bytes(&mut self.built, label);
             if self.built.len() > LABEL_BYTES_MAX {
                 return Err(EntryError::Range(body.at));
             }
         }
+
         Ok((reference, None))
     }
 }

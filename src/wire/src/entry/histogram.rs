@@ -54,6 +54,7 @@ pub(super) fn encode(buf: &mut Vec<u8>, sample: &HistogramSample) {
                 h.schema,
                 h.zero_threshold,
             );
+
             double(buf, h.zero_count);
             double(buf, h.count);
             double(buf, h.sum);
@@ -82,6 +83,7 @@ pub(super) fn decode(cursor: &mut Cursor<'_>, t: i64) -> Result<HistogramSample,
             });
         }
     };
+
     let st = cursor.signed()?;
     let schema = i32::try_from(cursor.signed()?).map_err(|_| EntryError::Range(cursor.at))?;
     let zero_threshold = cursor.f64()?;
@@ -94,6 +96,7 @@ pub(super) fn decode(cursor: &mut Cursor<'_>, t: i64) -> Result<HistogramSample,
         let negative_spans = spans(cursor)?;
         let negative_buckets = many(cursor, 1, Cursor::signed)?;
         let custom_values = many(cursor, 8, Cursor::f64)?;
+
         AnyHistogram::Int(Arc::new(Histogram {
             reset_hint,
             schema,
@@ -116,6 +119,7 @@ pub(super) fn decode(cursor: &mut Cursor<'_>, t: i64) -> Result<HistogramSample,
         let negative_spans = spans(cursor)?;
         let negative_buckets = many(cursor, 8, Cursor::f64)?;
         let custom_values = many(cursor, 8, Cursor::f64)?;
+
         AnyHistogram::Float(Arc::new(FloatHistogram {
             reset_hint,
             schema,
@@ -130,6 +134,7 @@ pub(super) fn decode(cursor: &mut Cursor<'_>, t: i64) -> Result<HistogramSample,
             custom_values,
         }))
     };
+
     Ok(HistogramSample { t, st, h })
 }
 
@@ -140,6 +145,7 @@ fn head(buf: &mut Vec<u8>, form: u8, hint: ResetHint, st: i64, schema: i32, zero
         ResetHint::NotReset => 2,
         ResetHint::Gauge => 3,
     };
+
     buf.push(form | hint << 1);
     put_signed(buf, st);
     put_signed(buf, i64::from(schema));

@@ -58,10 +58,12 @@ impl<'a> EntryReader<'a> {
         let mut cursor = Cursor::new(payload);
         let tenant = cursor.str()?;
         let sections = &payload[cursor.at..];
+
         let mut walk = Cursor::new(sections);
         while !walk.is_empty() {
             next_section(&mut walk)?;
         }
+
         Ok(Self { tenant, sections })
     }
 
@@ -85,9 +87,11 @@ impl<'a> EntryReader<'a> {
             } else {
                 last.next_reference(cursor)?
             };
+
             if control & value::SAME_TIME == 0 {
                 last.t = last.t.wrapping_add(cursor.signed()?);
             }
+
             last.reference = reference;
             let v = value::decode(cursor, control)?;
             Ok(FloatEntry {
@@ -175,12 +179,14 @@ pub(super) fn next_section<'a>(cursor: &mut Cursor<'a>) -> Result<(u8, Cursor<'a
     let kind = cursor.u8()?;
     let length = cursor.uint(4)? as usize;
     let body = cursor.take(length)?;
+
     if !(section::DEFINITIONS..=section::LAST).contains(&kind) {
         return Err(EntryError::Unknown {
             what: "section kind",
             code: kind,
         });
     }
+
     Ok((kind, Cursor::new(body)))
 }
 
@@ -225,10 +231,12 @@ where
                 self.last = Last::default();
             }
         }
+
         let item = (self.read)(&mut self.body, &mut self.last);
         if item.is_err() {
             (self.body, self.sections) = (Cursor::default(), Cursor::default());
         }
+
         Some(item)
     }
 }
@@ -248,6 +256,7 @@ impl Starts<'_> {
         if self.none {
             return Ok(0);
         }
+
         while self.left == 0 {
             if self.body.is_empty() {
                 let Some(body) = self.next_body()? else {
@@ -260,6 +269,7 @@ impl Starts<'_> {
             self.left = self.body.varint()?;
             self.start = self.start.wrapping_add(self.body.signed()?);
         }
+
         self.left -= 1;
         Ok(self.start)
     }

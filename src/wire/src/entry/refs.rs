@@ -23,12 +23,14 @@ pub fn read_marker(payload: &[u8]) -> Result<i64, EntryError> {
 pub fn write_release(shard: u16, references: &[u32]) -> RecordDraft {
     let mut draft = RecordDraft::new(shard, RecordKind::Release);
     let buf = draft.payload_mut();
+
     let mut last = 0u32;
     for reference in references {
         debug_assert!(*reference >= last, "BUG: references must ascend");
         put(buf, u64::from(reference.wrapping_sub(last)));
         last = *reference;
     }
+
     draft
 }
 

@@ -30,6 +30,7 @@ const SUM_WORD: usize = 3;
 /// Appends a sample to a run; fails if what is there is none.
 pub fn push_to_run(run: &mut Vec<u8>, sample: &HistogramSample) -> Result<(), EntryError> {
     let mut before = 0;
+
     let mut base = None;
     for raw in Raws::of(run) {
         let raw = raw?;
@@ -38,6 +39,7 @@ pub fn push_to_run(run: &mut Vec<u8>, sample: &HistogramSample) -> Result<(), En
             base = Some(raw.body);
         }
     }
+
     let base = base
         .map(|body| decode(&mut Cursor::new(body), 0))
         .transpose()?;
@@ -53,14 +55,18 @@ pub fn push_to_run(run: &mut Vec<u8>, sample: &HistogramSample) -> Result<(), En
             WHOLE
         }
     };
+
     // Small steps: there are many such runs.
     let needed = body.len() + 24;
+
     if run.capacity() - run.len() < needed {
         run.reserve_exact(needed.max(run.len() / 8));
     }
+
     put_signed(run, sample.t.wrapping_sub(before));
     run.push(kind);
     put_bytes(run, &body);
+
     Ok(())
 }
 
@@ -89,12 +95,15 @@ pub fn read_run(run: &[u8]) -> impl Iterator<Item = Result<HistogramSample, Entr
                 });
             }
         };
+
         if !cursor.is_empty() {
             return Err(EntryError::Range(cursor.at));
         }
+
         if kind == WHOLE {
             base = Some(sample.clone());
         }
+
         Ok(sample)
     })
 }
@@ -136,11 +145,13 @@ impl<'a> Iterator for Raws<'a> {
         if self.cursor.is_empty() {
             return None;
         }
+
         let raw = self.read();
         if raw.is_err() {
             // Nothing behind it can be found.
             self.cursor = Cursor::default();
         }
+
         Some(raw)
     }
 }
@@ -152,6 +163,7 @@ fn have_one_layout(a: &AnyHistogram, b: &AnyHistogram) -> bool {
             .map(|v| v.to_bits())
             .eq(others.iter().map(|v| v.to_bits()))
     };
+
     macro_rules! are_alike {
         ($a:expr, $b:expr) => {
             $a.reset_hint == $b.reset_hint
@@ -164,6 +176,7 @@ fn have_one_layout(a: &AnyHistogram, b: &AnyHistogram) -> bool {
                 && have_same_bits(&$a.custom_values, &$b.custom_values)
         };
     }
+
     match (a, b) {
         (AnyHistogram::Int(a), AnyHistogram::Int(b)) => are_alike!(a, b),
         (AnyHistogram::Float(a), AnyHistogram::Float(b)) => are_alike!(a, b),
@@ -175,6 +188,7 @@ fn have_one_layout(a: &AnyHistogram, b: &AnyHistogram) -> bool {
 fn words(sample: &HistogramSample) -> Vec<u64> {
     let mut out = Vec::with_capacity(HEAD_WORDS + 16);
     out.push(sample.st as u64);
+
     match &sample.h {
         AnyHistogram::Int(h) => {
             out.extend([h.zero_count, h.count, h.sum.to_bits()]);
@@ -196,6 +210,7 @@ fn words(sample: &HistogramSample) -> Vec<u64> {
             );
         }
     }
+
     out
 }
 
@@ -234,6 +249,7 @@ fn from_words(base: &HistogramSample, t: i64, words: &[u64]) -> HistogramSample 
             }))
         }
     };
+
     HistogramSample {
         t,
         st: head[0] as i64,
@@ -259,6 +275,7 @@ fn encode_difference(out: &mut Vec<u8>, base: &HistogramSample, sample: &Histogr
     let old = words(base);
     let new = words(sample);
     let bits = out.len();
+
     out.resize(bits + new.len().div_ceil(8), 0);
     for (word, (old, new)) in old
         .iter()
@@ -282,6 +299,7 @@ fn decode_difference(
     t: i64,
 ) -> Result<HistogramSample, EntryError> {
     let mut words = words(base);
+
     let bits = cursor.take(words.len().div_ceil(8))?;
     for (number, word) in words.iter_mut().enumerate() {
         if bits[number / 8] & 1 << (number % 8) == 0 {
@@ -293,6 +311,7 @@ fn decode_difference(
             *word = word.wrapping_add(cursor.signed()? as u64);
         }
     }
+
     Ok(from_words(base, t, &words))
 }
 
@@ -316,6 +335,7 @@ mod tests {
                 length: buckets.len() as u32,
             }]
         };
+
         let h = Histogram {
             reset_hint: if seed.is_multiple_of(7) {
                 ResetHint::Gauge
@@ -337,6 +357,7 @@ mod tests {
                 Vec::new()
             },
         };
+
         HistogramSample {
             t,
             st: seed as i64 % 3,
@@ -367,6 +388,7 @@ mod tests {
         let bucket = prop_oneof![Just(0i64), -3..3i64, any::<i64>()];
         let buckets = proptest::collection::vec(bucket, 0..4);
         let time = prop_oneof![0..1_000i64, any::<i64>()];
+
         (
             time,
             buckets.clone(),
@@ -421,12 +443,15 @@ mod tests {
                 })
                 .collect()
         };
+
         let mut run = Vec::new();
         push_to_run(&mut run, &int(0, buckets(5), Vec::new(), 1)).expect("a run");
         let first = run.len();
+
         for n in 1..10 {
             push_to_run(&mut run, &int(n * 15_000, buckets(5 + n), Vec::new(), 1)).expect("a run");
         }
+
         assert_eq!(
             run.len() - first,
             9 * (3 + 1 + 1 + 21 + 1),

@@ -28,12 +28,14 @@ fn histogram() -> impl Strategy<Value = AnyHistogram> {
             .map(|(offset, length)| Span { offset, length })
             .collect::<Vec<_>>()
     });
+
     let hint = prop_oneof![
         Just(ResetHint::Unknown),
         Just(ResetHint::Reset),
         Just(ResetHint::NotReset),
         Just(ResetHint::Gauge)
     ];
+
     let custom = proptest::collection::vec(-10.0f64..10.0, 0..4);
     (
         any::<bool>(),
@@ -217,6 +219,7 @@ fn realistic(rng: &mut SeededRng, series: u32, scrape: i64) -> f64 {
 fn a_sample_of_realistic_data_takes_at_most_six_bytes() {
     let mut rng = SeededRng::new(1);
     let mut bytes = 0;
+
     let mut samples = 0;
     for scrape in 0..20 {
         let mut writer = EntryWriter::new(0, "default-tenant");
@@ -231,6 +234,7 @@ fn a_sample_of_realistic_data_takes_at_most_six_bytes() {
         }
         bytes += writer.finish().len();
     }
+
     let each = bytes as f64 / f64::from(samples);
     println!("{each:.2} bytes a sample");
     assert!(each <= 6.0, "{each} bytes a sample");
@@ -256,26 +260,32 @@ fn a_label_is_written_once_and_few_bytes_never_become_many() {
             ("z", "1"),
         ])
     };
+
     let mut writer = EntryWriter::new(0, "tenant");
+
     let mut plain = 0;
     for n in 0..1_000u32 {
         let labels = labels(n as usize % 10);
         plain += labels.as_bytes().len();
         writer.define(n, labels.as_bytes());
     }
+
     let draft = writer.finish();
     assert!(
         draft.len() < 10_000 && plain > 300_000,
         "{} of {plain}",
         draft.len()
     );
+
     // A section that names one long label many times.
     let mut payload = b"\x01t\x07".to_vec();
     let mut body = vec![0, 0x80, 0x10, 0];
+
     super::varint::put_bytes(&mut body, &[b'x'; 1_000]);
     body.extend_from_slice(&[1; 2_047]);
     payload.extend_from_slice(&(body.len() as u32).to_le_bytes());
     payload.extend_from_slice(&body);
+
     let entry = EntryReader::new(&payload).expect("the frame is sound");
     assert!(matches!(
         entry.definitions().next(),

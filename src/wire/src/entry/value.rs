@@ -36,6 +36,7 @@ pub(super) fn encode(v: f64) -> (u8, u64, usize) {
         0x3ff0_0000_0000_0000 => return (2, 0, 0),
         _ => {}
     }
+
     let cut = bits.trailing_zeros() as usize / 8;
     if let Some((m, scale)) = decimal::split(v) {
         let z = zigzag(m);
@@ -44,6 +45,7 @@ pub(super) fn encode(v: f64) -> (u8, u64, usize) {
             return (INTEGER + 7 * scale + (n as u8 - 1), z, n);
         }
     }
+
     (DOUBLE + (7 - cut) as u8, bits >> (8 * cut), 8 - cut)
 }
 

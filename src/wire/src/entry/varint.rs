@@ -65,6 +65,7 @@ impl<'a> Cursor<'a> {
         if first < 0x80 {
             return Ok(u64::from(first));
         }
+
         let mut n = u64::from(first & 0x7f);
         for shift in (7..64).step_by(7) {
             let byte = self.u8()?;
@@ -76,6 +77,7 @@ impl<'a> Cursor<'a> {
                 return Ok(n);
             }
         }
+
         Err(EntryError::Range(self.at))
     }
 
@@ -105,6 +107,7 @@ impl<'a> Cursor<'a> {
             .filter(|end| *end <= self.bytes.len());
         let end = end.ok_or(EntryError::Truncated(self.at))?;
         let slice = &self.bytes[self.at..end];
+
         self.at = end;
         Ok(slice)
     }
@@ -126,6 +129,7 @@ impl<'a> Cursor<'a> {
     #[inline]
     pub fn uint(&mut self, n: usize) -> Result<u64, EntryError> {
         debug_assert!(n <= 8);
+
         if let Some(eight) = self.bytes.get(self.at..self.at + 8) {
             // The common case: eight bytes can be loaded at once and the surplus masked off.
             let word = u64::from_le_bytes(eight.try_into().expect("eight bytes"));
@@ -136,6 +140,7 @@ impl<'a> Cursor<'a> {
                 word & ((1 << (8 * n)) - 1)
             });
         }
+
         let mut word = [0u8; 8];
         word[..n].copy_from_slice(self.take(n)?);
         Ok(u64::from_le_bytes(word))

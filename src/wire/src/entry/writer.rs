@@ -67,6 +67,7 @@ impl EntryWriter {
             (self.labels, self.last_ref) = (labels, reference);
             return;
         }
+
         let buf = self.section(section::DEFINITIONS);
         put(buf, u64::from(reference));
         put_bytes(buf, canonical_labels);
@@ -84,6 +85,7 @@ impl EntryWriter {
         if start != 0 || self.starts.any {
             self.starts.push(self.floats, start);
         }
+
         self.floats += 1;
         let (last_ref, last_t) = self.positions(section::FLOATS);
         let buf = self.section(section::FLOATS);
@@ -92,13 +94,16 @@ impl EntryWriter {
         let (code, word, n) = value::encode(v);
         let flags =
             if next { value::NEXT_REF } else { 0 } | if same { value::SAME_TIME } else { 0 };
+
         buf.push(code | flags);
         if !next {
             put_signed(buf, i64::from(reference) - i64::from(last_ref));
         }
+
         if !same {
             put_signed(buf, t.wrapping_sub(last_t));
         }
+
         value::put_word(buf, word, n);
         (self.last_ref, self.last_t) = (reference, t);
     }
@@ -145,6 +150,7 @@ impl EntryWriter {
                 last = start;
             }
         }
+
         self.close();
         self.draft
     }
@@ -170,6 +176,7 @@ impl EntryWriter {
             self.open = Some((kind, buf.len()));
             (self.last_ref, self.last_t) = (0, 0);
         }
+
         self.draft.payload_mut()
     }
 

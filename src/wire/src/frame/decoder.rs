@@ -29,9 +29,11 @@ impl Decoder {
         if input.len() < FRAME_HEADER_BYTES {
             return Ok(None);
         }
+
         let length = u32::from_le_bytes([input[0], input[1], input[2], input[3]]) as usize;
         let body_bytes = length.checked_sub(1).ok_or(FrameError::Empty)?;
         let kind = FrameKind::from_byte(input[8]).ok_or(FrameError::Kind(input[8]))?;
+
         let max_bytes = kind.body_bytes_max();
         if body_bytes > max_bytes {
             return Err(FrameError::TooLarge {
@@ -40,20 +42,24 @@ impl Decoder {
                 max_bytes,
             });
         }
+
         if self.handshake_only && !kind.in_handshake() {
             return Err(FrameError::TooEarly(kind));
         }
+
         let total = FRAME_HEADER_BYTES + body_bytes;
         if input.len() < total {
             input.reserve(total - input.len());
             return Ok(None);
         }
+
         let want = u32::from_le_bytes([input[4], input[5], input[6], input[7]]);
         let mut bytes = input.split_to(total).freeze();
         let got = crc32c::crc32c(&bytes[8..]);
         if got != want {
             return Err(FrameError::Checksum { kind, got, want });
         }
+
         bytes.advance(FRAME_HEADER_BYTES);
         body(kind, bytes).map(Some)
     }
@@ -96,10 +102,12 @@ fn carrier<M: Message + Default>(
     if bytes.len() < 2 {
         return Err(FrameError::Body(kind));
     }
+
     let head_bytes = usize::from(bytes.get_u16_le());
     if bytes.len() < head_bytes {
         return Err(FrameError::Body(kind));
     }
+
     let head = message(kind, bytes.split_to(head_bytes))?;
     Ok((head, bytes))
 }

@@ -27,6 +27,7 @@ impl EncodedFrame {
         let message_bytes =
             u16::try_from(message.encoded_len()).expect("BUG: carrier messages are a few fields");
         let mut head = start(2 + usize::from(message_bytes));
+
         head.put_u16_le(message_bytes);
         message.encode_raw(&mut head);
         Self::finish(
@@ -47,14 +48,17 @@ impl EncodedFrame {
             len - FRAME_HEADER_BYTES <= kind.body_bytes_max(),
             "BUG: {kind:?} frame was not split by its sender"
         );
+
         let crc = carried
             .iter()
             .fold(crc32c::crc32c(&head[8..]), |crc, bytes| {
                 crc32c::crc32c_append(crc, bytes)
             });
+
         head[0..4].copy_from_slice(&((len - 8) as u32).to_le_bytes());
         head[4..8].copy_from_slice(&crc.to_le_bytes());
         let mut segments = Vec::with_capacity(1 + carried.len());
+
         segments.push(head.freeze());
         segments.extend(carried);
         Self { segments, len }

@@ -19,6 +19,7 @@ impl Records {
         let first = records.first().ok_or(FrameError::Run)?;
         let stream = first.stream();
         let first_seq = first.seq();
+
         let mut expected = Some(first_seq);
         for record in &records {
             if record.stream() != stream || Some(record.seq()) != expected {
@@ -26,6 +27,7 @@ impl Records {
             }
             expected = record.seq().checked_add(1);
         }
+
         Ok(Self {
             subscription,
             records,

@@ -34,6 +34,7 @@ impl<'a> Builder<'a> {
         let out = Decoded::default();
         let families = BTreeSet::new();
         let room = Room::new(limits, lender);
+
         Self {
             seed,
             limits,
@@ -108,23 +109,28 @@ impl<'a> Builder<'a> {
         let Some(range) = self.labels(labels, name, &[])? else {
             return Ok(());
         };
+
         let mut count = 0;
         for t in times {
             self.push_float(t, 0, 1.0)?;
             count += 1;
         }
+
         self.series(range, count, 0, &[])
     }
 
     fn push_float(&mut self, t: i64, st: i64, v: f64) -> Result<(), DecodeError> {
         self.room.sample()?;
+
         let batch = &mut self.out.batch;
         if st != 0 && batch.start_timestamps.is_empty() {
             batch.start_timestamps.resize(batch.samples.len(), 0);
         }
+
         if st != 0 || !batch.start_timestamps.is_empty() {
             batch.start_timestamps.push(st);
         }
+
         batch.samples.push(FloatSample { t, v });
         Ok(())
     }
@@ -142,6 +148,7 @@ impl<'a> Builder<'a> {
         for _ in 0..buckets {
             self.room.bucket()?;
         }
+
         if let Err(why) = check_histogram(&mut sample) {
             self.reject("invalid histogram", 1, || format!("{name}: {why}"));
             return Ok(());
@@ -149,6 +156,7 @@ impl<'a> Builder<'a> {
         let Some(range) = self.labels(labels, name, &[])? else {
             return Ok(());
         };
+
         self.out.batch.histograms.push(sample);
         self.series(range, 0, 1, exemplars)
     }
@@ -164,25 +172,31 @@ impl<'a> Builder<'a> {
             .iter()
             .map(|(n, v)| (n.as_str(), v.as_str()))
             .collect();
+
         all.retain(|(n, _)| *n != METRIC_NAME && extra.iter().all(|(e, _)| e != n));
         all.push((METRIC_NAME, name));
         all.extend_from_slice(extra);
         all.retain(|(_, v)| !v.is_empty());
         all.sort_unstable();
+
         let bytes = &mut self.out.batch.label_bytes;
         let start = bytes.len();
+
         for (n, v) in &all {
             push_label(bytes, n.as_bytes(), v.as_bytes());
         }
+
         if let Some((reason, detail)) = over_bound(all.len(), bytes.len() - start, self.limits) {
             let example = format!("{}: {detail}", display(&bytes[start..]));
             bytes.truncate(start);
             self.reject(reason, 1, || example);
             return Ok(None);
         }
+
         let end = bytes.len();
         bound(end, self.limits.label_bytes_max, "bytes of labels")?;
         self.room.series(2 * (end - start))?;
+
         Ok(Some(start as u32..end as u32))
     }
 
@@ -199,12 +213,15 @@ impl<'a> Builder<'a> {
             &batch.label_bytes[labels.start as usize..labels.end as usize],
         );
         let first_exemplar = batch.exemplars.len() as u32;
+
         for exemplar in exemplars {
             self.room.exemplar(exemplar.labels.as_bytes().len())?;
         }
+
         batch.exemplars.extend_from_slice(exemplars);
         let samples = batch.samples.len() as u32;
         let all_histograms = batch.histograms.len() as u32;
+
         batch.series.push(BatchSeries {
             key,
             labels,
@@ -212,6 +229,7 @@ impl<'a> Builder<'a> {
             histograms: all_histograms - histograms..all_histograms,
             exemplars: first_exemplar..batch.exemplars.len() as u32,
         });
+
         bound(batch.series.len(), self.limits.series_max, "series")
     }
 

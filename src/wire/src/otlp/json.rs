@@ -24,6 +24,7 @@ pub fn to_protobuf(body: &[u8]) -> Result<Vec<u8>, DecodeError> {
         out: &mut out,
     };
     let read = request.deserialize(&mut json).and_then(|()| json.end());
+
     read.map_err(|e| DecodeError::Json(e.to_string()))?;
     Ok(out)
 }
@@ -272,8 +273,10 @@ impl FieldValue<'_> {
         if !in_range.contains(&n) {
             return Err(self.unfit(format_args!("{n} does not fit 64 bits")));
         }
+
         // Two's complement, as the protocol has it.
         let bits = n as u64;
+
         match self.field.kind {
             Kind::Varint | Kind::Temporality => self.varint(bits),
             Kind::Fixed64 => self.fixed(bits),
@@ -285,6 +288,7 @@ impl FieldValue<'_> {
             }
             _ => return Err(self.unfit(format_args!("a number is not expected"))),
         }
+
         Ok(())
     }
 
@@ -391,6 +395,7 @@ impl<'de> Visitor<'de> for FieldValue<'_> {
         let Kind::Message(fields) = self.field.kind else {
             return Err(self.unfit(format_args!("an object is not expected")));
         };
+
         self.key(BYTES);
         let start = self.out.len();
         Content {
@@ -403,6 +408,7 @@ impl<'de> Visitor<'de> for FieldValue<'_> {
         let mut length = Vec::with_capacity(5);
         encode_varint((self.out.len() - start) as u64, &mut length);
         self.out.splice(start..start, length);
+
         Ok(())
     }
 }
@@ -446,12 +452,14 @@ mod tests {
     fn point<M: Message + Default>(json: &str) -> M {
         let bytes = to_protobuf(json.as_bytes()).expect("well formed");
         let mut inner = bytes.as_slice();
+
         // Resource, scope, metric, data, point: each is the last field of the one around it.
         for _ in 0..5 {
             let mut rest = &inner[1..];
             let length = prost::encoding::decode_varint(&mut rest).expect("a length") as usize;
             inner = &rest[..length];
         }
+
         M::decode(inner).expect("a point")
     }
 
@@ -461,6 +469,7 @@ mod tests {
             {"timeUnixNano":"1700000000000000000","count":3,"sum":"-Infinity","scale":-2,"unknown":{"a":[1,{}]},
              "positive":{"offset":"-7","bucketCounts":["1",2.0]},"flags":null}]}}]}]}]}"#;
         let p: proto::ExponentialHistogramDataPoint = point(json);
+
         assert_eq!(
             (p.time_unix_nano, p.count, p.sum),
             (1_700_000_000_000_000_000, 3, Some(f64::NEG_INFINITY))
@@ -480,6 +489,7 @@ mod tests {
         let json = r#"{"resourceMetrics":[{"scopeMetrics":[{"metrics":[{"gauge":{"dataPoints":[
             {"asInt":"-5","exemplars":[{"traceId":"0aFF","asDouble":1e-3}]}]}}]}]}]}"#;
         let p: proto::NumberDataPoint = point(json);
+
         assert_eq!(p.value, Some(proto::Number::Int(-5)));
         assert_eq!(p.exemplars[0].trace_id, [0x0a, 0xff]);
         assert_eq!(
@@ -495,11 +505,13 @@ mod tests {
                 .expect_err("refused")
                 .to_string()
         };
+
         assert!(refused("{").contains("EOF"));
         assert!(
             refused(r#"{"resourceMetrics":7}"#)
                 .contains("resourceMetrics: a number is not expected")
         );
+
         let metric = |data: &str| {
             format!(r#"{{"resourceMetrics":[{{"scopeMetrics":[{{"metrics":[{data}]}}]}}]}}"#)
         };
@@ -507,6 +519,7 @@ mod tests {
             refused(&metric(r#"{"sum":{"aggregationTemporality":"X"}}"#))
                 .contains("\"X\" is no temporality")
         );
+
         let points = |p: &str| metric(&format!(r#"{{"gauge":{{"dataPoints":[{p}]}}}}"#));
         assert!(refused(&points(r#"{"timeUnixNano":"soon"}"#)).contains("timeUnixNano"));
         assert!(

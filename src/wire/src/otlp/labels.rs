@@ -55,6 +55,7 @@ impl Target {
         } else {
             Ok(None)
         };
+
         Ok(Self {
             identity,
             promoted,
@@ -75,6 +76,7 @@ impl Target {
                 own.clone_from(value);
             }
         }
+
         labels.extend(self.identity.clone());
         Ok(labels)
     }
@@ -95,6 +97,7 @@ fn identity(resource: &Resource) -> LabelMap {
     let known = named
         .into_iter()
         .filter_map(|(label, value)| Some((label.to_owned(), value?)));
+
     known.filter(|(_, value)| !value.is_empty()).collect()
 }
 
@@ -106,6 +109,7 @@ fn promoted(resource: &Resource, options: &OtlpOptions) -> Result<LabelMap, BadN
             labels.insert(name, text(attribute.value.as_ref()));
         }
     }
+
     Ok(labels)
 }
 
@@ -120,6 +124,7 @@ fn info(
         .iter()
         .filter(|a| !IDENTITY.contains(&a.key.as_str()))
         .collect();
+
     if other.is_empty() {
         return Ok(None);
     }
@@ -127,6 +132,7 @@ fn info(
     let mut labels = attributes(other.into_iter(), warnings)?;
     labels.extend(identity.clone());
     let can_be_joined = labels.contains_key(JOB) || labels.contains_key(INSTANCE);
+
     Ok(can_be_joined.then_some(labels))
 }
 
@@ -151,6 +157,7 @@ fn attributes<'a>(
         }
         joined.push_str(&value);
     }
+
     labels.retain(|name, value| name != METRIC_NAME && !value.is_empty());
     Ok(labels)
 }

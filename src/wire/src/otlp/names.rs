@@ -64,9 +64,11 @@ pub(super) fn metric(
         words.retain(|word| word != suffix);
         words.push(suffix.to_owned());
     };
+
     if kind == MetricType::Counter {
         end_with("total");
     }
+
     if unit == "1" && plain_gauge {
         end_with("ratio");
     }
@@ -74,6 +76,7 @@ pub(super) fn metric(
     let name = words.join("_");
     let starts_with_digit = name.starts_with(|c: char| c.is_ascii_digit());
     let has_sign = name.contains(|c| c != '_');
+
     has_sign.then(|| {
         if starts_with_digit {
             format!("_{name}")
@@ -109,6 +112,7 @@ pub(super) fn label(key: &str) -> Option<String> {
     } else {
         clean
     };
+
     name.contains(|c| c != '_').then_some(name)
 }
 
@@ -124,9 +128,11 @@ fn add_unit(words: &mut Vec<String>, unit: &str) {
     } else if per.ends_with('_') {
         per.pop();
     }
+
     if words.contains(&per) {
         per.clear();
     }
+
     if !per.is_empty() && main.ends_with('_') {
         main.pop();
     }
@@ -157,6 +163,7 @@ fn split(unit: &str) -> (String, String) {
     } else {
         format!("{PER}{per}")
     };
+
     (legal(&main), legal(&per))
 }
 
@@ -166,6 +173,7 @@ fn named(code: &str, known: &[(&str, &str)]) -> String {
     if code.contains(['{', '}']) {
         return String::new();
     }
+
     known
         .iter()
         .find(|(c, _)| *c == code)
@@ -183,5 +191,6 @@ fn legal(unit: &str) -> String {
             false => out.push('_'),
         }
     }
+
     out.strip_prefix('_').map(str::to_owned).unwrap_or(out)
 }

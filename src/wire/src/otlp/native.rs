@@ -33,12 +33,14 @@ pub(super) fn sample(
             h: AnyHistogram::Int(Arc::new(h)),
         });
     }
+
     if !(SCALE_MIN..=SCALE_MAX).contains(&p.scale) {
         return Err(format!(
             "scale {} is outside {SCALE_MIN} to {SCALE_MAX}",
             p.scale
         ));
     }
+
     let (positive_spans, positive_buckets) = buckets(p.positive.as_ref())?;
     let (negative_spans, negative_buckets) = buckets(p.negative.as_ref())?;
     let h = Histogram {
@@ -57,6 +59,7 @@ pub(super) fn sample(
         negative_buckets,
         ..Default::default()
     };
+
     Ok(HistogramSample {
         t,
         st,
@@ -70,13 +73,16 @@ fn buckets(all: Option<&Buckets>) -> Result<(Vec<Span>, Vec<i64>), String> {
     let Some(all) = all else {
         return Ok((spans, deltas));
     };
+
     let mut before = 0i64;
+
     let mut empty = 0usize;
     for (i, n) in all.bucket_counts.iter().enumerate() {
         if *n == 0 {
             empty += 1;
             continue;
         }
+
         let n = i64::try_from(*n).map_err(|_| format!("a bucket has the count {n}"))?;
         match spans.last_mut() {
             Some(span) if empty <= GAP_MAX => {
@@ -97,9 +103,11 @@ fn buckets(all: Option<&Buckets>) -> Result<(Vec<Span>, Vec<i64>), String> {
                 spans.push(Span { offset, length: 1 });
             }
         }
+
         deltas.push(n - before);
         (before, empty) = (n, 0);
     }
+
     Ok((spans, deltas))
 }
 
@@ -114,6 +122,7 @@ mod tests {
             bucket_counts: vec![0, 2, 0, 3, 0, 0, 0, 1, 1],
         };
         let (spans, deltas) = buckets(Some(&all)).expect("good");
+
         assert_eq!(
             spans,
             [
@@ -127,6 +136,7 @@ mod tests {
                 }
             ]
         );
+
         assert_eq!(deltas, [2, -2, 3, -2, 0]);
     }
 
@@ -144,6 +154,7 @@ mod tests {
             }))
             .is_err()
         );
+
         assert!(
             buckets(Some(&Buckets {
                 offset: i32::MAX,

@@ -142,12 +142,14 @@ fn number(
         Some(proto::Number::Int(n)) => n as f64,
         None => 0.0,
     };
+
     // Only what accumulates has a start.
     let st = if family.shape == Shape::Sum {
         ms(p.start_time_unix_nano)
     } else {
         0
     };
+
     let sample = (ms(p.time_unix_nano), st, or_stale(p.flags, v));
     out.float(labels, &family.name, &[], sample, &exemplars(&p.exemplars))
 }
@@ -166,13 +168,16 @@ fn histogram(
         });
         return Ok(());
     }
+
     check_sum("", p.flags, p.count, p.sum, out);
     let t = ms(p.time_unix_nano);
     let st = ms(p.start_time_unix_nano);
+
     let at = |v: f64| (t, st, or_stale(p.flags, v));
     if let Some(sum) = p.sum {
         out.float(labels, &format!("{}_sum", family.name), &[], at(sum), &[])?;
     }
+
     out.float(
         labels,
         &format!("{}_count", family.name),
@@ -180,8 +185,10 @@ fn histogram(
         at(p.count as f64),
         &[],
     )?;
+
     let mut waiting = exemplars(&p.exemplars);
     let name = format!("{}_bucket", family.name);
+
     let mut cumulative = 0u64;
     for (bound, n) in p.explicit_bounds.iter().zip(&p.bucket_counts) {
         cumulative = cumulative.saturating_add(*n);
@@ -190,6 +197,7 @@ fn histogram(
             out.warnings.add(PLUS_INF_BOUND, "");
             continue;
         }
+
         // An exemplar belongs to the smallest bucket that holds its value.
         let (here, later): (Vec<_>, Vec<_>) = waiting.into_iter().partition(|e| e.v <= *bound);
         waiting = later;
@@ -201,6 +209,7 @@ fn histogram(
             &here,
         )?;
     }
+
     out.float(
         labels,
         &name,
@@ -221,8 +230,10 @@ fn exponential(
         .flatten()
         .map(|b| b.bucket_counts.len())
         .sum();
+
     let stale = p.flags & NO_RECORDED_VALUE != 0;
     check_sum("exponential ", p.flags, p.count, p.sum, out);
+
     match native::sample(p, ms(p.time_unix_nano), ms(p.start_time_unix_nano), stale) {
         Ok(sample) => out.histogram(
             labels,
@@ -258,6 +269,7 @@ fn summary(
     let t = ms(p.time_unix_nano);
     let st = ms(p.start_time_unix_nano);
     let at = |v: f64| (t, st, or_stale(p.flags, v));
+
     out.float(labels, &format!("{}_sum", family.name), &[], at(p.sum), &[])?;
     out.float(
         labels,
@@ -266,6 +278,7 @@ fn summary(
         at(p.count as f64),
         &[],
     )?;
+
     for q in &p.quantile_values {
         out.float(
             labels,
@@ -275,6 +288,7 @@ fn summary(
             &[],
         )?;
     }
+
     Ok(())
 }
 
@@ -297,10 +311,12 @@ fn exemplar(e: &proto::Exemplar) -> Exemplar {
         .filter(|a| !a.key.is_empty() && labels.iter().all(|(id, _)| *id != a.key))
         .map(|a| (a.key.clone(), text(a.value.as_ref())))
         .collect();
+
     let all = labels.iter().chain(&attributes);
     let chars: usize = all
         .map(|(name, value)| name.chars().count() + value.chars().count())
         .sum();
+
     if chars <= EXEMPLAR_CHARS_MAX {
         labels.extend(attributes);
     }
@@ -310,6 +326,7 @@ fn exemplar(e: &proto::Exemplar) -> Exemplar {
         Some(proto::ExemplarNumber::Int(n)) => n as f64,
         None => 0.0,
     };
+
     Exemplar {
         labels: Labels::from_pairs(labels),
         v,

@@ -21,6 +21,7 @@ pub(super) fn add(
     let Some((oldest, newest)) = out.times else {
         return Ok(());
     };
+
     let labels = match &target.info {
         Ok(Some(labels)) => labels,
         Ok(None) => return Ok(()),

@@ -37,12 +37,14 @@ fn request(name: &str, unit: &str, data: u8, points: &[Vec<u8>], rest: &[u8]) ->
         field(data, &content),
     ]
     .concat();
+
     let resource = Resource {
         attributes: vec![
             attribute("service.name", "shop"),
             attribute("host.name", "h1"),
         ],
     };
+
     let scopes = field(2, &field(2, &metric));
     field(1, &[scopes, field(1, &resource.encode_to_vec())].concat())
 }
@@ -79,6 +81,7 @@ fn sums_become_counters_and_resources_become_target_info() {
         value: Some(Number::Int(3)),
         ..Default::default()
     };
+
     let cumulative_monotonic = [0x10, 2, 0x18, 1];
     let d = read(&request(
         "http.requests",
@@ -87,10 +90,12 @@ fn sums_become_counters_and_resources_become_target_info() {
         &[point.encode_to_vec()],
         &cumulative_monotonic,
     ));
+
     let want = [
         r#"http_requests_total{http_method="GET", job="shop"} 3@5"#,
         r#"target_info{host_name="h1", job="shop"} 1@5"#,
     ];
+
     assert_eq!(shown(&d), want);
     assert_eq!(d.batch.start_timestamps, [1, 0]);
     assert_eq!(d.batch.metadata[0].0, "http_requests_total");
@@ -111,6 +116,7 @@ fn deltas_are_refused_and_counted() {
     ];
     let d = read(&request("x", "", 7, &points, &[0x10, 1, 0x18, 1]));
     assert!(d.batch.series.is_empty());
+
     let r = d.rejections.iter().next().expect("one reason");
     assert_eq!((r.reason, r.count), ("delta temporality", 2));
 }
@@ -134,9 +140,11 @@ fn a_point_with_a_malformed_text_is_refused_alone() {
     };
     let good = good.encode_to_vec();
     let mut bad = good.clone();
+
     *bad.iter_mut().rfind(|b| **b == b'v').expect("the value") = 0xff;
     let d = read(&request("x", "", 5, &[good.clone(), bad, good], &[]));
     assert_eq!(shown(&d)[..2], [r#"x{job="shop", k="v"} 0@0"#; 2]);
+
     let r = d.rejections.iter().next().expect("one reason");
     assert_eq!((r.reason, r.count), ("malformed data point", 1));
 }
@@ -149,10 +157,12 @@ fn points_of_a_malformed_resource_are_counted() {
         field(5, &[field(1, &point), field(1, &point)].concat()),
     ]
     .concat();
+
     let resource = field(1, &field(1, &field(1, b"\xff")));
     let body = field(1, &[resource, field(2, &field(2, &metric))].concat());
     let d = read(&body);
     assert!(d.batch.series.is_empty());
+
     let r = d.rejections.iter().next().expect("one reason");
     assert_eq!((r.reason, r.count), ("malformed resource", 2));
 }
@@ -165,6 +175,7 @@ fn names_labels_and_times_are_those_of_prometheus() {
     let cases: serde_json::Value =
         serde_json::from_str(include_str!("../../tests/data/otlp-translation.json"))
             .expect("a table");
+
     for case in cases.as_array().expect("a list") {
         let body = json::to_protobuf(case["request"].to_string().as_bytes()).expect("well formed");
         let d = read(&body);
@@ -180,6 +191,7 @@ fn names_labels_and_times_are_those_of_prometheus() {
                 have.push((labels.clone(), sample.t, sample.v.to_bits()));
             }
         }
+
         let mut want: Vec<(BTreeMap<String, String>, i64, u64)> = Vec::new();
         for sample in case["series"].as_array().expect("a list") {
             let labels = serde_json::from_value(sample["labels"].clone()).expect("labels");
@@ -189,6 +201,7 @@ fn names_labels_and_times_are_those_of_prometheus() {
             };
             want.push((labels, sample["t"].as_i64().expect("a time"), bits));
         }
+
         have.sort();
         want.sort();
         assert_eq!(have, want, "{}", case["name"]);
@@ -197,6 +210,7 @@ fn names_labels_and_times_are_those_of_prometheus() {
         let shown: Vec<String> = metadata
             .map(|(name, m)| format!("{name} {} {}", m.kind.as_str(), m.unit))
             .collect();
+
         for want in case["metadata"]
             .as_array()
             .into_iter()
@@ -238,6 +252,7 @@ fn histograms_become_classic_series() {
         }],
         ..Default::default()
     };
+
     let d = read(&request(
         "latency",
         "s",
@@ -245,6 +260,7 @@ fn histograms_become_classic_series() {
         &[point.encode_to_vec()],
         &[0x10, 2],
     ));
+
     let want = [
         r#"latency_seconds_sum{job="shop"} 2.5@1"#,
         r#"latency_seconds_count{job="shop"} 6@1"#,
@@ -253,6 +269,7 @@ fn histograms_become_classic_series() {
         r#"latency_seconds_bucket{job="shop", le="+Inf"} 6@1"#,
         r#"target_info{host_name="h1", job="shop"} 1@1"#,
     ];
+
     assert_eq!(shown(&d), want);
     let with: Vec<usize> = d.batch.series.iter().map(|s| s.exemplars.len()).collect();
     assert_eq!(with, [0, 0, 0, 1, 0, 0]);
@@ -273,6 +290,7 @@ fn exponential_histograms_become_native_ones() {
         }),
         ..Default::default()
     };
+
     let d = read(&request(
         "size",
         "By",
@@ -280,9 +298,11 @@ fn exponential_histograms_become_native_ones() {
         &[point.encode_to_vec()],
         &[0x10, 2],
     ));
+
     let AnyHistogram::Int(h) = &d.batch.histograms[0].h else {
         panic!("integer counts")
     };
+
     assert_eq!(
         (
             h.schema,
@@ -292,10 +312,12 @@ fn exponential_histograms_become_native_ones() {
         ),
         (1, 5, 2, &[1, 1][..])
     );
+
     assert_eq!(
         (h.positive_spans[0].offset, h.positive_spans[0].length),
         (1, 2)
     );
+
     let bad = ExponentialHistogramDataPoint { count: 4, ..point };
     let d = read(&request(
         "size",
@@ -304,6 +326,7 @@ fn exponential_histograms_become_native_ones() {
         &[bad.encode_to_vec()],
         &[0x10, 2],
     ));
+
     assert_eq!(
         d.rejections.iter().next().map(|r| r.reason),
         Some("invalid histogram")
@@ -323,12 +346,14 @@ fn summaries_become_quantiles() {
         quantile_values,
         ..Default::default()
     };
+
     let d = read(&request("s", "", 11, &[point.encode_to_vec()], &[]));
     let want = [
         r#"s_sum{job="shop"} 9@1"#,
         r#"s_count{job="shop"} 2@1"#,
         r#"s{job="shop", quantile="0.5"} 7@1"#,
     ];
+
     assert_eq!(shown(&d)[..3], want);
 }
 
@@ -340,16 +365,19 @@ fn attributes_are_promoted_and_collisions_joined() {
         target_info: false,
         ..Default::default()
     };
+
     let attributes = vec![
         attribute("a.b", "1"),
         attribute("a_b", "2"),
         attribute("le", "x"),
     ];
+
     let point = NumberDataPoint {
         attributes,
         time_unix_nano: 1,
         ..Default::default()
     };
+
     let body = request("x", "", 5, &[point.encode_to_vec()], &[]);
     let d = decode(&body, 7, &DecodeLimits::default(), &options).expect("well formed");
     assert_eq!(
@@ -367,6 +395,7 @@ fn empty_messages_are_bounded() {
         ..Default::default()
     };
     let e = decode(&body, 7, &limits, &OtlpOptions::default()).expect_err("1,000 samples");
+
     assert_eq!(
         e,
         DecodeError::TooMany {
@@ -374,6 +403,7 @@ fn empty_messages_are_bounded() {
             limit: 999
         }
     );
+
     let huge = NumberDataPoint {
         attributes: vec![attribute("k", &"v".repeat(MESSAGE_BYTES_MAX))],
         ..Default::default()
@@ -400,12 +430,14 @@ proptest! {
 #[test]
 fn one_series_has_one_key_whatever_protocol_brings_it() {
     use crate::prompb::{v1, v2};
+
     let point = NumberDataPoint {
         attributes: vec![attribute("room", "a")],
         time_unix_nano: 5_000_000,
         value: Some(Number::Double(1.0)),
         ..Default::default()
     };
+
     let otlp = read(&request("temp", "", 5, &[point.encode_to_vec()], &[]));
     assert_eq!(shown(&otlp)[0], r#"temp{job="shop", room="a"} 1@5"#);
 
@@ -423,11 +455,13 @@ fn one_series_has_one_key_whatever_protocol_brings_it() {
         }],
         ..Default::default()
     };
+
     let body = v1::WriteRequest {
         timeseries: vec![series],
         ..Default::default()
     }
     .encode_to_vec();
+
     let one = crate::rw1::decode(body, 7, &DecodeLimits::default()).expect("well formed");
 
     // In another order: the reader sorts.
@@ -443,11 +477,13 @@ fn one_series_has_one_key_whatever_protocol_brings_it() {
         }],
         ..Default::default()
     };
+
     let body = v2::Request {
         symbols,
         timeseries: vec![series],
     }
     .encode_to_vec();
+
     let two = crate::rw2::decode(&body, 7, &DecodeLimits::default()).expect("well formed");
 
     let key = otlp.batch.series[0].key;

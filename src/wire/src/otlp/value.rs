@@ -76,6 +76,7 @@ fn object(out: &mut String, map: &KeyValueList) -> Result<(), NotFinite> {
         out.push(':');
         nested(out, value)?;
     }
+
     out.push('}');
     Ok(())
 }
@@ -96,6 +97,7 @@ fn number(n: f64) -> String {
     if magnitude == 0.0 || (EXPONENT_BELOW..EXPONENT_FROM).contains(&magnitude) {
         return n.to_string();
     }
+
     let text = format!("{n:e}");
     match text.split_once('e') {
         Some((digits, exponent)) if !exponent.starts_with('-') => format!("{digits}e+{exponent}"),
@@ -134,5 +136,6 @@ fn quote(out: &mut String, text: &str) {
             c => out.push(c),
         }
     }
+
     out.push('"');
 }

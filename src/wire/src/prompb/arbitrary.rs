@@ -47,6 +47,7 @@ pub(crate) fn histogram(with_start: bool) -> impl Strategy<Value = Histogram> {
         any::<bool>(),
         number(),
     );
+
     (
         counts,
         wild,
@@ -64,11 +65,13 @@ pub(crate) fn histogram(with_start: bool) -> impl Strategy<Value = Histogram> {
                     timestamp: t,
                     ..Default::default()
                 };
+
                 let deltas = counts
                     .iter()
                     .zip(std::iter::once(&0).chain(&counts))
                     .map(|(a, b)| a - b)
                     .collect();
+
                 h.positive_deltas = deltas;
                 h.positive_spans = spans
                     .iter()
@@ -77,17 +80,20 @@ pub(crate) fn histogram(with_start: bool) -> impl Strategy<Value = Histogram> {
                         length: *length,
                     })
                     .collect();
+
                 h.positive_counts = floats.clone();
                 h.count = Some(if float {
                     Count::Float(sum)
                 } else {
                     Count::Int(t as u64)
                 });
+
                 h.zero_count = Some(if float {
                     ZeroCount::Float(1.5)
                 } else {
                     ZeroCount::Int(2)
                 });
+
                 h.start_timestamp = if with_start { t } else { 0 };
                 if good {
                     h.schema = schema.rem_euclid(12) - 3;
@@ -102,6 +108,7 @@ pub(crate) fn histogram(with_start: bool) -> impl Strategy<Value = Histogram> {
                     h.negative_counts = floats;
                     h.custom_values = vec![1.0, 2.0];
                 }
+
                 h
             },
         )
@@ -145,6 +152,7 @@ pub(crate) fn v2_request() -> impl Strategy<Value = v2::Request> {
             start_timestamp,
         },
     );
+
     let exemplar =
         (vec(0..9u32, 0..3), number(), any::<i64>()).prop_map(|(labels_refs, value, timestamp)| {
             v2::Exemplar {
@@ -153,12 +161,14 @@ pub(crate) fn v2_request() -> impl Strategy<Value = v2::Request> {
                 timestamp,
             }
         });
+
     let refs = vec(0..9u32, 0..4).prop_flat_map(|r| {
         prop_oneof![
             Just(r.clone()),
             Just(r.iter().flat_map(|n| [n % 8, (n + 1) % 8]).collect())
         ]
     });
+
     let metadata = proptest::option::of((-1..9i32, 0..10u32, 0..10u32)).prop_map(|m| {
         m.map(|(r#type, help_ref, unit_ref)| v2::Metadata {
             r#type,
@@ -166,6 +176,7 @@ pub(crate) fn v2_request() -> impl Strategy<Value = v2::Request> {
             unit_ref,
         })
     });
+
     let series = (
         refs,
         vec(sample, 0..3),
@@ -182,6 +193,7 @@ pub(crate) fn v2_request() -> impl Strategy<Value = v2::Request> {
                 metadata,
             },
         );
+
     let symbols = vec("[a-c]{0,2}|__name__|x_bucket|\\PC{0,3}", 8);
     (symbols, vec(series, 0..5)).prop_map(|(mut symbols, timeseries)| {
         symbols[0].clear();
@@ -202,6 +214,7 @@ pub(crate) fn spoil(bytes: &mut Vec<u8>, damage: &[(u8, usize, usize)]) {
         if bytes.is_empty() {
             return;
         }
+
         let at = a % bytes.len();
         match kind {
             0 => bytes[at] ^= 1 << (b % 8),
@@ -226,22 +239,26 @@ pub(crate) fn expected(h: &Histogram) -> Option<HistogramSample> {
             })
             .collect::<Vec<_>>()
     };
+
     let hints = [
         ResetHint::Unknown,
         ResetHint::Reset,
         ResetHint::NotReset,
         ResetHint::Gauge,
     ];
+
     let reset_hint = usize::try_from(h.reset_hint)
         .ok()
         .and_then(|n| hints.get(n))
         .copied()
         .unwrap_or_default();
+
     let (zero_int, zero_float) = match h.zero_count {
         Some(ZeroCount::Int(n)) => (n, 0.0),
         Some(ZeroCount::Float(n)) => (0, n),
         None => (0, 0.0),
     };
+
     let any = match h.count {
         Some(Count::Float(count)) => AnyHistogram::Float(std::sync::Arc::new(FloatHistogram {
             reset_hint,
@@ -274,10 +291,12 @@ pub(crate) fn expected(h: &Histogram) -> Option<HistogramSample> {
             custom_values: h.custom_values.clone(),
         })),
     };
+
     let mut sample = HistogramSample {
         t: h.timestamp,
         st: h.start_timestamp,
         h: any,
     };
+
     check_histogram(&mut sample).ok().map(|()| sample)
 }

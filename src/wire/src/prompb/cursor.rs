@@ -74,6 +74,7 @@ impl<'a> Cursor<'a> {
         if self.at >= self.end {
             return Ok(None);
         }
+
         let byte = self.bytes[self.at];
         let key = if byte < 0x80 {
             self.at += 1;
@@ -81,11 +82,13 @@ impl<'a> Cursor<'a> {
         } else {
             u32::try_from(self.varint()?).map_err(|_| self.error("field key is out of range"))?
         };
+
         let number = key >> 3;
         let wire = (key & 7) as u8;
         if number == 0 || wire > FIXED32 {
             return Err(self.error("field number or wire type is invalid"));
         }
+
         Ok(Some((number, wire)))
     }
 
@@ -106,6 +109,7 @@ impl<'a> Cursor<'a> {
                 return Ok(value);
             }
         }
+
         Err(self.error("a number is longer than 64 bits"))
     }
 
@@ -126,6 +130,7 @@ impl<'a> Cursor<'a> {
         if len > (self.end - self.at) as u64 {
             return Err(self.error("a field reaches past the end of its message"));
         }
+
         let start = self.at;
         self.at += len as usize;
         Ok(Cursor {
@@ -177,13 +182,16 @@ impl<'a> Cursor<'a> {
                 c.varint()
             }
         };
+
         if wire == native {
             return each(read(self)?);
         }
+
         let mut packed = self.typed_message(wire)?;
         while !packed.is_done() {
             each(read(&mut packed)?)?;
         }
+
         Ok(())
     }
 

@@ -29,6 +29,7 @@ pub(crate) fn read(
     room: &mut Room<'_>,
 ) -> Result<HistogramSample, DecodeError> {
     room.histogram()?;
+
     let mut x = Fields::default();
     while let Some((number, wire)) = c.field()? {
         match number {
@@ -52,6 +53,7 @@ pub(crate) fn read(
             _ => c.skip(number, wire)?,
         }
     }
+
     Ok(x.finish())
 }
 
@@ -65,6 +67,7 @@ impl Fields {
             t,
             st,
         } = self;
+
         let h = if is_float {
             AnyHistogram::Float(Arc::new(FloatHistogram {
                 reset_hint: h.reset_hint,
@@ -79,6 +82,7 @@ impl Fields {
         } else {
             AnyHistogram::Int(Arc::new(h))
         };
+
         HistogramSample { t, st, h }
     }
 }
@@ -98,6 +102,7 @@ fn push_span(
     room: &mut Room<'_>,
 ) -> Result<(), DecodeError> {
     room.bucket()?;
+
     let mut span = Span::default();
     while let Some((number, wire)) = c.field()? {
         match number {
@@ -106,6 +111,7 @@ fn push_span(
             _ => c.skip(number, wire)?,
         }
     }
+
     spans.push(span);
     Ok(())
 }

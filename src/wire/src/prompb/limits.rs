@@ -169,6 +169,7 @@ impl<'a> Room<'a> {
     fn borrow_more(&mut self) -> Result<(), DecodeError> {
         let wanted = self.taken_bytes + (self.taken_bytes / 2).min(LOAN_STEP_BYTES);
         let limit = self.limits.decoded_bytes_max;
+
         // Said apart from a lack of memory, which passes: this request will never fit.
         if self.taken_bytes > limit {
             return Err(DecodeError::TooMany {
@@ -176,9 +177,11 @@ impl<'a> Room<'a> {
                 limit,
             });
         }
+
         if !self.lender.grow_to(wanted) {
             return Err(DecodeError::NoRoom { bytes: wanted });
         }
+
         self.lent_bytes = wanted;
         Ok(())
     }

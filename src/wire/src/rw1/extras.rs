@@ -12,12 +12,14 @@ pub(crate) fn exemplar(mut c: Cursor<'_>) -> Result<Result<Exemplar, LabelError>
     let body = c.buffer();
     let mut span = LabelSpan::default();
     let mut v = 0.0;
+
     let mut t = 0;
     loop {
         let start = c.at();
         let Some((number, wire)) = c.field()? else {
             break;
         };
+
         match number {
             1 => {
                 c.typed_message(wire)?;
@@ -28,15 +30,18 @@ pub(crate) fn exemplar(mut c: Cursor<'_>) -> Result<Result<Exemplar, LabelError>
             _ => c.skip(number, wire)?,
         }
     }
+
     let mut moved = Vec::new();
     let range = span.settle(body, whole, &mut moved)?;
     let raw = super::labels::bytes(body, &moved, &range);
+
     Ok(Labels::of_exemplar(raw).map(|labels| Exemplar { labels, v, t }))
 }
 
 /// Reads a `MetricMetadata` as family name and content. Text that is not UTF-8 has its bad bytes replaced.
 pub(crate) fn metadata(mut c: Cursor<'_>) -> Result<(String, MetricMetadata), DecodeError> {
     let mut name = String::new();
+
     let mut metadata = MetricMetadata::default();
     while let Some((number, wire)) = c.field()? {
         match number {
@@ -47,6 +52,7 @@ pub(crate) fn metadata(mut c: Cursor<'_>) -> Result<(String, MetricMetadata), De
             _ => c.skip(number, wire)?,
         }
     }
+
     Ok((name, metadata))
 }
 

@@ -39,7 +39,9 @@ impl LabelSpan {
         if !self.scattered {
             return Ok(self.range.start as u32..self.range.end as u32);
         }
+
         let start = body.len() + moved.len();
+
         let mut c = Cursor::over(body, series);
         loop {
             let at = c.at();
@@ -51,6 +53,7 @@ impl LabelSpan {
                 moved.extend_from_slice(&body[at..c.at()]);
             }
         }
+
         Ok(start as u32..(body.len() + moved.len()) as u32)
     }
 }
@@ -82,6 +85,7 @@ pub(crate) fn over_bound(
             ),
         ));
     }
+
     if bytes > limits.label_bytes_per_series_max {
         let limit = limits.label_bytes_per_series_max;
         return Some((
@@ -89,6 +93,7 @@ pub(crate) fn over_bound(
             format!("{bytes} bytes of labels, the limit is {limit}"),
         ));
     }
+
     None
 }
 

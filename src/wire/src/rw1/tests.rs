@@ -46,6 +46,7 @@ fn exemplar_set(labels: &[Label]) -> Option<Labels> {
 
 fn compare(decoded: &Decoded, want: &WriteRequest) {
     let batch = &decoded.batch;
+
     let mut series = batch.series.iter();
     for ts in &want.timeseries {
         let histograms: Vec<_> = ts
@@ -59,11 +60,13 @@ fn compare(decoded: &Decoded, want: &WriteRequest) {
                 })
             })
             .collect();
+
         if ts.samples.is_empty() && histograms.is_empty() {
             // Exemplars may come alone, as long as the labels of one are a set.
             if ts.exemplars.is_empty() {
                 continue;
             }
+
             let next = series.as_slice().first();
             if !next.is_some_and(|got: &BatchSeries| {
                 got.samples.is_empty() && got.histograms.is_empty()
@@ -75,9 +78,11 @@ fn compare(decoded: &Decoded, want: &WriteRequest) {
                 continue;
             }
         }
+
         let got = series
             .next()
             .expect("a series for each that carries something");
+
         let raw = batch.labels_of(got);
         match Labels::from_wire(raw) {
             Ok(labels) => assert_eq!(Some(labels), label_set(&ts.labels)),
@@ -85,33 +90,39 @@ fn compare(decoded: &Decoded, want: &WriteRequest) {
             Err(LabelError::Malformed(_)) => {}
             Err(_) => assert_eq!(label_set(&ts.labels), None),
         }
+
         assert_eq!(got.key, SeriesKey::of(SEED, raw));
         let samples: Vec<_> = batch
             .samples_of(got)
             .iter()
             .map(|s| (s.t, s.v.to_bits()))
             .collect();
+
         let wanted: Vec<_> = ts
             .samples
             .iter()
             .map(|s| (s.timestamp, s.value.to_bits()))
             .collect();
+
         assert_eq!(samples, wanted);
         let range = got.histograms.start as usize..got.histograms.end as usize;
         assert_eq!(
             format!("{:?}", &batch.histograms[range]),
             format!("{histograms:?}")
         );
+
         let range = got.exemplars.start as usize..got.exemplars.end as usize;
         let exemplars: Vec<_> = batch.exemplars[range]
             .iter()
             .map(|e| (e.labels.clone(), e.t, e.v.to_bits()))
             .collect();
+
         // Those whose labels are a set, in order, unless a label has unknown fields.
         let mut wanted = ts
             .exemplars
             .iter()
             .map(|e| (exemplar_set(&e.labels), e.timestamp, e.value.to_bits()));
+
         for (labels, t, v) in exemplars {
             assert!(
                 wanted.any(|w| w == (Some(labels.clone()), t, v)),
@@ -119,17 +130,20 @@ fn compare(decoded: &Decoded, want: &WriteRequest) {
             );
         }
     }
+
     assert!(series.next().is_none());
     let names: Vec<_> = batch
         .metadata
         .iter()
         .map(|(n, m)| (n.as_str(), m.help.as_str()))
         .collect();
+
     let wanted: Vec<_> = want
         .metadata
         .iter()
         .map(|m| (m.metric_family_name.as_str(), m.help.as_str()))
         .collect();
+
     assert_eq!(names, wanted);
 }
 
@@ -171,11 +185,13 @@ fn labels_of_a_tidy_sender_are_not_moved() {
         }],
         ..Default::default()
     };
+
     let body = WriteRequest {
         timeseries: vec![ts],
         metadata: vec![],
     }
     .encode_to_vec();
+
     let got = decode(body.clone(), SEED, &limits()).expect("good").batch;
     assert_eq!(got.label_bytes, body);
     assert_eq!(
@@ -193,6 +209,7 @@ fn scattered_labels_are_gathered() {
         }
         .encode_to_vec()
     };
+
     let sample = TimeSeries {
         samples: vec![Sample {
             value: 1.0,
@@ -201,9 +218,11 @@ fn scattered_labels_are_gathered() {
         ..Default::default()
     }
     .encode_to_vec();
+
     let series = [label("__name__", "up"), sample, label("job", "node")].concat();
     let mut body = vec![0x0a, series.len() as u8];
     body.extend(&series);
+
     let got = decode(body, SEED, &limits()).expect("good").batch;
     let want = Labels::from_pairs([("__name__", "up"), ("job", "node")]);
     assert_eq!(got.labels_of(&got.series[0]), want.as_bytes());
@@ -217,6 +236,7 @@ fn labels_of_an_exemplar_that_are_no_set_cost_only_the_exemplar() {
         value: 1.0,
         timestamp: 5,
     };
+
     let twice = [("trace_id", "a"), ("trace_id", "b")];
     let series = TimeSeries {
         labels: vec![pair("__name__", "up")],
@@ -232,11 +252,13 @@ fn labels_of_an_exemplar_that_are_no_set_cost_only_the_exemplar() {
         ],
         ..Default::default()
     };
+
     let body = WriteRequest {
         timeseries: vec![series],
         ..Default::default()
     }
     .encode_to_vec();
+
     let decoded = decode(body, SEED, &limits()).expect("well formed");
     let kept: Vec<_> = decoded
         .batch
@@ -244,16 +266,19 @@ fn labels_of_an_exemplar_that_are_no_set_cost_only_the_exemplar() {
         .iter()
         .map(|e| e.labels.to_string())
         .collect();
+
     assert_eq!(kept, [r#"{t="1"}"#, "{}", "{}"]);
     assert_eq!(
         (decoded.batch.samples.len(), decoded.rejections.is_empty()),
         (1, true)
     );
+
     let dropped: Vec<_> = decoded
         .dropped
         .iter()
         .map(|r| (r.reason, r.count))
         .collect();
+
     assert_eq!(dropped, [("exemplar_labels_invalid", 1)]);
 }
 
@@ -270,11 +295,13 @@ fn bounds_of_a_series_refuse_only_that_series() {
         ],
         ..Default::default()
     };
+
     let body = WriteRequest {
         timeseries: vec![ts(3), ts(4), ts(2)],
         metadata: vec![],
     }
     .encode_to_vec();
+
     let got = decode(
         body,
         SEED,
@@ -284,9 +311,11 @@ fn bounds_of_a_series_refuse_only_that_series() {
         },
     )
     .expect("good");
+
     assert_eq!((got.batch.series.len(), got.batch.samples.len()), (2, 4));
     let r = got.rejections.iter().next().expect("one");
     assert_eq!((r.reason, r.count), ("too many labels", 2));
+
     assert!(
         r.example.contains("4 labels, the limit is 3"),
         "{}",
@@ -306,16 +335,19 @@ fn bounds_of_the_request_refuse_all_of_it() {
         ],
         ..Default::default()
     };
+
     let body = WriteRequest {
         timeseries: vec![ts.clone(), ts],
         metadata: vec![],
     }
     .encode_to_vec();
+
     let few = |samples_max, series_max| DecodeLimits {
         samples_max,
         series_max,
         ..Default::default()
     };
+
     assert!(decode(body.clone(), SEED, &few(6, 2)).is_ok());
     let e = decode(body.clone(), SEED, &few(5, 2)).expect_err("samples");
     assert_eq!(
@@ -325,6 +357,7 @@ fn bounds_of_the_request_refuse_all_of_it() {
             limit: 5
         }
     );
+
     assert!(decode(body, SEED, &few(6, 1)).is_err());
 }
 
@@ -348,6 +381,7 @@ fn version_two_bytes_are_not_taken_for_an_empty_request() {
         error.to_string().contains("io.prometheus.write.v2.Request"),
         "{error}"
     );
+
     // A request that is empty, and one with something new beside what is known.
     assert!(decode(Vec::new(), SEED, &limits()).is_ok());
     let mut body = WriteRequest {
@@ -355,6 +389,7 @@ fn version_two_bytes_are_not_taken_for_an_empty_request() {
         metadata: vec![],
     }
     .encode_to_vec();
+
     body.extend([0x22, 0]);
     assert!(decode(body, SEED, &limits()).is_ok());
 }

@@ -71,7 +71,9 @@ impl<'a> LabelBuilder<'a> {
         if pairs.len() > labels_max {
             return Err(RefsError::TooMany(pairs.len(), labels_max));
         }
+
         let mut sorted = true;
+
         let mut bytes = 0;
         for [name, value] in pairs {
             let text = |r: u32| symbols.get(r).ok_or(RefsError::OutOfRange(r));
@@ -84,9 +86,11 @@ impl<'a> LabelBuilder<'a> {
             bytes += name.len() + value.len();
             self.pairs.push((name, value));
         }
+
         if bytes > bytes_max {
             return Err(RefsError::TooLong(bytes_max));
         }
+
         if !sorted {
             self.pairs.sort_unstable_by_key(|(name, _)| *name);
             if let Some(twice) = self.pairs.windows(2).find(|w| w[0].0 == w[1].0) {
@@ -95,9 +99,11 @@ impl<'a> LabelBuilder<'a> {
                 ));
             }
         }
+
         for (name, value) in self.pairs.iter().filter(|(_, value)| !value.is_empty()) {
             push_label(out, name, value);
         }
+
         Ok(())
     }
 

@@ -77,10 +77,12 @@ impl<'a> MetadataSet<'a> {
         if is_empty || self.last == Some(said) || self.entries.len() >= limits.metadata_max {
             return Ok(());
         }
+
         self.last = Some(said);
         if !self.seen.insert(said) {
             return Ok(());
         }
+
         let text = |r: u32| {
             let bytes = symbols.get(r).unwrap_or_default();
             String::from_utf8_lossy(&bytes[..bytes.len().min(HELP_BYTES_MAX)]).into_owned()
@@ -90,11 +92,13 @@ impl<'a> MetadataSet<'a> {
             unit: text(refs.unit),
             help: text(refs.help),
         };
+
         let (family, _) = said;
         // Bytes that are not UTF-8 become longer, by which this counts them already.
         room.metadata(family.len() + metadata.unit.len() + metadata.help.len())?;
         self.entries
             .push((String::from_utf8_lossy(family).into_owned(), metadata));
+
         Ok(())
     }
 
@@ -114,6 +118,7 @@ fn family(series: Of<'_>, kind: MetricType) -> &[u8] {
         ) => &[b"_count", b"_sum"],
         _ => &[],
     };
+
     let name = series.name;
     suffixes
         .iter()

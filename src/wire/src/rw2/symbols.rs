@@ -24,6 +24,7 @@ pub(crate) fn split<'a>(
 ) -> Result<(Symbols<'a>, Vec<Range<usize>>), DecodeError> {
     let mut symbols = Vec::new();
     let mut series = Vec::new();
+
     let mut c = Cursor::new(body);
     while let Some((number, wire)) = c.field()? {
         match number {
@@ -42,11 +43,13 @@ pub(crate) fn split<'a>(
             _ => c.skip(number, wire)?,
         }
     }
+
     if (!symbols.is_empty() || !series.is_empty()) && symbols.first() != Some(&b"".as_slice()) {
         return Err(DecodeError::Malformed {
             at: 0,
             what: "the first symbol is not the empty string",
         });
     }
+
     Ok((Symbols(symbols), series))
 }

@@ -15,12 +15,14 @@ fn label_set(symbols: &[String], refs: &[u32]) -> Option<Labels> {
     if refs.len() % 2 == 1 {
         return None;
     }
+
     let text = |r: u32| symbols.get(r as usize).map(String::as_str);
     let pairs: Option<Vec<_>> = refs
         .chunks(2)
         .map(|c| Some((text(c[0])?, text(c[1])?)))
         .collect();
     let mut names: Vec<_> = pairs.as_ref()?.iter().map(|p| p.0).collect();
+
     names.sort_unstable();
     let bad = names.contains(&"") || names.windows(2).any(|w| w[0] == w[1]);
     (!bad).then(|| Labels::from_pairs(pairs.unwrap_or_default()))
@@ -45,6 +47,7 @@ fn exemplar_set(symbols: &[String], refs: &[u32]) -> Option<Labels> {
 fn compare(decoded: &Decoded, want: &Request) {
     let batch = &decoded.batch;
     let mut series = batch.series.iter();
+
     let mut refused = 0;
     for ts in &want.timeseries {
         let labels = label_set(&want.symbols, &ts.labels_refs);
@@ -54,13 +57,16 @@ fn compare(decoded: &Decoded, want: &Request) {
             (false, false) => false,
             _ => true,
         };
+
         let (Some(labels), true) = (labels, one_kind) else {
             refused += 1;
             continue;
         };
+
         let got = series.next().expect("a series for each good one");
         assert_eq!(batch.labels_of(got), labels.as_bytes());
         assert_eq!(got.key, SeriesKey::of(SEED, labels.as_bytes()));
+
         let start = |i: usize| batch.start_timestamps.get(i).copied().unwrap_or(0);
         let samples: Vec<_> = (got.samples.start as usize..got.samples.end as usize)
             .map(|i| (batch.samples[i].t, batch.samples[i].v.to_bits(), start(i)))
@@ -70,13 +76,16 @@ fn compare(decoded: &Decoded, want: &Request) {
             .iter()
             .map(|s| (s.timestamp, s.value.to_bits(), s.start_timestamp))
             .collect();
+
         assert_eq!(samples, wanted);
         let histograms: Vec<_> = ts.histograms.iter().filter_map(expected).collect();
         let range = got.histograms.start as usize..got.histograms.end as usize;
+
         assert_eq!(
             format!("{:?}", &batch.histograms[range]),
             format!("{histograms:?}")
         );
+
         let range = got.exemplars.start as usize..got.exemplars.end as usize;
         let exemplars: Vec<_> = batch.exemplars[range]
             .iter()
@@ -87,8 +96,10 @@ fn compare(decoded: &Decoded, want: &Request) {
             .iter()
             .filter_map(|e| Some((e.timestamp, exemplar_set(&want.symbols, &e.labels_refs)?)))
             .collect();
+
         assert_eq!(exemplars, wanted);
     }
+
     assert!(series.next().is_none());
     assert!(refused == 0 || !decoded.rejections.is_empty());
 }
@@ -126,17 +137,20 @@ fn request(refs: &[u32], samples: usize) -> Request {
         timestamp: 5,
         start_timestamp: 3,
     };
+
     let metadata = Some(Metadata {
         r#type: 2,
         help_ref: 5,
         unit_ref: 0,
     });
+
     let ts = TimeSeries {
         labels_refs: refs.to_vec(),
         samples: vec![sample; samples],
         metadata,
         ..Default::default()
     };
+
     Request {
         symbols,
         timeseries: vec![ts],
@@ -153,6 +167,7 @@ fn reasons(r: &Request) -> Vec<&'static str> {
         decoded.batch.label_bytes.is_empty(),
         decoded.batch.series.is_empty()
     );
+
     decoded.rejections.iter().map(|r| r.reason).collect()
 }
 
@@ -165,6 +180,7 @@ fn what_one_series_does_wrong_is_a_rejection() {
     assert_eq!(reasons(&request(&[1, 2, 1, 4], 1)), ["duplicate label"]);
     assert_eq!(reasons(&request(&[0, 2], 1)), ["empty label name"]);
     assert_eq!(reasons(&request(&[1, 2], 0)), ["no samples"]);
+
     let mut both = request(&[1, 2], 1);
     both.timeseries[0].histograms.push(Default::default());
     assert_eq!(reasons(&both), ["samples and histograms in one series"]);
@@ -175,11 +191,13 @@ fn start_timestamps_and_metadata_are_kept_and_the_old_field_is_ignored() {
     let mut body = request(&[1, 2], 2).encode_to_vec();
     // A TimeSeries with field 6 (the created timestamp of early drafts) and one sample without a start.
     let inner = [0x0a, 2, 1, 2, 0x12, 2, 0x10, 9, 0x30, 7];
+
     body.extend([0x2a, inner.len() as u8]);
     body.extend(inner);
     let batch = decode(&body, SEED, &DecodeLimits::default())
         .expect("good")
         .batch;
+
     assert_eq!(batch.start_timestamps, [3, 3, 0]);
     assert_eq!(batch.metadata.len(), 1);
     assert_eq!(
@@ -210,21 +228,25 @@ fn references_cannot_expand_without_bound() {
         timestamp: 5,
         start_timestamp: 0,
     };
+
     let ts = TimeSeries {
         labels_refs: vec![1, 2],
         samples: vec![sample],
         ..Default::default()
     };
+
     let body = Request {
         symbols,
         timeseries: vec![ts; 1_000],
     }
     .encode_to_vec();
+
     let limits = DecodeLimits {
         label_bytes_max: 1_000_000,
         ..Default::default()
     };
     let e = decode(&body, SEED, &limits).expect_err("10 MB of labels");
+
     assert_eq!(
         e,
         DecodeError::TooMany {
@@ -248,26 +270,31 @@ fn exemplars_may_come_alone_and_long_labels_cost_only_the_exemplar() {
     alone
         .symbols
         .extend(["trace_id".to_owned(), "t".repeat(600)]);
+
     let twice = exemplar(&[6, 2, 6, 1]);
     let once = exemplar(&[6, 2, 6, 0]);
     alone.timeseries[0].exemplars = vec![exemplar(&[6, 2]), exemplar(&[6, 7]), twice, once];
+
     let decoded =
         decode(&alone.encode_to_vec(), SEED, &DecodeLimits::default()).expect("well formed");
     assert_eq!(
         (decoded.batch.series.len(), decoded.batch.exemplars.len()),
         (1, 2)
     );
+
     let labels: Vec<_> = decoded.batch.exemplars.iter().map(|e| &e.labels).collect();
     assert_eq!(
         labels[0], labels[1],
         "an empty value beside another of its name is no label"
     );
+
     assert!(decoded.rejections.is_empty());
     let dropped: Vec<_> = decoded
         .dropped
         .iter()
         .map(|r| (r.reason, r.count))
         .collect();
+
     assert_eq!(
         dropped,
         [
@@ -280,6 +307,7 @@ fn exemplars_may_come_alone_and_long_labels_cost_only_the_exemplar() {
     wrong.timeseries[0].exemplars = vec![exemplar(&[99, 2])];
     let decoded =
         decode(&wrong.encode_to_vec(), SEED, &DecodeLimits::default()).expect("well formed");
+
     assert_eq!(
         decoded
             .rejections
@@ -296,9 +324,11 @@ fn families(series: &[(&[&str], u32, i32)]) -> Vec<(String, String)> {
         symbols: vec![String::new()],
         timeseries: Vec::new(),
     };
+
     request
         .symbols
         .extend(["help 1".to_owned(), "help 2".to_owned()]);
+
     for (labels, help_ref, r#type) in series {
         let from = request.symbols.len() as u32;
         request
@@ -319,6 +349,7 @@ fn families(series: &[(&[&str], u32, i32)]) -> Vec<(String, String)> {
             ..Default::default()
         });
     }
+
     let decoded =
         decode(&request.encode_to_vec(), SEED, &DecodeLimits::default()).expect("well formed");
     decoded
@@ -349,12 +380,14 @@ fn the_family_of_a_series_is_told_by_its_labels_and_all_that_is_said_of_it_is_ke
         (&["__name__", "h_bucket"], histogram, "h_bucket"),
         (&["__name__", "_sum"], summary, "_sum"),
     ];
+
     for (labels, r#type, want) in cases {
         assert_eq!(
             families(&[(labels, 1, *r#type)]),
             [((*want).to_owned(), "help 1".to_owned())]
         );
     }
+
     let up: &[&str] = &["__name__", "up"];
     let said = families(&[
         (up, 1, counter),
@@ -362,6 +395,7 @@ fn the_family_of_a_series_is_told_by_its_labels_and_all_that_is_said_of_it_is_ke
         (up, 1, counter),
         (up, 2, counter),
     ]);
+
     assert_eq!(
         said.iter().map(|s| s.1.as_str()).collect::<Vec<_>>(),
         ["help 1", "help 2"]
@@ -376,6 +410,7 @@ fn metadata_outside_the_table_is_told_and_costs_no_sample() {
         help_ref: 99,
         unit_ref: 0,
     });
+
     let decoded =
         decode(&bad.encode_to_vec(), SEED, &DecodeLimits::default()).expect("well formed");
     assert_eq!(

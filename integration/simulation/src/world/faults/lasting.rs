@@ -32,6 +32,7 @@ impl World {
         let victim = self.victim;
         self.crash(victim, true);
         self.machines[victim].note_damage();
+
         for _ in 0..=self.rng.below(3) {
             let dir = self.machines[victim].dir.join("log");
             let disk = self.machines[victim].disk.clone();
@@ -69,6 +70,7 @@ impl World {
             // What is lost with the only one there is comes from a peer.
             return;
         }
+
         if matches!(spoil(&path, &mut self.rng), Ok(true)) {
             self.summary.bad_sectors += 1;
             self.note(|| format!("the checkpoint of shard {shard} of n{victim} is damaged"));
@@ -90,10 +92,12 @@ impl World {
         let Some(process) = &self.machines[victim].process else {
             return;
         };
+
         let others = (0..self.scenario.members()).filter(|n| *n != victim);
         let is_known = others
             .into_iter()
             .all(|other| process.connection(other).is_some());
+
         match self.machines[victim].has_older_state() {
             true if is_known => {
                 let has_power = self.rng.chance(0.5);
@@ -120,6 +124,7 @@ impl World {
         self.summary.set_back += 1;
         self.note(|| format!("the data directory of n{node} is set back"));
         self.after(50_000, Event::Start(node));
+
         Ok(())
     }
 
@@ -128,9 +133,11 @@ impl World {
         let Some(twin) = self.twin().filter(|twin| self.machines[*twin].is_idle) else {
             return;
         };
+
         self.machines[twin].is_idle = false;
         self.after(1_000, Event::Start(twin));
         self.after(span, Event::Repair(Repair::Twin(twin)));
+
         if self.rng.chance(0.5) {
             self.crash(self.victim, true);
         }
@@ -156,10 +163,12 @@ fn spoil(path: &Path, rng: &mut SeededRng) -> io::Result<bool> {
         file.set_len(rng.below(bytes))?;
         return Ok(true);
     }
+
     let at = rng.below(bytes);
     let mut byte = [0];
     file.read_exact_at(&mut byte, at)?;
     byte[0] ^= 1 << rng.below(8);
     file.write_all_at(&byte, at)?;
+
     Ok(true)
 }

@@ -32,11 +32,14 @@ impl<'a> Families<'a> {
         if let Some(own) = self.0.get(name) {
             return Some(own);
         }
+
         let (suffix, types) = SUFFIXES.iter().find(|(suffix, _)| name.ends_with(suffix))?;
         let family = name.strip_suffix(suffix)?;
+
         // A family whose name has the suffix gives it to no series twice.
         let twice = matches!(*suffix, "_total" | "_info") && family.ends_with(suffix);
         let entry = self.0.get(family).filter(|_| !twice)?;
+
         types.contains(&entry.kind.as_str()).then_some(*entry)
     }
 }

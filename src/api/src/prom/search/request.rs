@@ -85,6 +85,7 @@ impl Request {
         if end_ms < start_ms {
             return Err(invalid("end timestamp must not be before start timestamp"));
         }
+
         let selection = Selection {
             matchers: Vec::new(),
             start_ms,
@@ -93,6 +94,7 @@ impl Request {
         };
 
         let case_sensitive = params.flag("case_sensitive", true)?;
+
         let given: Vec<&str> = params.all("search[]").collect();
         if given.len() > TERMS_MAX {
             return Err(invalid(format!(
@@ -100,6 +102,7 @@ impl Request {
                 given.len()
             )));
         }
+
         let terms = given.into_iter().filter(|term| !term.is_empty());
         let terms = terms.map(|term| {
             if case_sensitive {
@@ -108,6 +111,7 @@ impl Request {
                 term.to_lowercase()
             }
         });
+
         let terms: Vec<String> = terms.collect();
 
         let limit = positive(params, "limit")?;
@@ -116,6 +120,7 @@ impl Request {
                 "limit {limit} exceeds the configured maximum ({LIMIT_MAX}, see --web.search.max-limit)"
             )));
         }
+
         let show_score = params.flag("include_score", false)?;
         Ok(Self {
             what,
@@ -138,6 +143,7 @@ impl Request {
         if self.terms.is_empty() {
             return Some(1.0);
         }
+
         let lower;
         let text = if self.case_sensitive {
             text
@@ -145,10 +151,12 @@ impl Request {
             lower = text.to_lowercase();
             &lower
         };
+
         let scores = self
             .terms
             .iter()
             .filter_map(|term| self.algorithm.score(term, text, self.threshold));
+
         scores.reduce(f64::max)
     }
 }
@@ -157,6 +165,7 @@ fn positive(params: &Params, name: &str) -> Result<usize, ApiError> {
     let Some(text) = params.get(name) else {
         return Ok(DEFAULT);
     };
+
     let number = text.parse::<usize>().ok().filter(|n| *n > 0);
     number.ok_or_else(|| {
         invalid(format!(
@@ -179,12 +188,14 @@ fn threshold(params: &Params) -> Result<f64, ApiError> {
     let Some(text) = params.get("fuzz_threshold") else {
         return Ok(0.0);
     };
+
     let percent = text.parse::<u8>().ok().filter(|percent| *percent <= 100);
     let percent = percent.ok_or_else(|| {
         invalid(format!(
             "invalid fuzz_threshold {text:?}: must be between 0 and 100"
         ))
     })?;
+
     Ok(f64::from(percent) / 100.0)
 }
 

@@ -30,12 +30,14 @@ fn subsequence(term: &str, text: &str) -> Option<f64> {
     if text.starts_with(term) {
         return Some(1.0);
     }
+
     let (term, text): (Vec<char>, Vec<char>) = (term.chars().collect(), text.chars().collect());
     let first = *term.first()?;
     let starts = (0..text.len()).filter(|at| text[*at] == first);
     let best = starts
         .filter_map(|at| from(&term, &text, at))
         .fold(f64::NEG_INFINITY, f64::max);
+
     (best > f64::NEG_INFINITY).then_some(best * NOT_EQUAL)
 }
 
@@ -45,6 +47,7 @@ fn from(term: &[char], text: &[char], start: usize) -> Option<f64> {
     let mut squares = 0.0;
     let mut gaps = start;
     let mut run = 0usize;
+
     let mut next = start;
     for c in term {
         let skipped = text[next..].iter().position(|other| other == c)?;
@@ -55,6 +58,7 @@ fn from(term: &[char], text: &[char], start: usize) -> Option<f64> {
         run += 1;
         next += skipped + 1;
     }
+
     squares += (run * run) as f64;
 
     let trailing = (text.len() - next) as f64;
@@ -85,6 +89,7 @@ fn jaro_winkler(a: &str, b: &str) -> f64 {
         .take(PREFIX_MAX)
         .take_while(|(x, y)| x == y)
         .count();
+
     jaro + prefix as f64 * 0.1 * (1.0 - jaro)
 }
 
@@ -92,8 +97,10 @@ fn jaro(a: &[char], b: &[char]) -> f64 {
     if a.is_empty() || b.is_empty() {
         return 0.0;
     }
+
     let reach = (a.len().max(b.len()) / 2).saturating_sub(1);
     let mut taken = vec![false; b.len()];
+
     let mut matched_a = Vec::new();
     for (i, c) in a.iter().enumerate() {
         let near = i.saturating_sub(reach)..b.len().min(i + reach + 1);
@@ -102,6 +109,7 @@ fn jaro(a: &[char], b: &[char]) -> f64 {
             matched_a.push(*c);
         }
     }
+
     if matched_a.is_empty() {
         return 0.0;
     }
@@ -111,12 +119,14 @@ fn jaro(a: &[char], b: &[char]) -> f64 {
         .zip(&taken)
         .filter(|(_, taken)| **taken)
         .map(|(c, _)| c);
+
     let swapped = matched_a
         .iter()
         .zip(matched_b)
         .filter(|(x, y)| x != y)
         .count() as f64
         / 2.0;
+
     let m = matched_a.len() as f64;
     (m / a.len() as f64 + m / b.len() as f64 + (m - swapped) / m) / 3.0
 }
@@ -134,6 +144,7 @@ mod tests {
                 .map(|_| letters[rng.below(letters.len() as u64) as usize])
                 .collect()
         };
+
         for _ in 0..20_000 {
             let term = text(6) + "a";
             let text = text(12);

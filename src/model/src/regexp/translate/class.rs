@@ -29,6 +29,7 @@ impl Translator<'_> {
         let start = self.at;
         self.next();
         let mut out = String::from(if self.accept("^") { "[^" } else { "[" });
+
         let mut first = true;
         loop {
             match self.peek() {
@@ -36,11 +37,13 @@ impl Translator<'_> {
                 Some(']') if !first => break,
                 Some(_) => {}
             }
+
             first = false;
             if let Some(named) = self.named_class()? {
                 out.push_str(&named);
                 continue;
             }
+
             let from = self.at;
             let low = match self.class_item(start)? {
                 Item::Set(set) => {
@@ -49,6 +52,7 @@ impl Translator<'_> {
                 }
                 Item::Char(c) => c,
             };
+
             let high = if self.rest().starts_with('-')
                 && !self.rest().starts_with("-]")
                 && self.rest().len() > 1
@@ -66,11 +70,14 @@ impl Translator<'_> {
             } else {
                 low
             };
+
             push_range(&mut out, low, high);
         }
+
         self.next();
         out.push(']');
         self.out.push_str(&out);
+
         Ok(())
     }
 
@@ -80,6 +87,7 @@ impl Translator<'_> {
             "alnum", "alpha", "ascii", "blank", "cntrl", "digit", "graph", "lower", "print",
             "punct", "space", "upper", "word", "xdigit",
         ];
+
         let rest = self.rest();
         if !rest.starts_with("[:") {
             return Ok(None);
@@ -87,14 +95,17 @@ impl Translator<'_> {
         if self.last_class_end.is_none_or(|last| last < self.at + 2) {
             return Ok(None);
         }
+
         let Some(end) = rest[2..].find(":]") else {
             return Ok(None);
         };
+
         let text = &rest[..end + 4];
         let name = &rest[2..end + 2];
         if !NAMES.contains(&name.strip_prefix('^').unwrap_or(name)) {
             return Err(format!("invalid character class range: `{text}`"));
         }
+
         self.at += text.len();
         Ok(Some(text.to_owned()))
     }
@@ -120,12 +131,14 @@ impl Translator<'_> {
         let Some(c) = self.next() else {
             return Err("trailing backslash at end of expression: ``".to_owned());
         };
+
         let invalid = |t: &Self| {
             Err(format!(
                 "invalid escape sequence: `{}`",
                 &t.pattern[start..t.at]
             ))
         };
+
         Ok(match c {
             'd' => Item::Set("[0-9]".to_owned()),
             'D' => Item::Set("[^0-9]".to_owned()),
@@ -173,9 +186,11 @@ impl Translator<'_> {
             }
             None => (rest.get(..2)?, 2),
         };
+
         if digits.is_empty() || digits.len() > 8 || !digits.bytes().all(|b| b.is_ascii_hexdigit()) {
             return None;
         }
+
         self.at += len;
         u32::from_str_radix(digits, 16)
             .ok()
@@ -190,6 +205,7 @@ impl Translator<'_> {
                 &t.pattern[start..t.at]
             ))
         };
+
         let name = if self.accept("{") {
             let rest = self.rest();
             let Some(end) = rest.find('}') else {
@@ -203,6 +219,7 @@ impl Translator<'_> {
             self.next();
             &rest[..rest.len() - self.rest().len()]
         };
+
         let (name, negated) = match name.strip_prefix('^') {
             Some(name) => (name, !negated),
             None => (name, negated),
@@ -212,6 +229,7 @@ impl Translator<'_> {
         let known = !name.is_empty()
             && name.bytes().all(|b| b == b'_' || b.is_ascii_alphanumeric())
             && regex_syntax::parse(&set).is_ok();
+
         if known {
             Ok(Item::Set(set))
         } else {

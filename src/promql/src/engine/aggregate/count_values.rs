@@ -33,11 +33,13 @@ impl<'q> Evaluator<'q> {
                 quote(label)
             )));
         }
+
         let steps = stream.steps;
         let grouping = Grouping::new(a, Some(label));
         let mut out = Block::new(steps);
         let mut row_of: HashMap<Labels, usize> = HashMap::new();
         let mut floats_of_series: HashMap<u64, usize> = HashMap::new();
+
         stream.for_each(self.query, |series, row| {
             floats_of_series.clear();
             let base = &stream.metas[series].labels;
@@ -53,6 +55,7 @@ impl<'q> Evaluator<'q> {
                 row_of.insert(labels, out.rows.len() - 1);
                 Ok(out.rows.len() - 1)
             };
+
             for step in 0..steps {
                 let at = match row.cell(step) {
                     Cell::Empty => continue,
@@ -66,14 +69,18 @@ impl<'q> Evaluator<'q> {
                     },
                     Cell::Histogram(h) => find(&mut out, &h.to_string())?,
                 };
+
                 let count = match out.rows[at].cell(step) {
                     Cell::Float(count) => count,
                     _ => 0.0,
                 };
+
                 out.rows[at].set_float(step, count + 1.0);
             }
+
             Ok(())
         })?;
+
         Ok(out.into_stream())
     }
 }

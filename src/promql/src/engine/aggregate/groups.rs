@@ -33,6 +33,7 @@ impl<'a> Grouping<'a> {
         } else {
             names.extend(also);
         }
+
         Self {
             names,
             without: a.without,
@@ -77,6 +78,7 @@ impl Groups {
             });
             group
         });
+
         let of_series = of_series.collect();
         Self { of_series, labels }
     }
@@ -107,6 +109,7 @@ impl Dropped {
         } else {
             Vec::new()
         };
+
         Self { all, steps, cells }
     }
 
@@ -119,6 +122,7 @@ impl Dropped {
         } else {
             Vec::new()
         };
+
         Self { all, steps, cells }
     }
 
@@ -138,6 +142,7 @@ impl Dropped {
             out.push(Meta { labels, drop_name }, row);
             return;
         }
+
         let is_dropped = &self.cells[group * self.steps..(group + 1) * self.steps];
         for drop_name in [false, true] {
             let mut part = row.clone();
@@ -146,6 +151,7 @@ impl Dropped {
                     part.clear(step);
                 }
             }
+
             if !part.is_empty() {
                 out.push(
                     Meta {

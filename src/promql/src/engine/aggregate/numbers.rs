@@ -115,6 +115,7 @@ impl Cells<'_> {
     fn add(&mut self, group: usize, series: &Labels, row: &Row) -> Result<(), QueryError> {
         let steps = row.steps();
         let base = group * steps;
+
         let seen = &mut self.seen[base..base + steps];
         if let Floats::Sums(sums) = &mut self.floats {
             // The most frequent one, without a look at the operator for each value.
@@ -141,13 +142,16 @@ impl Cells<'_> {
                 }
             }
         }
+
         if row.has_floats_only() {
             return Ok(());
         }
+
         for step in 0..steps {
             let Cell::Histogram(h) = row.cell(step) else {
                 continue;
             };
+
             let cell = group * steps + step;
             match self.op {
                 AggregateOp::Sum | AggregateOp::Avg => {
@@ -164,6 +168,7 @@ impl Cells<'_> {
                 }
             }
         }
+
         Ok(())
     }
 
@@ -176,6 +181,7 @@ impl Cells<'_> {
         if self.seen[cell] & BROKEN != 0 {
             return Ok(());
         }
+
         self.seen[cell] |= HISTOGRAM;
         if let Some(state) = self.histograms.get_mut(&cell) {
             if !state.add(h) {
@@ -190,6 +196,7 @@ impl Cells<'_> {
             self.histograms
                 .insert(cell, HistogramMean::new(h, self.op == AggregateOp::Avg));
         }
+
         Ok(())
     }
 
@@ -204,9 +211,11 @@ impl Cells<'_> {
         if seen & BROKEN != 0 || seen == 0 {
             return None;
         }
+
         if seen & FLOAT != 0 {
             return Some(Out::Float(self.floats.value(self.op, cell)));
         }
+
         let state = self.histograms.get(&cell)?;
         if state.resets_collide() {
             query.note(notes::counter_reset_collision(
@@ -214,6 +223,7 @@ impl Cells<'_> {
                 self.pos,
             ));
         }
+
         Some(Out::histogram(state.value()))
     }
 }
@@ -228,12 +238,14 @@ impl<'q> Evaluator<'q> {
         let groups = Groups::new(a, &stream.metas);
         let mut state = self.cells(a, groups.len() * steps)?;
         let mut dropped = Dropped::new(&stream.metas, groups.len(), steps);
+
         stream.for_each(self.query, |series, row| {
             let group = groups.of_series[series];
             let meta = &stream.metas[series];
             dropped.see(group, meta, row);
             state.add(group, &meta.labels, row)
         })?;
+
         self.results(a, groups.labels, &state, &dropped, steps)
     }
 
@@ -272,12 +284,14 @@ impl<'q> Evaluator<'q> {
                 dropped.push(&mut out, group, labels, row);
             }
         }
+
         if state.histograms.values().any(|h| h.reconciled) {
             self.query.note(notes::mismatched_custom_buckets(
                 HistogramOperation::Aggregate,
                 a.expr.pos(),
             ));
         }
+
         Ok(out.into_stream())
     }
 }

@@ -66,6 +66,7 @@ fn hash_ratio(labels: &Labels) -> f64 {
             hash.update(text.as_bytes());
         }
     }
+
     hash.digest() as f64 / u64::MAX as f64
 }
 
@@ -76,18 +77,21 @@ impl<'q> Evaluator<'q> {
         if any_nan {
             return Err(QueryError::execution("Parameter value is NaN"));
         }
+
         if min <= i64::MIN as f64 {
             let min = format_float(min);
             return Err(QueryError::execution(format!(
                 "Scalar value {min} underflows int64"
             )));
         }
+
         if max >= i64::MAX as f64 {
             let max = format_float(max);
             return Err(QueryError::execution(format!(
                 "Scalar value {max} overflows int64"
             )));
         }
+
         Ok(max >= 1.0)
     }
 
@@ -103,9 +107,11 @@ impl<'q> Evaluator<'q> {
             stream.for_each(self.query, |_, _| Ok(()))?;
             return Ok(Stream::empty(steps));
         }
+
         let top = a.op == AggregateOp::Topk;
         let groups = Groups::new(a, &stream.metas);
         let mut held = Held::default();
+
         held.hold(&self.query.budget, groups.len() * steps)?;
         let mut heaps: Vec<BinaryHeap<Kept<'_>>> = Vec::new();
         heaps.resize_with(groups.len() * steps, BinaryHeap::new);
@@ -120,6 +126,7 @@ impl<'q> Evaluator<'q> {
                     series,
                     top,
                 };
+
                 if heap.len() < k {
                     held.hold(&self.query.budget, 1)?;
                     heap.push(kept);
@@ -129,15 +136,19 @@ impl<'q> Evaluator<'q> {
                     *worst = kept;
                 }
             }
+
             if !row.has_floats_only() && (0..steps).any(|i| row.tag(i) == Tag::Histogram) {
                 self.query.note(notes::histogram_ignored_in_aggregation(
                     a.op.as_str(),
                     a.pos,
                 ));
             }
+
             Ok(())
         })?;
+
         let mut out = Block::new(steps);
+
         let mut row_of: HashMap<usize, usize> = HashMap::new();
         for (cell, heap) in heaps.into_iter().enumerate() {
             for kept in heap.into_sorted_vec() {
@@ -154,6 +165,7 @@ impl<'q> Evaluator<'q> {
                 out.rows[at].set_float(cell % steps, kept.value);
             }
         }
+
         out.held.merge(held);
         Ok(out.into_stream())
     }
@@ -170,13 +182,16 @@ impl<'q> Evaluator<'q> {
             stream.for_each(self.query, |_, _| Ok(()))?;
             return Ok(Stream::empty(steps));
         }
+
         let groups = Groups::new(a, &stream.metas);
         let mut held = Held::default();
         held.hold(&self.query.budget, groups.len() * steps)?;
+
         let mut counts = vec![0u64; groups.len() * steps];
         let mut out = Block::new(steps);
         stream.for_each(self.query, |series, row| {
             let group = groups.of_series[series];
+
             let mut any = false;
             for step in 0..steps {
                 if matches!(row.cell(step), Cell::Empty) {
@@ -190,12 +205,15 @@ impl<'q> Evaluator<'q> {
                     row.clear(step);
                 }
             }
+
             if any {
                 out.held.hold(&self.query.budget, row.samples())?;
                 out.push(stream.metas[series].clone(), std::mem::take(row));
             }
+
             Ok(())
         })?;
+
         Ok(out.into_stream())
     }
 
@@ -209,18 +227,22 @@ impl<'q> Evaluator<'q> {
         if any_nan {
             return Err(QueryError::execution("Ratio value is NaN"));
         }
+
         let pos = a.param.as_ref().map_or(a.pos, |p| p.pos());
         if max > 1.0 {
             self.query.note(notes::invalid_ratio(max, 1.0, pos));
         }
+
         if min < -1.0 {
             self.query.note(notes::invalid_ratio(min, -1.0, pos));
         }
+
         let ratios: Vec<f64> = stream
             .metas
             .iter()
             .map(|meta| hash_ratio(&meta.labels))
             .collect();
+
         Ok(stream.map(move |series, row, _| {
             for step in 0..row.steps() {
                 let limit = param.at(step);

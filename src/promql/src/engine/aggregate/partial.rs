@@ -31,11 +31,13 @@ impl<'q> Evaluator<'q> {
         } else {
             *self
         };
+
         let mut out = Partial {
             pos: a.pos,
             steps: here.steps.count,
             ..Partial::default()
         };
+
         if chooses(a.op) {
             let block = here.aggregate(a)?.collect(self.query)?;
             for (meta, row) in block.metas.into_iter().zip(&block.rows) {
@@ -53,6 +55,7 @@ impl<'q> Evaluator<'q> {
             let stream = here.vector(&a.expr, hints)?;
             out.groups = here.partial_numbers(a, &stream)?;
         }
+
         let notes = self.query.take_notes().into_notes();
         out.notes = notes
             .map(|n| PartialNote {
@@ -61,6 +64,7 @@ impl<'q> Evaluator<'q> {
                 pos: n.pos,
             })
             .collect();
+
         Ok(out)
     }
 
@@ -74,6 +78,7 @@ impl<'q> Evaluator<'q> {
         if parts.is_empty() {
             return Ok(None);
         }
+
         if parts.len() != given.len()
             || !parts
                 .iter()
@@ -84,6 +89,7 @@ impl<'q> Evaluator<'q> {
                 "answers of shards do not go together".into(),
             ));
         }
+
         for note in parts.iter().flat_map(|part| &part.notes) {
             let severity = if note.warning {
                 Severity::Warning
@@ -97,6 +103,7 @@ impl<'q> Evaluator<'q> {
                 mended: None,
             });
         }
+
         Ok(Some(parts))
     }
 
@@ -104,8 +111,10 @@ impl<'q> Evaluator<'q> {
     pub(super) fn merge_rows(&self, parts: &[&'q Partial]) -> Result<Stream<'q>, QueryError> {
         let steps = self.steps.count;
         let mut rows: Vec<&PartialRow> = parts.iter().flat_map(|part| &part.rows).collect();
+
         // The order in which storages give their series.
         rows.sort_by(|a, b| a.labels.cmp(&b.labels));
+
         let mut block = Block::new(steps);
         for given in rows {
             let mut row = Row::empty(steps);
@@ -120,12 +129,15 @@ impl<'q> Evaluator<'q> {
                     Err(outside())
                 }
             };
+
             for (step, v) in &given.floats {
                 row.set_float(known(*step)?, *v);
             }
+
             for (step, h) in &given.histograms {
                 row.set_histogram(known(*step)?, h.clone());
             }
+
             block.held.hold(&self.query.budget, row.samples())?;
             block.push(
                 Meta {
@@ -135,6 +147,7 @@ impl<'q> Evaluator<'q> {
                 row,
             );
         }
+
         Ok(block.into_stream())
     }
 }
@@ -146,6 +159,7 @@ fn exported(meta: Meta, row: &Row) -> PartialRow {
         floats: Vec::new(),
         histograms: Vec::new(),
     };
+
     for step in 0..row.steps() {
         match row.cell(step) {
             Cell::Empty => {}
@@ -153,6 +167,7 @@ fn exported(meta: Meta, row: &Row) -> PartialRow {
             Cell::Histogram(h) => out.histograms.push((step as u32, h.clone())),
         }
     }
+
     out
 }
 
@@ -165,6 +180,7 @@ fn row_bytes(row: &PartialRow) -> usize {
         .iter()
         .map(|(_, h)| 1 + bucket_bytes(h))
         .sum::<usize>();
+
     row.labels.as_bytes().len() + floats + histograms
 }
 

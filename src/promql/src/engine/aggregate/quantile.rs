@@ -22,24 +22,30 @@ impl<'q> Evaluator<'q> {
     ) -> Result<Stream<'q>, QueryError> {
         let param_pos = a.param.as_ref().map_or(a.pos, |p| p.pos());
         let (min, max, any_nan) = self.param_range(param);
+
         let invalid = [(any_nan, f64::NAN), (max > 1.0, max), (min < 0.0, min)];
         for (_, q) in invalid.into_iter().filter(|(is, _)| *is) {
             self.query.note(notes::invalid_quantile(q, param_pos));
         }
+
         let steps = stream.steps;
         let groups = Groups::new(a, &stream.metas);
         let mut held = Held::default();
+
         held.hold(&self.query.budget, groups.len() * steps)?;
         let mut values: Vec<Vec<f64>> = vec![Vec::new(); groups.len() * steps];
         let mut dropped = Dropped::new(&stream.metas, groups.len(), steps);
+
         stream.for_each(self.query, |series, row| {
             let group = groups.of_series[series];
             dropped.see(group, &stream.metas[series], row);
+
             let mut floats = 0;
             for (step, v) in row.floats() {
                 values[group * steps + step].push(v);
                 floats += 1;
             }
+
             if !row.has_floats_only()
                 && (0..steps).any(|i| matches!(row.cell(i), Cell::Histogram(_)))
             {
@@ -48,8 +54,10 @@ impl<'q> Evaluator<'q> {
                     a.expr.pos(),
                 ));
             }
+
             held.hold(&self.query.budget, floats)
         })?;
+
         let mut out = Block::new(steps);
         for (group, labels) in groups.labels.into_iter().enumerate() {
             let mut row = Row::empty(steps);
@@ -64,6 +72,7 @@ impl<'q> Evaluator<'q> {
                 dropped.push(&mut out, group, labels, row);
             }
         }
+
         Ok(out.into_stream())
     }
 }

@@ -79,6 +79,7 @@ pub(super) fn element_op(op: BinaryOp, l: Cell<'_>, r: Cell<'_>, pos: PosRange) 
         element,
         note: None,
     };
+
     let histogram = |h: FloatHistogram| plain(Element::Out(Out::histogram(h)));
     match (l, r) {
         (Cell::Float(a), Cell::Float(b)) => {
@@ -107,6 +108,7 @@ pub(super) fn element_op(op: BinaryOp, l: Cell<'_>, r: Cell<'_>, pos: PosRange) 
         },
         _ => {}
     }
+
     let name = |cell: Cell<'_>| {
         if matches!(cell, Cell::Histogram(_)) {
             "histogram"
@@ -114,6 +116,7 @@ pub(super) fn element_op(op: BinaryOp, l: Cell<'_>, r: Cell<'_>, pos: PosRange) 
             "float"
         }
     };
+
     let note = notes::incompatible_types(name(l), op.as_str(), name(r), pos);
     Outcome {
         element: Element::None,
@@ -137,6 +140,7 @@ fn combined(op: BinaryOp, a: &FloatHistogram, b: &FloatHistogram, pos: PosRange)
         };
         (operation, outcome.map(|outcome| (h, outcome)))
     };
+
     let Ok((mut h, outcome)) = result else {
         let note = notes::incompatible_bucket_layout(op.as_str(), pos);
         return Outcome {
@@ -144,6 +148,7 @@ fn combined(op: BinaryOp, a: &FloatHistogram, b: &FloatHistogram, pos: PosRange)
             note: Some(note),
         };
     };
+
     if outcome.reset_collision {
         let note = notes::counter_reset_collision(operation, pos);
         return Outcome {
@@ -151,13 +156,16 @@ fn combined(op: BinaryOp, a: &FloatHistogram, b: &FloatHistogram, pos: PosRange)
             note: Some(note),
         };
     }
+
     if op == BinaryOp::Sub {
         h.reset_hint = ResetHint::Gauge;
     }
+
     h.compact();
     let note = outcome
         .bounds_reconciled
         .then(|| notes::mismatched_custom_buckets(operation, pos));
+
     Outcome {
         element: Element::Out(Out::histogram(h)),
         note,

@@ -26,22 +26,27 @@ pub(super) fn groups(lhs: &Block, rhs: &Block, matching: &VectorMatching) -> Vec
         }
         at
     };
+
     let left: Vec<_> = lhs
         .metas
         .iter()
         .map(|meta| group_of(&meta.labels))
         .collect();
+
     let right: Vec<_> = rhs
         .metas
         .iter()
         .map(|meta| group_of(&meta.labels))
         .collect();
+
     for (series, at) in left.into_iter().enumerate() {
         groups[at].left.push(series);
     }
+
     for (series, at) in right.into_iter().enumerate() {
         groups[at].right.push(series);
     }
+
     groups
 }
 
@@ -57,6 +62,7 @@ impl<'a> MatchKey<'a> {
         if !matching.on {
             names.extend(METADATA);
         }
+
         Self {
             names,
             on: matching.on,

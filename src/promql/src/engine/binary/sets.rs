@@ -41,12 +41,14 @@ pub(super) fn set_operation(
             }
         }
     }
+
     let mut out = Block::new(steps);
     let right = if op == BinaryOp::Or {
         Some(&mut rhs)
     } else {
         None
     };
+
     for block in [Some(&mut lhs), right].into_iter().flatten() {
         let rows = std::mem::take(&mut block.rows).into_iter();
         for (meta, row) in std::mem::take(&mut block.metas).into_iter().zip(rows) {
@@ -56,6 +58,7 @@ pub(super) fn set_operation(
         }
         out.adopt(block);
     }
+
     if op == BinaryOp::Or {
         out.merge_equal_labels()
     } else {

@@ -33,19 +33,24 @@ impl<'q> Evaluator<'q> {
         if b.op.is_set() {
             return Ok(set_operation(b.op, lhs, rhs, matching, self.query.pace())?.into_stream());
         }
+
         let drop_now = b.return_bool && !self.query.options.delayed_name_removal;
         let mut join = Join::new(b, matching, lhs, rhs, drop_now);
+
         let mut pace = self.query.pace();
         for group in groups(&join.lhs, &join.rhs, matching) {
             join.group(&group, &mut pace)?;
         }
+
         for (_, note) in std::mem::take(&mut join.notes).into_values() {
             self.query.note(note);
         }
+
         let mut out = join.out;
         for row in &out.rows {
             out.held.hold(&self.query.budget, row.samples())?;
         }
+
         Ok(out.merge_equal_labels()?.into_stream())
     }
 }
@@ -88,11 +93,13 @@ impl<'a> Join<'a> {
                 .iter()
                 .any(|row: &Row| row.tag(step) != Tag::Empty)
         };
+
         let live = |step| match (present(&lhs, step), present(&rhs, step)) {
             (true, true) => true,
             (false, false) => false,
             _ => fills,
         };
+
         let live = (0..steps).map(live).collect();
         Self {
             b,
@@ -124,6 +131,7 @@ impl<'a> Join<'a> {
         } else {
             (&group.right, &group.left)
         };
+
         let fill_left = self.matching.fill_left;
         let fill_right = self.matching.fill_right;
         let (fill_many, fill_one) = if self.many_left {
@@ -131,18 +139,23 @@ impl<'a> Join<'a> {
         } else {
             (fill_right, fill_left)
         };
+
         if one.is_empty() && (many.is_empty() || fill_one.is_none()) {
             return Ok(());
         }
+
         self.pairs.clear();
+
         let mut matched: HashSet<Labels> = HashSet::new();
         for step in 0..self.out.steps {
             if !self.live[step] {
                 continue;
             }
+
             pace.work(many.len() + one.len())?;
             let partner = self.only_one(one, step)?;
             let mut matches = 0;
+
             matched.clear();
             for &series in many {
                 if self.many().rows[series].tag(step) == Tag::Empty {
@@ -151,6 +164,7 @@ impl<'a> Join<'a> {
                 if partner.is_none() && fill_one.is_none() {
                     continue;
                 }
+
                 self.pair(
                     (Some(series), partner),
                     step,
@@ -159,10 +173,12 @@ impl<'a> Join<'a> {
                     &mut matched,
                 )?;
             }
+
             if let (Some(_), Some(_), 0) = (partner, fill_many, matches) {
                 self.pair((None, partner), step, fill_many, &mut matches, &mut matched)?;
             }
         }
+
         Ok(())
     }
 
@@ -176,10 +192,12 @@ impl<'a> Join<'a> {
         let (Some(a), Some(b)) = (first, present.next()) else {
             return Ok(first);
         };
+
         let labels = |i: usize| &self.one().metas[i].labels;
         let first = labels(a).min(labels(b));
         let second = labels(a).max(labels(b));
         let side = if self.many_left { "right" } else { "left" };
+
         Err(QueryError::execution(format!(
             "found duplicate series for the match group {} on the {side} hand-side of the operation: [{}, {}];\
              many-to-many matching not allowed: matching labels must be unique on one side",
@@ -209,6 +227,7 @@ impl<'a> Join<'a> {
         } else {
             (one, many)
         };
+
         let outcome = element_op(self.b.op, l, r, self.b.pos);
         let kept = match outcome.element {
             Element::None => None,
@@ -223,6 +242,7 @@ impl<'a> Join<'a> {
             }),
             Element::Compared(false) => Some(None),
         };
+
         if let Some(note) = outcome.note {
             let order = pair.0.unwrap_or(usize::MAX);
             match self.notes.get(&step) {
@@ -230,8 +250,10 @@ impl<'a> Join<'a> {
                 _ => drop(self.notes.insert(step, (order, note))),
             }
         }
+
         let Some(value) = kept else { return Ok(()) };
         *matches += 1;
+
         let at = self.output_row(pair);
         if self.matching.card == MatchCardinality::OneToOne {
             if *matches > 1 {
@@ -244,9 +266,11 @@ impl<'a> Join<'a> {
                 "multiple matches for labels: grouping labels must ensure unique matches",
             ));
         }
+
         if let Some(value) = value {
             self.out.rows[at].set(step, value);
         }
+
         Ok(())
     }
 
@@ -254,10 +278,12 @@ impl<'a> Join<'a> {
         if let Some(at) = self.pairs.get(&pair) {
             return *at;
         }
+
         let at = self.out.rows.len();
         let meta = self.result_meta(pair);
         self.out.push(meta, Row::empty(self.out.steps));
         self.pairs.insert(pair, at);
+
         at
     }
 
@@ -271,9 +297,11 @@ impl<'a> Join<'a> {
             |other: Option<&Meta>| other.map_or_else(|| empty.clone(), |m| self.key.of(&m.labels));
         let mut labels = many_meta.map_or_else(|| partner(one_meta), |m| m.labels.clone());
         let lent = one_meta.map_or_else(|| partner(many_meta), |m| m.labels.clone());
+
         if changes_meaning(self.b.op) || self.drop_now {
             labels = without_metadata(&labels);
         }
+
         if self.matching.card == MatchCardinality::OneToOne {
             let names: Vec<&str> = self.matching.labels.iter().map(AsRef::as_ref).collect();
             labels = if self.matching.on {
@@ -282,6 +310,7 @@ impl<'a> Join<'a> {
                 labels.without(&names)
             };
         }
+
         if !self.matching.include.is_empty() {
             let mut builder = labels.to_builder();
             for name in &self.matching.include {
@@ -289,6 +318,7 @@ impl<'a> Join<'a> {
             }
             labels = builder.finish();
         }
+
         // As in Prometheus, a comparison takes back that a name was to be removed at the end of the query.
         Meta {
             labels,

@@ -91,6 +91,7 @@ fn shared(expr: &Expr, normal: impl Fn(Reference) -> Reference) -> Option<Refere
     references(expr, Reference::STEP, &mut |found| {
         all.push(found.map(&normal))
     });
+
     let first = all.first().copied().flatten()?;
     all.iter()
         .all(|other| *other == Some(first))

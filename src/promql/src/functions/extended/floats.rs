@@ -81,11 +81,13 @@ impl Edges<'_, '_> {
                 _ => point(Point::start(sample.st).toward(sample, at, self.counter), 0),
             };
         }
+
         if sample.t == at || first + 1 == self.call.window.t.len() {
             return point(sample.v, sample.st);
         }
 
         let mut from = sample;
+
         let mut to = self.point(first + 1);
         if to.starts_after(at) {
             to = Point::start(to.st);
@@ -95,6 +97,7 @@ impl Edges<'_, '_> {
                 ..Point::start(to.st)
             };
         }
+
         match self.smoothed {
             true => point(from.toward(to, at, self.counter), from.st),
             false => point(from.v, from.st),
@@ -110,6 +113,7 @@ impl Edges<'_, '_> {
         if sample.t <= at {
             return point(sample.v, sample.st);
         }
+
         if last == 0 {
             return match sample {
                 _ if !sample.starts_after(self.start_min) => point(sample.v, 0),
@@ -123,9 +127,11 @@ impl Edges<'_, '_> {
             let end = Point::start(sample.st);
             return point(before.toward(end, at, self.counter), before.st);
         }
+
         if before.is_reset_at(sample) {
             before = Point::start(sample.st);
         }
+
         point(before.toward(sample, at, self.counter), 0)
     }
 
@@ -137,6 +143,7 @@ impl Edges<'_, '_> {
             .map(|i| self.point(i))
             .filter(|p| p.t > start && p.t < end);
         let mut lost = 0.0;
+
         let mut prev = left;
         for next in inside.chain([right]) {
             if next.v < prev.v || prev.is_reset_at(next) {
@@ -144,6 +151,7 @@ impl Edges<'_, '_> {
             }
             prev = next;
         }
+
         lost
     }
 }
@@ -170,10 +178,12 @@ pub(crate) fn floats(call: &mut RangeCall<'_>, kind: Kind) -> Option<f64> {
 
     let left = edges.left(first);
     let right = edges.right(last);
+
     let mut result = right.v - left.v;
     if kind.counter {
         result += edges.lost(first, last, left, right);
     }
+
     Some(if kind.per_second {
         result / call.range_s()
     } else {
@@ -188,6 +198,7 @@ pub(crate) fn edges_and_between(call: &RangeCall<'_>) -> Vec<(i64, f64)> {
     if t.is_empty() {
         return Vec::new();
     }
+
     let (first, last) = bounds(call, |i| t[i], t.len());
     let smoothed = call.extension == Extension::Smoothed;
     if t[last] <= call.start || (smoothed && t[first] > call.end) {
@@ -200,6 +211,7 @@ pub(crate) fn edges_and_between(call: &RangeCall<'_>) -> Vec<(i64, f64)> {
         counter: false,
         start_min: call.start,
     };
+
     let left = edges.left(first).v;
     let right = edges.right(last).v;
     let inside = t
@@ -207,6 +219,7 @@ pub(crate) fn edges_and_between(call: &RangeCall<'_>) -> Vec<(i64, f64)> {
         .zip(v)
         .filter(|(t, _)| **t > call.start && **t < call.end)
         .map(|(t, v)| (*t, *v));
+
     std::iter::once((call.start, left))
         .chain(inside)
         .chain([(call.end, right)])

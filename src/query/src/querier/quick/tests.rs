@@ -157,6 +157,7 @@ fn work_without_series_counts_as_well() {
         ("label_replace(up, \"a\", \"$1$1\", \"a\", \"(.*)\")", 0),
         ("label_join(up, \"a\", \"\", \"a\", \"a\")", 0),
     ];
+
     for (text, hours) in cases {
         assert!(
             !is_quick(&[Some(1)], expr(text, hours)),
@@ -180,6 +181,7 @@ fn what_takes_long_to_parse_is_not_parsed_to_find_out() {
             assert!(!is_quick(&[Some(1)], expr(&text, 0)), "{text}");
         }
     }
+
     let long = format!("up # {}", "a".repeat(5_000));
     assert!(!is_quick(&[Some(1)], expr(&long, 0)));
     assert!(is_light(["up", r#"{a="b"}"#]));
@@ -207,6 +209,7 @@ fn patterns_of_letters_and_few_wildcards_are_looked_at_at_once() {
             "{pattern}"
         );
     }
+
     let one = r#"{a=~"a.*"}"#;
     assert!(is_light([one; 4]));
     assert!(!is_light([one; 5]), "wildcards of all texts count");
@@ -223,6 +226,7 @@ fn the_lookback_of_the_request_counts() {
         step_ms: 60_000,
         lookback,
     };
+
     assert!(is_quick(&[Some(10)], asked(None)));
     assert!(!is_quick(&[Some(10)], asked(day)));
 }
@@ -232,12 +236,14 @@ fn what_is_not_known_at_once_is_not_quick() {
     for text in ["up @ 5", "info(up)", "up @ start()", "(", "sum("] {
         assert!(!is_quick(&[Some(1)], expr(text, 0)), "{text}");
     }
+
     assert!(!is_quick(&[Some(1), None], expr("up", 0)));
     let all = Selection {
         start_ms: 0,
         end_ms: 1,
         ..Selection::default()
     };
+
     assert!(!is_quick(&[None], Asked::LabelNames(&all)));
     assert!(!is_quick(&[None], Asked::LabelValues("job", &all)));
 }
@@ -250,6 +256,7 @@ fn lists_of_names_and_values_are_quick_by_what_has_to_be_looked_at() {
         end_ms: 1,
         ..Selection::default()
     };
+
     let some = Selection {
         matchers: vec![vec![up]],
         ..all.clone()
@@ -257,6 +264,7 @@ fn lists_of_names_and_values_are_quick_by_what_has_to_be_looked_at() {
     assert!(is_quick(&[Some(10_000)], Asked::LabelNames(&all)));
     assert!(is_quick(&[Some(10_000)], Asked::LabelValues("job", &all)));
     assert!(!is_quick(&[Some(100_000)], Asked::LabelValues("job", &all)));
+
     assert!(is_quick(&[Some(1_000)], Asked::LabelNames(&some)));
     assert!(!is_quick(&[Some(10_000)], Asked::LabelNames(&some)));
     assert!(is_quick(&[Some(10_000)], Asked::LabelValues("job", &some)));

@@ -99,6 +99,7 @@ impl Asking {
         if self.member < self.group.members.len() {
             return;
         }
+
         if self.as_it_is {
             self.is_over = true;
         } else {
@@ -146,6 +147,7 @@ impl<'a> Gather<'a> {
                     .any(|group| group.has_data && group.members.is_empty())
             },
         ))?;
+
         let (done, answers) = channel();
         let until = spread.clock.monotonic() + SHARD_TIMEOUT;
         let find = message::Find {
@@ -162,9 +164,11 @@ impl<'a> Gather<'a> {
             answers,
             until,
         };
+
         for group in 0..gather.groups.len() {
             gather.ask(group);
         }
+
         Ok(gather)
     }
 
@@ -177,6 +181,7 @@ impl<'a> Gather<'a> {
             };
             self.answered(answer)?;
         }
+
         let mut gathered = Gathered::default();
         for group in self.groups {
             if let Some(text) = group.complaint() {
@@ -184,6 +189,7 @@ impl<'a> Gather<'a> {
             }
             gathered.answers.extend(group.got);
         }
+
         Ok(gathered)
     }
 
@@ -197,21 +203,25 @@ impl<'a> Gather<'a> {
             asking.is_over = true;
             return;
         };
+
         let of = message::OfGroup {
             find: Some(self.find.clone()),
             shard,
             shards,
             as_it_is: asking.as_it_is,
         };
+
         let request = message::Request {
             question: Some(message::Question::OfGroup(of)),
         };
         let body = Bytes::from(request.encode_to_vec());
         let left = self.until.saturating_sub(self.spread.clock.monotonic());
         let done = self.done.clone();
+
         // Who asked may have gone.
         let done = Box::new(move |body| drop(done.send(Answer { from: number, body })));
         let asked = self.spread.replicas.ask(member, body, left, done);
+
         asking.under_way = Some(asked);
     }
 
@@ -224,6 +234,7 @@ impl<'a> Gather<'a> {
         let Some(asking) = self.groups.get_mut(number) else {
             return Ok(());
         };
+
         match decoded {
             None => asking.member_failed(),
             // Of another version, or nonsense: whoever answers for its group says so.
@@ -250,9 +261,11 @@ impl<'a> Gather<'a> {
                 }
             }
         }
+
         if !asking.is_over {
             self.ask(number);
         }
+
         Ok(())
     }
 }

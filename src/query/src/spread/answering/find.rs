@@ -32,6 +32,7 @@ impl Spread {
             .find
             .as_ref()
             .ok_or_else(|| QueryError::invalid("nothing was asked for"))?;
+
         let context = context_of(&find.tenant, cancel)?;
         if !of.as_it_is && !self.is_alone(&context) && !self.fence(&context)?.complete {
             return Err(QueryError::new(
@@ -39,6 +40,7 @@ impl Spread {
                 "this replica is behind its group",
             ));
         }
+
         let shard = (of.shards > 1).then_some((of.shard, of.shards));
         self.found_here(find, context, shard)
     }
@@ -52,12 +54,14 @@ impl Spread {
     ) -> Result<message::Answer, QueryError> {
         let complete =
             block_on(self.applied_within(&codec::positions_in(&find.positions), APPLY_WAIT));
+
         // The bucket is everyone's; who asks reads it itself.
         let context = QueryContext {
             replica_labels: find.replica_labels.clone(),
             local_only: true,
             ..context
         };
+
         let matchers =
             codec::matchers_in(&find.sets).map_err(|e| QueryError::invalid(e.to_string()))?;
         let limit = usize::try_from(find.limit).unwrap_or(usize::MAX);
@@ -67,10 +71,12 @@ impl Spread {
             end_ms: find.end_ms,
             limit,
         };
+
         let mut answer = message::Answer {
             complete,
             ..message::Answer::default()
         };
+
         match What::try_from(find.what) {
             Ok(What::Samples) => match self.samples(&context, selection, shard)? {
                 Some(rows) => answer.rows = rows,
@@ -106,6 +112,7 @@ impl Spread {
                 ));
             }
         }
+
         Ok(answer)
     }
 
@@ -122,6 +129,7 @@ impl Spread {
             end_ms,
             ..
         } = selection;
+
         let matchers = matchers
             .pop()
             .filter(|set| !set.is_empty() && matchers.is_empty());
@@ -133,6 +141,7 @@ impl Spread {
             end_ms,
             hints: SelectHints::default(),
         };
+
         let set = self.inner.select(context, &request)?;
         let mut rows = Vec::new();
         let mut bytes = 0;
@@ -141,6 +150,7 @@ impl Spread {
             .series
             .iter()
             .filter(|series| is_in(shard, series.labels()));
+
         for (i, series) in wanted.enumerate() {
             if i.is_multiple_of(SERIES_PER_CHECK) {
                 fence::check(context)?;
@@ -154,6 +164,7 @@ impl Spread {
             }
             rows.push(row);
         }
+
         Ok(Some(rows))
     }
 }

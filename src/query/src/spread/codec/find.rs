@@ -67,6 +67,7 @@ pub(crate) fn matchers_in(sets: &[wire::MatcherSet]) -> Result<Vec<Vec<Matcher>>
         let op = op.ok_or_else(|| bad(format!("{:?} is no operator of a matcher", m.op)))?;
         Matcher::within(m.name.as_str(), op, m.value.as_str(), &mut patterns).map_err(bad)
     };
+
     sets.iter()
         .map(|set| set.matchers.iter().map(&mut matcher).collect())
         .collect()
@@ -115,6 +116,7 @@ pub(crate) fn columns_in(row: wire::Row) -> Result<(Labels, Columns), BadMessage
         && row.histograms.len() == histograms
         && row.histogram_starts.len() == histograms
         && row.counts.len() == row.counts_at.len();
+
     if !fits
         || ![&row.at, &row.histograms_at, &row.counts_at]
             .into_iter()
@@ -124,6 +126,7 @@ pub(crate) fn columns_in(row: wire::Row) -> Result<(Labels, Columns), BadMessage
             "a series has columns of different lengths, or times that do not rise",
         ));
     }
+
     let times = row.histograms_at.into_iter().zip(row.histogram_starts);
     let histograms = times
         .zip(row.histograms)
@@ -136,15 +139,18 @@ pub(crate) fn columns_in(row: wire::Row) -> Result<(Labels, Columns), BadMessage
             })
         })
         .collect::<Result<_, BadMessage>>()?;
+
     let counts = row
         .counts_at
         .into_iter()
         .zip(row.counts)
         .map(|(t, n)| Counted { t, n })
         .collect();
+
     let float_t = row.at;
     let float_v = row.values;
     let float_st = row.starts;
+
     Ok((
         labels,
         Columns {
@@ -183,6 +189,7 @@ pub(crate) fn exemplars_in(rows: Vec<wire::Exemplar>) -> Result<Vec<ExemplarSeri
             .or_default()
             .push(exemplar);
     }
+
     Ok(by_series
         .into_iter()
         .map(|(labels, exemplars)| ExemplarSeries { labels, exemplars })
@@ -239,6 +246,7 @@ mod tests {
             ],
             ..Columns::default()
         };
+
         let row = columns_out(&labels, &columns);
         let (named, back) = columns_in(row.clone()).expect("as it was written");
         assert_eq!(

@@ -30,6 +30,7 @@ fn moved(values: &[Vec<Option<i32>>]) -> (Group, Group, Across) {
             i % 3 == 0 && t <= 5 || i % 3 != 0 && i % 2 == 0
         }),
     );
+
     let g1 = Group::named(
         "b",
         3,
@@ -37,6 +38,7 @@ fn moved(values: &[Vec<Option<i32>>]) -> (Group, Group, Across) {
             i % 3 == 0 && t >= 5 || i % 3 != 0 && i % 2 == 1
         }),
     );
+
     g0.meet("g1", &g1, true);
     let across = Across::new(Arc::clone(g0.spread(0)));
     (g0, g1, across)
@@ -82,6 +84,7 @@ fn costs_are_estimated_over_all_groups() {
         step_ms,
         lookback,
     } = range("sum(m)");
+
     let costed = crate::Costed {
         expr,
         start_ms,
@@ -89,12 +92,14 @@ fn costs_are_estimated_over_all_groups() {
         step_ms,
         lookback,
     };
+
     let of = |queries: &dyn Queries| {
         crate::estimate_cost(queries, &context(), &ParserOptions::default(), &costed)
             .expect("works")
     };
     let together = of(&across);
     let alone = of(whole.undivided());
+
     assert_eq!(
         (together.series, together.samples_read),
         (alone.series, alone.samples_read)
@@ -110,6 +115,7 @@ fn lists_are_those_of_all_groups() {
     let context = context();
     let selection = selection();
     let want = whole.undivided();
+
     assert_eq!(
         across.series(&context, &selection).expect("works"),
         want.series(&context, &selection).expect("works")
@@ -120,6 +126,7 @@ fn lists_are_those_of_all_groups() {
             .expect("works"),
         want.label_values(&context, "b", &selection).expect("works")
     );
+
     assert_eq!(
         across
             .label_names(&context, &selection)
@@ -127,6 +134,7 @@ fn lists_are_those_of_all_groups() {
             .items,
         ["__name__", "a", "b"]
     );
+
     let local = QueryContext {
         local_only: true,
         ..context
@@ -146,14 +154,17 @@ fn samples_of_other_groups_take_room_of_the_node_until_the_query_ends() {
     let (g0, _g1, across) = moved(&some_values());
     let context = context();
     let room = g0.spread(0).engine.room();
+
     across.range(&context, &range("sum(m)")).expect("works");
     let of_one = room.taken();
     across.range(&context, &range("max(m)")).expect("works");
+
     assert!(
         of_one > 0 && room.taken() == 2 * of_one,
         "{of_one} samples, then {}",
         room.taken()
     );
+
     drop(context);
     assert_eq!(room.taken(), 0);
 }
@@ -163,6 +174,7 @@ fn a_complete_member_answers_for_its_group_alone() {
     let (_g0, g1, across) = moved(&some_values());
     let want = across.range(&context(), &range("sum(m)")).expect("works");
     assert_eq!(g1.served(), [1, 0, 0]);
+
     for fault in [
         Fault::Broken,
         Fault::Lagging,
@@ -182,6 +194,7 @@ fn a_group_without_a_complete_member_leaves_a_warning_or_an_error() {
         partial_response: false,
         ..context()
     };
+
     let want = across.range(&context(), &range("sum(m)")).expect("works");
     for (fault, warning) in [(Fault::Lagging, UNSURE), (Fault::Broken, LOST)] {
         (0..3).for_each(|i| g1.fail(i, fault));
@@ -190,11 +203,13 @@ fn a_group_without_a_complete_member_leaves_a_warning_or_an_error() {
             (got.warnings, got.value == want.value),
             (vec![warning.to_owned()], fault == Fault::Lagging)
         );
+
         let found = across.series(&context(), &selection()).expect("works");
         assert_eq!(found.warnings, [warning]);
         let error = across
             .range(&strict, &range("sum(m)"))
             .expect_err("must be whole");
+
         assert_eq!(
             (error.kind(), error.to_string().contains("g1")),
             (ErrorKind::Unavailable, true)
@@ -207,6 +222,7 @@ fn a_group_that_is_forming_may_be_silent_and_is_heard_if_it_has_something() {
     let g0 = Group::named("a", 3, storage(&some_values()));
     let g1 = Group::named("b", 2, storage(&some_values()));
     g0.meet("g1", &g1, false);
+
     let across = Across::new(Arc::clone(g0.spread(0)));
     let want = g0
         .undivided()
@@ -216,6 +232,7 @@ fn a_group_that_is_forming_may_be_silent_and_is_heard_if_it_has_something() {
         &want,
         &across.range(&context(), &range("sum(m)")).expect("works")
     ));
+
     assert_eq!(g1.served(), [1, 1], "none of them is complete by itself");
     (0..2).for_each(|i| g1.fail(i, Fault::Broken));
     assert!(same(
@@ -234,9 +251,11 @@ fn replicas_of_ha_pairs_in_different_groups_become_one() {
             .for_each(|(t, v)| storage.append_float(&labels, t * 60_000, *v));
         storage
     };
+
     let g0 = Group::named("a", 1, series("a", &[(1, 1.0), (2, 2.0), (3, 3.0)]));
     let g1 = Group::named("b", 1, series("b", &[(1, 10.0), (3, 30.0)]));
     g0.meet("g1", &g1, true);
+
     let across = Across::new(Arc::clone(g0.spread(0)));
     let context = QueryContext {
         replica_labels: vec!["replica".to_owned()],
@@ -246,6 +265,7 @@ fn replicas_of_ha_pairs_in_different_groups_become_one() {
     let Value::Matrix(series) = got.value else {
         panic!("{got:?}")
     };
+
     assert_eq!(series.len(), 1);
     assert_eq!(
         series[0].floats,

@@ -66,6 +66,7 @@ impl Queries for Plain {
         let expr = parse(&q.expr, &ParserOptions::default())
             .map_err(|e| QueryError::invalid(e.to_string()))?;
         let options = crate::querier::query_options(context, q.lookback);
+
         self.evaluated.fetch_add(1, Ordering::Relaxed);
         Ok(self.engine.instant(
             self.storage.as_ref(),
@@ -82,6 +83,7 @@ impl Queries for Plain {
             .map_err(|e| QueryError::invalid(e.to_string()))?;
         let options = crate::querier::query_options(context, q.lookback);
         let span = (q.start_ms, q.end_ms);
+
         self.evaluated.fetch_add(1, Ordering::Relaxed);
         Ok(self.engine.range(
             self.storage.as_ref(),
@@ -121,8 +123,10 @@ impl Queries for Plain {
                     hints,
                 },
             )?;
+
             found.extend(set.series.iter().map(|s| s.labels().clone()));
         }
+
         Ok(Found {
             items: found.into_iter().collect(),
             warnings: Vec::new(),
@@ -139,6 +143,7 @@ impl Queries for Plain {
             .iter()
             .flat_map(|l| l.iter().map(|(name, _)| name.to_owned()))
             .collect();
+
         Ok(Found {
             items: names.into_iter().collect(),
             warnings: Vec::new(),
@@ -156,6 +161,7 @@ impl Queries for Plain {
             .iter()
             .filter_map(|l| l.get(name).map(str::to_owned))
             .collect();
+
         Ok(Found {
             items: values.into_iter().collect(),
             warnings: Vec::new(),
@@ -344,6 +350,7 @@ impl Replicas for Seen {
                 Err(e) => Err(refused(e)),
             },
         };
+
         done(answer);
         Box::new(())
     }
@@ -419,6 +426,7 @@ impl Group {
                 })
             })
             .collect();
+
         let names: Vec<NodeName> = (0..n)
             .map(|i| NodeName::new(&format!("{prefix}{i}")))
             .collect();
@@ -432,6 +440,7 @@ impl Group {
             served: (0..n).map(|_| AtomicUsize::new(0)).collect(),
             told: (0..n).map(|_| AtomicUsize::new(0)).collect(),
         });
+
         let spread = |me: usize| {
             let clock = Arc::new(Hasty {
                 clock: SystemClock::new(),
@@ -445,17 +454,20 @@ impl Group {
                 members,
                 names,
             };
+
             let options = QuerierOptions {
                 engine: engine_options(),
                 ..QuerierOptions::default()
             };
             let inner = Arc::clone(&plains[me]) as Arc<dyn Queries>;
             let spread = Spread::new(inner, options, Arc::new(seen), clock, mode);
+
             Arc::new(Spread {
                 answer_bytes_max,
                 ..spread
             })
         };
+
         let _ = members.spreads.set((0..n).map(spread).collect());
         Self { members, plains }
     }

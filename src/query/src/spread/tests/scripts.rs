@@ -41,11 +41,13 @@ impl Divided {
                     .expect("own message"),
             )
         };
+
         let parts: Option<Vec<Partials>> = if nodes.is_empty() {
             None
         } else {
             (0..SHARDS).map(part).collect()
         };
+
         let engine = parts.map_or_else(
             || self.engine.clone(),
             |parts| {
@@ -53,11 +55,13 @@ impl Divided {
                 self.engine.merging(parts)
             },
         );
+
         let result = if step_ms == 0 {
             engine.instant(storage, &expr, query, span.0, &options, &never)
         } else {
             engine.range(storage, &expr, query, span, step_ms, &options, &never)
         };
+
         result.map_err(|e| e.to_string())
     }
 }
@@ -90,6 +94,7 @@ fn the_scripts_of_prometheus_pass_in_three_shards() {
     };
     let mut passed = 0;
     let mut executions = 0;
+
     let mut failures = Vec::new();
     for path in entries
         .flatten()
@@ -107,6 +112,7 @@ fn the_scripts_of_prometheus_pass_in_three_shards() {
         executions += report.executions;
         failures.extend(report.failures);
     }
+
     let divided = evaluator.divided.load(Ordering::Relaxed);
     println!("{passed} cases passed, {executions} queries, {divided} of them divided");
     assert!(failures.is_empty(), "{failures:#?}");

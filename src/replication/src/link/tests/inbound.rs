@@ -19,23 +19,27 @@ fn subscribes_after_its_own_log_and_appends_what_comes() {
             1000
         )))]
     );
+
     assert_eq!(
         b.feed(Event::Assigned(vec![stream(1)])),
         [],
         "nothing changed"
     );
+
     let run = records(stream(1), 5..=6, 100);
     assert_eq!(
         b.frame(records_frame(1, run.clone())),
         [append(stream(1), run)]
     );
     assert_eq!(b.link.unapplied_bytes(), 200);
+
     let ack = Frame::Ack(Ack {
         incarnation: 1,
         boot: 1,
         position: 6,
         epoch: 1,
     });
+
     assert_eq!(
         b.feed(Event::Durable {
             stream: stream(1),
@@ -43,6 +47,7 @@ fn subscribes_after_its_own_log_and_appends_what_comes() {
         }),
         [Effect::Send(ack)]
     );
+
     assert_eq!(
         b.feed(Event::Durable {
             stream: stream(1),
@@ -51,6 +56,7 @@ fn subscribes_after_its_own_log_and_appends_what_comes() {
         [],
         "told once"
     );
+
     assert_eq!(
         b.feed(Event::Durable {
             stream: stream(7),
@@ -65,9 +71,11 @@ fn subscribes_after_its_own_log_and_appends_what_comes() {
 fn gives_credit_only_for_what_was_applied() {
     let mut b = Bench::up(&[]);
     b.feed(Event::Assigned(vec![stream(1)]));
+
     for seq in 1..=8 {
         b.frame(records_frame(1, records(stream(1), seq..=seq, 100)));
     }
+
     assert!(
         !b.feed(Event::Durable {
             stream: stream(1),
@@ -76,6 +84,7 @@ fn gives_credit_only_for_what_was_applied() {
         .iter()
         .any(is_credit)
     );
+
     assert_eq!(
         b.feed(Event::Applied {
             stream: stream(1),
@@ -84,12 +93,14 @@ fn gives_credit_only_for_what_was_applied() {
         [],
         "less than a quarter of the window"
     );
+
     let credit = |bytes| {
         Effect::Send(Frame::Credit(Credit {
             subscription: 1,
             bytes,
         }))
     };
+
     assert_eq!(
         b.feed(Event::Applied {
             stream: stream(1),
@@ -97,6 +108,7 @@ fn gives_credit_only_for_what_was_applied() {
         }),
         [credit(300)]
     );
+
     assert_eq!(
         b.feed(Event::Applied {
             stream: stream(1),
@@ -104,6 +116,7 @@ fn gives_credit_only_for_what_was_applied() {
         }),
         [credit(500)]
     );
+
     assert_eq!(b.link.unapplied_bytes(), 0);
 }
 
@@ -118,9 +131,11 @@ fn a_new_session_gets_only_what_the_old_one_left_of_the_window() {
     b.frame(records_frame(1, records(stream(1), 1..=4, 100)));
     b.frame(records_frame(1, records(stream(1), 5..=6, 100)));
     b.feed(Event::Down);
+
     // Only the first batch reached the log.
     let tails: PositionVector = [(stream(1), 4)].into_iter().collect();
     b.feed(up(identity(1), &tails, &PositionVector::new()));
+
     let effects = b.feed(Event::Assigned(vec![stream(1)]));
     assert_eq!(
         effects,
@@ -131,10 +146,12 @@ fn a_new_session_gets_only_what_the_old_one_left_of_the_window() {
             600
         )))]
     );
+
     let credit = Effect::Send(Frame::Credit(Credit {
         subscription: 1,
         bytes: 400,
     }));
+
     assert_eq!(
         b.feed(Event::Applied {
             stream: stream(1),
@@ -151,9 +168,11 @@ fn what_was_applied_without_a_session_is_room_again() {
     b.frame(records_frame(1, records(stream(1), 1..=8, 100)));
     b.frame(records_frame(1, records(stream(1), 9..=10, 100)));
     b.feed(Event::Down);
+
     let positions = |seq| [(stream(1), seq)].into_iter().collect();
     b.feed(up(identity(1), &positions(10), &positions(8)));
     let effects = b.feed(Event::Assigned(vec![stream(1)]));
+
     assert_eq!(
         effects,
         [Effect::Send(Frame::Subscribe(subscribe(
@@ -170,12 +189,14 @@ fn gives_up_streams_that_are_not_assigned_and_ignores_their_late_frames() {
     let mut b = Bench::up(&[]);
     b.feed(Event::Assigned(vec![stream(1), stream(2)]));
     let effects = b.feed(Event::Assigned(vec![stream(2)]));
+
     assert_eq!(
         effects,
         [Effect::Send(Frame::Unsubscribe(Unsubscribe {
             subscription: 1
         }))]
     );
+
     assert_eq!(b.frame(records_frame(1, records(stream(1), 1..=1, 40))), []);
     let effects = b.feed(Event::Assigned(vec![stream(1), stream(2)]));
     assert_eq!(
@@ -187,6 +208,7 @@ fn gives_up_streams_that_are_not_assigned_and_ignores_their_late_frames() {
             1000
         )))]
     );
+
     assert_eq!(
         b.frame(records_frame(1, records(stream(1), 2..=2, 40))),
         [],
@@ -204,24 +226,29 @@ fn what_the_log_has_not_taken_is_asked_for_again_from_where_it_stands() {
         stream: stream(1),
         seq: 4,
     });
+
     // Five and six were refused.
     let effects = b.feed(Event::SetBack {
         taken: [(stream(1), 4)].into_iter().collect(),
     });
+
     assert_eq!(
         effects,
         [Effect::Send(Frame::Unsubscribe(Unsubscribe {
             subscription: 1
         }))]
     );
+
     assert_eq!(
         b.link.unapplied_bytes(),
         400,
         "what was refused holds no room"
     );
+
     let late = b.frame(records_frame(1, records(stream(1), 7..=7, 100)));
     assert_eq!(late, [], "a frame that was under way is passed over");
     let effects = b.feed(Event::Assigned(vec![stream(1)]));
+
     assert_eq!(
         effects,
         [Effect::Send(Frame::Subscribe(subscribe(
@@ -242,11 +269,13 @@ fn reports_a_stream_that_the_peer_does_not_serve() {
         reason: EndReason::Trimmed as i32,
         first_seq: 77,
     };
+
     let unserved = Effect::Unserved {
         stream: stream(2),
         reason: EndReason::Trimmed,
         first_seq: 77,
     };
+
     assert_eq!(b.frame(Frame::StreamEnded(ended)), [unserved]);
     assert_eq!(b.frame(Frame::StreamEnded(ended)), [], "said twice");
     assert_eq!(b.link.subscribed().count(), 0);
@@ -256,6 +285,7 @@ fn reports_a_stream_that_the_peer_does_not_serve() {
 fn disconnects_a_peer_that_breaks_the_rules() {
     let gap = records_frame(1, records(stream(1), 2..=2, 40));
     let repeated = records_frame(1, records(stream(1), 1..=1, 40));
+
     let foreign = records_frame(1, records(stream(2), 1..=1, 40));
     for (what, frames) in [
         ("gap", vec![gap]),
@@ -276,6 +306,7 @@ fn disconnects_a_peer_that_breaks_the_rules() {
             ),
             "{what}: {effects:?}"
         );
+
         assert!(b.link.connected().is_none());
     }
 }
@@ -290,6 +321,7 @@ fn disconnects_a_peer_that_sends_more_than_its_credit_and_one_record() {
         matches!(b.frame(first)[..], [Effect::Append { .. }]),
         "over the credit by one record"
     );
+
     let second = records_frame(1, records(stream(1), 2..=2, 1001));
     assert!(matches!(
         b.frame(second)[..],

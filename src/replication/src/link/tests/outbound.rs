@@ -44,6 +44,7 @@ fn pushes_fresh_records_without_a_read() {
         [(5, 7), (8, 10), (11, 12)],
         "frames of 300 bytes"
     );
+
     assert_eq!(b.link.stats().catch_up_reads, 0);
     assert_eq!(appended(&mut b, stream(1), 1..=1), [], "not subscribed");
 }
@@ -60,15 +61,18 @@ fn catches_up_from_the_log_and_goes_over_to_fresh_records() {
         [],
         "kept while the read runs"
     );
+
     let effects = log_read(&mut b, stream(0), 1, Ok(records(stream(0), 1..=5, 100)));
     assert_eq!(sent_runs(&effects), [(1, 3), (4, 5)]);
     assert_eq!(effects.last(), Some(&read(stream(0), 6)));
+
     let effects = log_read(&mut b, stream(0), 6, Ok(records(stream(0), 6..=7, 100)));
     assert_eq!(
         sent_runs(&effects),
         [(6, 7)],
         "the record that was both read and fresh goes out once"
     );
+
     b.feed(Event::Sent { bytes: 700 });
     assert_eq!(sent_runs(&appended(&mut b, stream(0), 8..=8)), [(8, 8)]);
 }
@@ -82,11 +86,14 @@ fn stops_at_the_credit_and_keeps_a_bounded_run_of_fresh_records() {
         [(1, 2)],
         "the last one may go over"
     );
+
     assert_eq!(credit(&mut b, 50), [], "the debt is paid first");
     assert_eq!(appended(&mut b, stream(0), 5..=9), []);
+
     // 3..=9 are waiting, which is over 600 bytes: 3 was dropped and is read when there is credit.
     assert_eq!(credit(&mut b, 10_000), [read(stream(0), 3)]);
     let effects = log_read(&mut b, stream(0), 3, Ok(records(stream(0), 3..=3, 100)));
+
     assert_eq!(sent_runs(&effects), [(3, 5), (6, 8), (9, 9)]);
 }
 
@@ -95,12 +102,14 @@ fn sends_no_more_than_the_send_budget_until_it_is_sent() {
     let mut b = Bench::up(&[]);
     b.peer_subscribes(stream(0), 1, 100_000);
     let sent = sent_runs(&appended(&mut b, stream(0), 1..=6));
+
     assert_eq!(sent, [(1, 3), (4, 6)]);
     assert_eq!(
         sent_runs(&appended(&mut b, stream(0), 7..=12)),
         [(7, 9), (10, 12)],
         "1000 is reached inside a frame"
     );
+
     assert_eq!(appended(&mut b, stream(0), 13..=13), []);
     assert_eq!(sent_runs(&b.feed(Event::Sent { bytes: 900 })), [(13, 13)]);
 }
@@ -110,6 +119,7 @@ fn a_record_larger_than_a_frame_goes_alone() {
     let mut b = Bench::up(&[]);
     b.peer_subscribes(stream(0), 1, 100_000);
     let mut run = records(stream(0), 1..=1, 100);
+
     run.extend(records(stream(0), 2..=2, 450));
     run.extend(records(stream(0), 3..=3, 100));
     assert_eq!(
@@ -128,6 +138,7 @@ fn says_why_it_does_not_serve() {
             first_seq,
         }))]
     };
+
     b.peer_subscribes(stream(0), 1, 1000);
     let trimmed = log_read(
         &mut b,
@@ -135,9 +146,11 @@ fn says_why_it_does_not_serve() {
         1,
         Err(ReadFault::Trimmed { first_seq: 5 }),
     );
+
     assert_eq!(trimmed, ended(EndReason::Trimmed, 5));
     b.peer_subscribes(stream(0), 1, 1000);
     let failed = log_read(&mut b, stream(0), 1, Err(ReadFault::Failed("disk".into())));
+
     assert_eq!(failed, ended(EndReason::ReadFailed, 0));
     for (number, other) in [(2, 5), (3, 6), (4, 7)] {
         assert_eq!(
@@ -145,6 +158,7 @@ fn says_why_it_does_not_serve() {
             []
         );
     }
+
     assert_eq!(
         b.peer_subscribes(stream(0), 1, 1000),
         ended(EndReason::TooMany, 0)
@@ -183,12 +197,15 @@ fn the_own_stream_goes_first_and_the_others_in_turn() {
             100_000,
         )));
     }
+
     // Fill the budget, then let all three have something to send.
     let first = b.feed(Event::Appended(records(stream(0), 1..=1, 1000)));
     assert_eq!(sent_runs(&first), [(1, 1)]);
+
     for index in [5, 6] {
         assert_eq!(appended(&mut b, stream(index), 1..=6), []);
     }
+
     assert_eq!(appended(&mut b, stream(0), 2..=2), []);
     let order: Vec<u64> = b
         .feed(Event::Sent { bytes: 1000 })
@@ -201,6 +218,7 @@ fn the_own_stream_goes_first_and_the_others_in_turn() {
             }
         })
         .collect();
+
     assert_eq!(order, [0, 5, 6, 5]);
 }
 
@@ -212,6 +230,7 @@ fn forgets_a_subscription_when_told_and_serves_a_stream_once() {
     assert_eq!(appended(&mut b, stream(0), 1..=1), []);
     b.peer_subscribes(stream(0), 2, 1000);
     b.frame(Frame::Subscribe(subscribe(2, stream(0), 2, 1000)));
+
     let effects = appended(&mut b, stream(0), 2..=2);
     assert!(
         matches!(&effects[..], [Effect::Send(Frame::Records(r))] if r.subscription() == 2),

@@ -52,11 +52,13 @@ fn passes_on_what_the_peer_says() {
         positions: [(stream, seq)].into_iter().collect(),
         epoch: 1,
     };
+
     let health = Effect::PeerHealth {
         health: Health::default(),
         wall_ms: 5,
         epoch: 1,
     };
+
     assert_eq!(
         b.frame(heartbeat(vec![position(2, 3)])),
         [has(stream(2), 3), health]
@@ -77,10 +79,12 @@ fn gives_up_a_silent_peer() {
     let mut b = Bench::up(&[]);
     b.tick(2 * SECOND);
     b.frame(heartbeat(vec![]));
+
     assert!(
         !b.tick(2 * SECOND)
             .contains(&Effect::Disconnect(DisconnectReason::Silent))
     );
+
     assert_eq!(
         b.tick(SECOND),
         [Effect::Disconnect(DisconnectReason::Silent)]
@@ -98,6 +102,7 @@ fn a_frame_that_takes_its_time_is_a_sign_of_life() {
         );
         b.feed(Event::Heard);
     }
+
     assert_eq!(
         b.tick(3 * SECOND),
         [Effect::Disconnect(DisconnectReason::Silent)]
@@ -113,10 +118,12 @@ fn positions_and_acknowledgements_say_under_which_ring() {
         position: 4,
         epoch: 9,
     };
+
     assert!(matches!(
         b.frame(Frame::Ack(ack))[..],
         [Effect::PeerDurable { epoch: 9, .. }]
     ));
+
     let of_heartbeat = b.frame(heartbeat(vec![position(0, 4)]));
     assert!(matches!(
         of_heartbeat[..],
@@ -125,6 +132,7 @@ fn positions_and_acknowledgements_say_under_which_ring() {
             Effect::PeerHealth { .. }
         ]
     ));
+
     b.link.set_epoch(6);
     let acks = b.feed(Event::Durable {
         stream: stream(1),
@@ -148,6 +156,7 @@ fn tells_of_another_epoch_and_stays_connected() {
         matches!(told[..], [Effect::PeerHealth { epoch: 2, .. }]),
         "{told:?}"
     );
+
     b.link.set_epoch(2);
     let sent = b.tick(SECOND);
     assert!(
@@ -164,6 +173,7 @@ fn disconnects_over_another_peer_and_handshake_frames() {
         b.frame(Frame::Hello(Hello::default()))[..],
         [Effect::Disconnect(_)]
     ));
+
     for peer in [
         identity(2),
         PeerIdentity {
@@ -185,6 +195,7 @@ fn notices_a_second_writer_of_its_own_stream() {
     b.frame(heartbeat(vec![position(0, 6)]));
     b.tick(SECOND);
     b.feed(Event::Appended(records(stream(0), 6..=6, 40)));
+
     for _ in 0..6 {
         assert_eq!(
             b.tick(SECOND)
@@ -196,23 +207,28 @@ fn notices_a_second_writer_of_its_own_stream() {
         );
         b.frame(heartbeat(vec![position(0, 6)]));
     }
+
     b.frame(heartbeat(vec![position(0, 7)]));
+
     let mut last = Vec::new();
     for _ in 0..4 {
         last = b.tick(SECOND);
         b.frame(heartbeat(vec![]));
     }
+
     let second_writer = DisconnectReason::SecondWriter {
         stream: stream(0),
         written: 6,
         claimed: 7,
     };
+
     assert_eq!(last, [Effect::Disconnect(second_writer)]);
 }
 
 #[test]
 fn does_nothing_without_a_session() {
     let mut link = PeerLink::new(identity(0), identity(1).node, config());
+
     let mut effects = Vec::new();
     for event in [
         Event::Assigned(vec![stream(1)]),
@@ -227,5 +243,6 @@ fn does_nothing_without_a_session() {
     ] {
         link.handle(event, SECOND, &mut effects);
     }
+
     assert_eq!(effects, []);
 }

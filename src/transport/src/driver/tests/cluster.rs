@@ -110,9 +110,11 @@ impl Cluster {
             GroupLimits::default(),
             Duration::ZERO,
         );
+
         let hub = Arc::new(Hub::new(group, 1 << 20));
         let machine = &self.machines[index];
         machine.store.boot(&me, quorum, &hub);
+
         let peers = (0..3).filter(|i| *i != index);
         let mut config = MeshConfig::new(
             peers
@@ -123,6 +125,7 @@ impl Cluster {
                 })
                 .collect(),
         );
+
         config.backoff_max = Duration::from_millis(100);
         let local = LocalNode {
             cluster: "test".into(),
@@ -132,6 +135,7 @@ impl Cluster {
             shards: 4,
             lineage: Lineage::from(u64::from(me.boot.0)),
         };
+
         let clock = Arc::new(SystemClock::new());
         let mesh = Arc::new(Mesh::new(
             local,
@@ -140,7 +144,9 @@ impl Cluster {
             clock.clone(),
             discard_logger(),
         ));
+
         let mut tasks = Vec::new();
+
         let mut all_calls = Vec::new();
         for slot in mesh.slots() {
             let calls = Arc::new(Calls::new(10, 8 << 20));
@@ -154,11 +160,13 @@ impl Cluster {
                 clock: clock.clone(),
                 log: discard_logger(),
             };
+
             let link_config = LinkConfig {
                 window_bytes: WINDOW_BYTES,
                 ..LinkConfig::default()
             };
             let mut link = PeerLink::new(me.clone(), slot.node().clone(), link_config);
+
             tasks.push(tokio::spawn(async move {
                 loop {
                     let connection = parts.slot.next().await;
@@ -166,6 +174,7 @@ impl Cluster {
                 }
             }));
         }
+
         let port = machine.port.try_clone().expect("a second handle");
         let running = Arc::clone(&mesh);
         tasks.push(tokio::spawn(async move {
@@ -173,6 +182,7 @@ impl Cluster {
                 .run(TcpListener::from_std(port).expect("nonblocking"))
                 .await;
         }));
+
         self.machines[index].running = Some(Running {
             hub,
             mesh,
@@ -266,6 +276,7 @@ impl Cluster {
                 .all(|n| positions(c, *n) == positions(c, nodes[0]))
         })
         .await;
+
         let first = self.store(nodes[0]).content();
         nodes
             .iter()
@@ -282,6 +293,7 @@ impl Cluster {
             .hub
             .group()
             .lock();
+
         let among = |node: &NodeName| nodes.iter().any(|n| name(*n) == *node);
         group
             .peers()

@@ -36,11 +36,13 @@ impl MemoryStore {
         let mut inner = self.inner.lock();
         inner.commits = Some(CommitTracker::new(me.stream(), me.node.clone(), quorum, 10));
         inner.hub = Arc::downgrade(hub);
+
         let durable: Vec<_> = inner
             .streams
             .iter()
             .map(|(s, records)| (*s, records.len() as u64))
             .collect();
+
         drop(inner);
         hub.durable(&durable);
     }
@@ -58,8 +60,10 @@ impl MemoryStore {
             .iter()
             .map(|(s, records)| (*s, records.len() as u64))
             .collect();
+
         let hub = inner.hub.upgrade().filter(|_| !hold);
         drop(inner);
+
         if let Some(hub) = hub {
             tails
                 .into_iter()
@@ -85,6 +89,7 @@ impl MemoryStore {
         let stream = records[0].stream();
         let mut fresh = Vec::new();
         let mut inner = self.inner.lock();
+
         let log = inner.streams.entry(stream).or_default();
         for record in records {
             if record.seq() == log.len() as u64 + 1 {
@@ -94,13 +99,16 @@ impl MemoryStore {
                 assert!(record.seq() <= log.len() as u64, "a gap in {stream}");
             }
         }
+
         let tail = log.len() as u64;
         if let Some(commits) = inner.commits.as_mut().filter(|c| c.stream() == stream) {
             commits.own_durable(tail);
             commits.advance();
         }
+
         let applies = !inner.hold_applied;
         drop(inner);
+
         if let Some(hub) = hub {
             fresh.iter().for_each(|record| hub.written(record));
             hub.batch_written();
@@ -160,6 +168,7 @@ impl ReplicaStore for MemoryStore {
         if inner.refuse_every > 0 && inner.appends.is_multiple_of(inner.refuse_every) {
             return Err(AppendRefused::Busy);
         }
+
         drop(inner);
         self.take(records);
         Ok(())
@@ -184,6 +193,7 @@ impl ReplicaStore for MemoryStore {
             })
             .cloned()
             .collect();
+
         Box::pin(std::future::ready(Ok(run)))
     }
 
@@ -205,6 +215,7 @@ impl ReplicaStore for MemoryStore {
         let written = own
             .and_then(|own| inner.streams.get(&own))
             .map_or(0, |records| records.len() as u64);
+
         if let Some(commits) = inner.commits.as_mut() {
             let (stream, claimed) = (commits.stream(), positions.get(commits.stream()));
             if claimed > written {
@@ -217,6 +228,7 @@ impl ReplicaStore for MemoryStore {
             commits.peer_durable(peer, incarnation, claimed, epoch);
             commits.advance();
         }
+
         Ok(())
     }
 

@@ -81,6 +81,7 @@ impl Batcher {
             Request::V1(request) => request.add(point),
             Request::V2(request) => request.add(point),
         }
+
         self.samples += 1;
         if self.samples == self.samples_max {
             self.close()
@@ -103,6 +104,7 @@ impl Batcher {
             Request::V2(request) => request.message(),
         };
         let mut bytes = self.snappy.compress_vec(raw)?;
+
         // The room was for bytes that cannot be compressed; many bodies wait to be sent.
         bytes.shrink_to_fit();
         self.bodies.push(Body {
@@ -110,11 +112,13 @@ impl Batcher {
             raw_bytes: raw.len(),
             samples: self.samples,
         });
+
         self.samples = 0;
         match &mut self.request {
             Request::V1(request) => request.clear(),
             Request::V2(request) => request.clear(),
         }
+
         Ok(())
     }
 }
@@ -132,11 +136,13 @@ mod tests {
         let fleet = Fleet::new(1_500, 15_000, 1_700_000_000_000, 1);
         let mut batcher = Batcher::new(protocol, 400);
         fleet.scrape(3, |point| batcher.add(point).expect("compresses"));
+
         let bodies = batcher.take().expect("compresses");
         assert_eq!(
             bodies.iter().map(|body| body.samples).collect::<Vec<_>>(),
             [400, 400, 400, 300]
         );
+
         let mut read = Vec::new();
         for body in bodies {
             let mut raw = Vec::new();
@@ -145,6 +151,7 @@ mod tests {
                 Protocol::V1 => rw1::decode(raw, 0, &DecodeLimits::default()),
                 Protocol::V2 => rw2::decode(&raw, 0, &DecodeLimits::default()),
             };
+
             let batch = decoded.expect("a valid request").batch;
             for series in &batch.series {
                 let labels = Labels::from_wire(batch.labels_of(series)).expect("valid labels");
@@ -154,6 +161,7 @@ mod tests {
                 );
             }
         }
+
         read
     }
 
@@ -163,6 +171,7 @@ mod tests {
         let v2 = read_back(Protocol::V2);
         assert_eq!(v1.len(), 1_500);
         assert_eq!(v1, v2);
+
         assert!(
             v1.iter()
                 .all(|(_, t, _)| (1_700_000_045_000..1_700_000_060_000).contains(t))

@@ -39,6 +39,7 @@ impl Counters {
             }
             add(&mut sums, &String::from_utf8_lossy(&response.body));
         }
+
         Ok(sums)
     }
 }
@@ -88,6 +89,7 @@ mod tests {
             sums,
             BTreeMap::from([("a_total".to_string(), 8.0), ("b_total".to_string(), 2.5)])
         );
+
         let grown = growth(&BTreeMap::from([("a_total".to_string(), 1.0)]), &sums);
         assert_eq!(grown["a_total"], 7.0);
     }

@@ -38,6 +38,7 @@ pub fn sizes(directories: &[std::path::PathBuf]) -> BTreeMap<String, Size> {
             parts.entry(part).or_default().add(size(&entry.path()));
         }
     }
+
     parts
 }
 
@@ -52,16 +53,19 @@ fn size(path: &Path) -> Size {
     let Ok(meta) = std::fs::symlink_metadata(path) else {
         return Size::default();
     };
+
     if !meta.is_dir() {
         return Size {
             length_bytes: meta.len(),
             allocated_bytes: meta.blocks() * 512,
         };
     }
+
     let mut sum = Size::default();
     for entry in std::fs::read_dir(path).into_iter().flatten().flatten() {
         sum.add(size(&entry.path()));
     }
+
     sum
 }
 
@@ -81,11 +85,13 @@ mod tests {
             std::fs::create_dir_all(file.parent().expect("has a parent")).expect("made");
             std::fs::write(file, vec![1; bytes]).expect("written");
         }
+
         let parts = sizes(&[dir.path().to_path_buf(), dir.path().join("missing")]);
         let lengths: Vec<_> = parts
             .iter()
             .map(|(name, size)| (name.as_str(), size.length_bytes))
             .collect();
+
         assert_eq!(lengths, [("blocks", 12), ("wal", 10)]);
     }
 }

@@ -54,6 +54,7 @@ impl Fleet {
         let templates = templates();
         let groups = templates.iter().map(group).collect();
         let hosts = series.div_ceil(HOST_SERIES);
+
         Self {
             series,
             interval_ms,
@@ -130,6 +131,7 @@ impl Fleet {
     ) {
         let names = HostNames::new(host as u32, generation, CONTAINERS);
         let id = mix(self.seed ^ (u64::from(generation) << 32) ^ host as u64);
+
         let scraped_ms =
             self.start_ms + i64::try_from(number).unwrap_or(i64::MAX / 2) * self.interval_ms;
         for (index, template) in self
@@ -146,6 +148,7 @@ impl Fleet {
                 false => template.kind.value(series, id ^ self.groups[index], number),
             };
             let timestamp_ms = scraped_ms + i64::try_from(offset_ms).unwrap_or(0);
+
             each(&Point {
                 template,
                 names: &names,
@@ -170,6 +173,7 @@ fn templates() -> Vec<Template> {
         (Job::Kubelet, kubelet::families()),
         (Job::Cadvisor, cadvisor::families()),
     ];
+
     let mut made: Vec<Template> = Vec::with_capacity(HOST_SERIES + 200);
     for (job, families) in jobs {
         made.extend(
@@ -185,6 +189,7 @@ fn templates() -> Vec<Template> {
             );
         }
     }
+
     made.truncate(HOST_SERIES);
     made
 }
@@ -206,6 +211,7 @@ fn about_the_scrape() -> Vec<Family> {
 /// Hash of the labels but `le`: the series of one histogram have it in common.
 fn group(template: &Template) -> u64 {
     let fixed = template.labels.iter().filter(|(name, _)| *name != "le");
+
     let mut hash = 0;
     for (name, text) in fixed {
         let bytes = name.bytes().chain(match text {
@@ -214,6 +220,7 @@ fn group(template: &Template) -> u64 {
         });
         hash = bytes.fold(hash, |hash, byte| mix(hash ^ u64::from(byte)));
     }
+
     hash
 }
 
@@ -247,6 +254,7 @@ mod tests {
             );
             assert!(seen.insert(labels(point)), "twice: {}", labels(point));
         });
+
         assert_eq!(seen.len(), 2_500);
         assert!(
             (9.0..=12.0).contains(&fleet.labels_per_series()),
@@ -262,14 +270,17 @@ mod tests {
         fleet.scrape(0, |point| {
             before.insert(labels(point));
         });
+
         let replaced = fleet.replace(0.34, 0);
         assert_eq!(replaced.len(), 1);
         let mut ended = 0;
+
         fleet.end(replaced[0], 1, |point| {
             assert!(before.contains(&labels(point)));
             assert_eq!(point.value.to_bits(), STALE);
             ended += 1;
         });
+
         let mut fresh = 0;
         fleet.scrape(1, |point| {
             fresh += usize::from(!before.contains(&labels(point)))
@@ -291,6 +302,7 @@ mod tests {
             };
             *shares.entry(kind).or_default() += 1;
         }
+
         assert_eq!(shares.values().sum::<usize>(), HOST_SERIES);
         let between = |kind: &str, low, high| (low..=high).contains(&shares[kind]);
         assert!(between("constant", 250, 450), "{shares:?}");
@@ -298,6 +310,7 @@ mod tests {
         assert!(between("integer counter", 200, 400), "{shares:?}");
         assert!(between("bytes", 50, 150), "{shares:?}");
         assert!(between("two decimals", 50, 150), "{shares:?}");
+
         assert!(between("full precision", 80, 200), "{shares:?}");
     }
 }

@@ -27,10 +27,12 @@ impl Target {
         let Some(rest) = url.strip_prefix("http://") else {
             bail!("{url}: only http:// URLs can be measured")
         };
+
         let (authority, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
         if authority.is_empty() || authority.contains('@') {
             bail!("{url}: the URL needs a host and no user");
         }
+
         let has_port = authority
             .rsplit_once(':')
             .is_some_and(|(_, port)| port.parse::<u16>().is_ok());
@@ -39,11 +41,13 @@ impl Target {
         } else {
             format!("{authority}:80")
         };
+
         let path = if path.is_empty() {
             "/".to_string()
         } else {
             path.to_string()
         };
+
         Ok(Self { authority, path })
     }
 }
@@ -95,6 +99,7 @@ impl Client {
         self.head.push_str("\r\n");
         self.head.push_str(headers);
         self.head.push_str("\r\n");
+
         let kept = self.stream.is_some();
         match self.exchange(body) {
             Err(error) if kept && closed_meanwhile(&error) => self.exchange(body),
@@ -107,11 +112,14 @@ impl Client {
             Some(stream) => stream,
             None => self.connect()?,
         };
+
         write_both(&mut stream, self.head.as_bytes(), body)?;
+
         let response = response::read(&mut stream, &mut self.buffer)?;
         if response.keep_alive {
             self.stream = Some(stream);
         }
+
         Ok(response)
     }
 
@@ -120,6 +128,7 @@ impl Client {
             io::ErrorKind::NotFound,
             format!("{} has no address", self.target.authority),
         );
+
         for address in self.target.authority.to_socket_addrs()? {
             match TcpStream::connect_timeout(&address, self.timeout) {
                 Ok(stream) => {
@@ -131,6 +140,7 @@ impl Client {
                 Err(error) => last = error,
             }
         }
+
         Err(last)
     }
 }
@@ -157,6 +167,7 @@ fn write_both(stream: &mut TcpStream, head: &[u8], body: &[u8]) -> io::Result<()
             Err(error) => return Err(error),
         }
     }
+
     stream.write_all(body)
 }
 
@@ -177,6 +188,7 @@ mod tests {
                 while answers.peek().is_some() {
                     let (mut stream, _) = listener.accept().expect("accepts");
                     let mut got = Vec::new();
+
                     let mut chunk = [0; 4_096];
                     while let Ok(n @ 1..) = stream.read(&mut chunk) {
                         got.extend_from_slice(&chunk[..n]);
@@ -192,6 +204,7 @@ mod tests {
                 }
             })
             .expect("thread starts");
+
         url
     }
 
@@ -207,15 +220,18 @@ mod tests {
             "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3;x=y\r\nabc\r\n2\r\nde\r\n0\r\nT: v\r\n\r\n",
             "HTTP/1.1 503 Busy\r\nRetry-After: 7\r\nContent-Length: 4\r\nConnection: close\r\n\r\nwait",
         ]);
+
         let mut client = client(&url);
         let mut next = || {
             client
                 .send("POST", "/write", "", b"body")
                 .expect("answered")
         };
+
         assert_eq!(next().status, 204);
         assert_eq!(next().body, b"hello");
         assert_eq!(next().body, b"abcde");
+
         let last = next();
         assert_eq!(
             (last.status, last.retry_after_s, last.keep_alive),
@@ -230,6 +246,7 @@ mod tests {
             "HTTP/1.1 201 Made\r\nContent-Length: 0\r\n\r\n",
         ]);
         let mut client = client(&url);
+
         assert_eq!(
             client
                 .send("POST", "/write", "", b"body")
@@ -237,6 +254,7 @@ mod tests {
                 .status,
             200
         );
+
         assert_eq!(
             client
                 .send("POST", "/write", "", b"body")
@@ -268,11 +286,13 @@ mod tests {
             (target.authority.as_str(), target.path.as_str()),
             ("node:9090", "/api/v1/write")
         );
+
         let target = Target::parse("http://node").expect("valid");
         assert_eq!(
             (target.authority.as_str(), target.path.as_str()),
             ("node:80", "/")
         );
+
         assert!(Target::parse("https://node").is_err());
         assert!(Target::parse("http:///x").is_err());
     }

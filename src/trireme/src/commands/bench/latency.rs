@@ -49,6 +49,7 @@ impl Latencies {
     /// The latency below or at which the share `q` (0 to 1) of the requests lies, in milliseconds; none without requests.
     pub fn quantile_ms(&self, q: f64) -> Option<f64> {
         let rank = ((self.total as f64 * q).ceil() as u64).clamp(1, self.total.max(1));
+
         let mut seen = 0;
         for (index, count) in self.counts.iter().enumerate() {
             seen += count;
@@ -56,6 +57,7 @@ impl Latencies {
                 return Some(upper_us(index).min(self.max_us) as f64 / 1_000.0);
             }
         }
+
         None
     }
 
@@ -91,6 +93,7 @@ mod tests {
     fn quantiles_are_close_and_never_too_low() {
         let mut latencies = Latencies::default();
         (1..=10_000u64).for_each(|us| latencies.add(Duration::from_micros(us)));
+
         for (q, exact_us) in [
             (0.5, 5_000.0),
             (0.9, 9_000.0),
@@ -100,6 +103,7 @@ mod tests {
             let got = latencies.quantile_ms(q).expect("has requests") * 1_000.0;
             assert!(got >= exact_us && got <= exact_us * 1.017, "{q}: {got}");
         }
+
         assert_eq!(Latencies::default().quantile_ms(0.5), None);
     }
 

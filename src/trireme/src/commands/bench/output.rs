@@ -36,10 +36,12 @@ impl ReportArgs {
             std::fs::write(file, format!("{json}\n"))
                 .with_context(|| format!("cannot write {}", file.display()))?;
         }
+
         print_line(&match self.output {
             Output::Json => json,
             Output::Table => table(),
         });
+
         Ok(())
     }
 }

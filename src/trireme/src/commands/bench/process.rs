@@ -35,12 +35,14 @@ impl Processes {
         for file in files {
             all.push(read_pid(file)?);
         }
+
         all.sort_unstable();
         all.dedup();
         let processes = Self {
             pids: all,
             ticks_per_s: ticks_per_second(),
         };
+
         processes.usage()?;
         Ok(processes)
     }
@@ -68,17 +70,20 @@ impl Processes {
                     .with_context(|| format!("process {pid}: cannot read {name}"))
             };
             let status = read("status")?;
+
             sum.cpu_s += cpu_ticks(&read("stat")?)
                 .with_context(|| format!("process {pid}: stat"))? as f64
                 / self.ticks_per_s;
             sum.rss_bytes += field(&status, "VmRSS:").unwrap_or(0) * 1_024;
             sum.peak_rss_bytes += field(&status, "VmHWM:").unwrap_or(0) * 1_024;
+
             // Needs the same user; without it the rest is still worth having.
             sum.written_bytes += read("io")
                 .ok()
                 .and_then(|io| field(&io, "write_bytes:"))
                 .unwrap_or(0);
         }
+
         Ok(sum)
     }
 
@@ -87,19 +92,23 @@ impl Processes {
     pub fn at_rest(&self, clock: &dyn Clock, limit: Duration) -> anyhow::Result<(Usage, Duration)> {
         const POLL: Duration = Duration::from_millis(250);
         const QUIET_POLLS: u32 = 4;
+
         let begin = clock.monotonic();
         let mut busy_until = begin;
         let mut last = self.usage()?;
         if self.is_empty() {
             return Ok((last, begin));
         }
+
         let mut window = std::collections::VecDeque::from([last.cpu_s]);
         while clock.monotonic() - begin < limit {
             std::thread::sleep(POLL);
             last = self.usage()?;
+
             if last.cpu_s - window.back().copied().unwrap_or(0.0) > 0.02 * self.pids.len() as f64 {
                 busy_until = clock.monotonic();
             }
+
             window.push_back(last.cpu_s);
             if window.len() > QUIET_POLLS as usize {
                 let oldest = window.pop_front().unwrap_or(0.0);
@@ -111,6 +120,7 @@ impl Processes {
                 }
             }
         }
+
         Ok((last, busy_until))
     }
 }
@@ -136,6 +146,7 @@ fn cpu_ticks(stat: &str) -> anyhow::Result<u64> {
     let Some((_, rest)) = stat.rsplit_once(')') else {
         bail!("no command in parentheses")
     };
+
     let mut fields = rest.split_ascii_whitespace().skip(11);
     let mut next = || {
         fields
@@ -143,6 +154,7 @@ fn cpu_ticks(stat: &str) -> anyhow::Result<u64> {
             .context("too few fields")
             .and_then(|f| f.parse::<u64>().context("not a number"))
     };
+
     Ok(next()? + next()?)
 }
 

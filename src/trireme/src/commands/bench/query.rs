@@ -76,6 +76,7 @@ pub struct Args {
 pub fn run(args: &Args) -> anyhow::Result<()> {
     let report = measure(args)?;
     args.report.give(&report, || table(&[&report], false))?;
+
     for query in &report.queries {
         match (&query.error, &query.agreement) {
             (Some(error), _) => note(&format!("{}: failed: {error}", query.name)),
@@ -89,16 +90,19 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
             _ => {}
         }
     }
+
     let failed = report
         .queries
         .iter()
         .filter(|query| query.error.is_some())
         .count();
+
     anyhow::ensure!(
         failed == 0,
         "{failed} of {} queries failed",
         report.queries.len()
     );
+
     Ok(())
 }
 
@@ -110,6 +114,7 @@ fn measure(args: &Args) -> anyhow::Result<QueryReport> {
         range_s: args.range.as_secs(),
         step_s: args.step.as_secs().max(1),
     };
+
     let target = Target::parse(&args.url)?;
     let base = target.path.trim_end_matches('/').to_string();
     let headers = super::write::header_lines(&args.headers)?;
@@ -123,12 +128,14 @@ fn measure(args: &Args) -> anyhow::Result<QueryReport> {
                 .is_none_or(|only| question.name.contains(only.as_str()))
         })
         .collect();
+
     let paths: Vec<String> = asked
         .iter()
         .map(|question| format!("{base}{}", path(&question.ask, &span)))
         .collect();
     let before = server.usage()?;
     let mut times: Vec<Vec<f64>> = vec![Vec::new(); asked.len()];
+
     let mut answers: Vec<Result<Value, String>> = vec![Err("not asked".to_string()); asked.len()];
     for _ in 0..=args.passes {
         for (index, path) in paths.iter().enumerate() {
@@ -141,14 +148,17 @@ fn measure(args: &Args) -> anyhow::Result<QueryReport> {
             };
         }
     }
+
     let after = server.usage()?;
     if let Some(file) = &args.save {
         save(file, &asked, &answers)?;
     }
+
     let reference = args.reference.as_ref().map(load).transpose()?;
     let queries = asked.iter().zip(&times).zip(&answers);
     let queries = queries
         .map(|((question, times), answer)| figures(question, times, answer, reference.as_ref()));
+
     Ok(QueryReport {
         name: args.name.clone(),
         passes: args.passes,
@@ -171,6 +181,7 @@ struct Span {
 /// Path and parameters; `nocache` keeps VictoriaMetrics from answering out of its cache and means nothing to others.
 fn path(ask: &Ask, span: &Span) -> String {
     let start_s = span.end_s - i64::try_from(span.range_s).unwrap_or(0);
+
     let over = format!("start={start_s}&end={}", span.end_s);
     match ask {
         Ask::Instant(text) => {
@@ -208,9 +219,11 @@ fn data(status: u16, body: &[u8]) -> Result<Value, String> {
             .take(300)
             .collect::<String>()
     };
+
     if status / 100 != 2 {
         return Err(format!("HTTP {status}: {}", text().trim()));
     }
+
     let mut value: Value =
         serde_json::from_slice(body).map_err(|error| format!("no JSON ({error}): {}", text()))?;
     match value.get_mut("data") {
@@ -229,6 +242,7 @@ fn figures(
     if later.is_empty() {
         later = times.to_vec();
     }
+
     later.sort_by(f64::total_cmp);
     let quantile = |q: f64| {
         let rank = (later.len() as f64 * q).ceil() as usize;
@@ -237,6 +251,7 @@ fn figures(
             .copied()
             .unwrap_or(0.0)
     };
+
     let (rows, points) = answer.as_ref().map_or((0, 0), compare::size);
     let agreement = match (answer, reference.and_then(|all| all.get(question.name))) {
         (Ok(answer), Some(want)) => {
@@ -244,6 +259,7 @@ fn figures(
         }
         _ => None,
     };
+
     let kind = match question.ask {
         Ask::Instant(_) => "instant",
         Ask::Range(_) => "range",
@@ -251,6 +267,7 @@ fn figures(
         Ask::LabelNames => "labels",
         Ask::Series(_) => "series",
     };
+
     QueryFigures {
         name: question.name.to_string(),
         kind: kind.to_string(),

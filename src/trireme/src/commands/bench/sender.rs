@@ -94,6 +94,7 @@ impl<'a> Senders<'a> {
                 },
             })
             .collect();
+
         let headers = format!("{}{}", plan.protocol.headers(), plan.headers);
         Self {
             plan,
@@ -131,16 +132,20 @@ impl<'a> Senders<'a> {
                     }
                     sent
                 };
+
                 let thread = std::thread::Builder::new()
                     .name(format!("sender-{lane}"))
                     .spawn_scoped(scope, work);
+
                 threads.push(thread.context("cannot start a sender")?);
             }
+
             Ok(threads
                 .into_iter()
                 .map(|thread| thread.join().expect("senders do not panic"))
                 .collect())
         })?;
+
         sent.into_iter().for_each(|one| sum.merge(one));
         sum.wall += self.clock.monotonic() - begin;
         Ok(())
@@ -151,6 +156,7 @@ impl<'a> Senders<'a> {
         let rate = self.plan.rate?;
         self.due = self.due.max(begin);
         let bodies = scrapes.iter().flatten();
+
         Some(
             bodies
                 .map(|body| {
@@ -174,12 +180,14 @@ impl Connection {
         sent: &mut Sent,
     ) {
         let now = clock.monotonic();
+
         let mut begin = now;
         if let Some(due) = due {
             // A request that starts late because the one before was slow counts from when it was due.
             begin = due;
             std::thread::sleep(due.saturating_sub(now));
         }
+
         for attempt in 0..=plan.retries {
             let index = self.next % self.clients.len();
             self.next += 1;
@@ -202,14 +210,18 @@ impl Connection {
                 }
                 Err(error) => ("io".to_string(), Some(Duration::ZERO), error.to_string()),
             };
+
             sent.first_error
                 .get_or_insert_with(|| format!("{label}: {}", text.trim()));
             *sent.errors.entry(label).or_default() += 1;
+
             let Some(asked) = wait.filter(|_| attempt < plan.retries) else {
                 break;
             };
+
             std::thread::sleep(asked.max(Duration::from_millis(30 << attempt.min(7))));
         }
+
         sent.samples_failed += body.samples as u64;
     }
 }

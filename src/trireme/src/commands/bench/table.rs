@@ -30,6 +30,7 @@ enum AnyReport {
 /// Runs the command.
 pub fn run(args: &Args) -> anyhow::Result<()> {
     let mut writes = Vec::new();
+
     let mut queries = Vec::new();
     for file in &args.files {
         let text =
@@ -41,10 +42,12 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
             AnyReport::Query(report) => queries.push(report),
         }
     }
+
     anyhow::ensure!(
         writes.is_empty() || queries.is_empty(),
         "reports of writes and of queries do not fit in one table"
     );
+
     let writes: Vec<&Report> = writes.iter().collect();
     let queries: Vec<&QueryReport> = queries.iter().collect();
     print_line(&match (queries.is_empty(), args.markdown) {
@@ -52,6 +55,7 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
         (true, true) => markdown(&writes),
         (true, false) => plain(&writes),
     });
+
     Ok(())
 }
 
@@ -65,7 +69,9 @@ pub fn plain(reports: &[&Report]) -> String {
             .max()
             .unwrap_or(0)
     };
+
     let widths: Vec<usize> = (0..columns).map(width).collect();
+
     let mut text = format!("{}\n\n", summary(reports));
     for row in &rows {
         text.push_str(&format!("{:<width$}", row[0], width = widths[0]));
@@ -75,6 +81,7 @@ pub fn plain(reports: &[&Report]) -> String {
         text.truncate(text.trim_end().len());
         text.push('\n');
     }
+
     text.truncate(text.trim_end().len());
     text
 }
@@ -88,6 +95,7 @@ pub fn markdown(reports: &[&Report]) -> String {
             text.push_str(&format!("|---|{}\n", "---:|".repeat(row.len() - 1)));
         }
     }
+
     text.truncate(text.trim_end().len());
     text
 }
@@ -101,6 +109,7 @@ fn by_name<'a>(reports: &[&'a Report]) -> Vec<Vec<&'a Report>> {
             None => groups.push(vec![report]),
         }
     }
+
     groups
 }
 
@@ -108,6 +117,7 @@ fn summary(reports: &[&Report]) -> String {
     let Some(load) = reports.first().map(|report| &report.load) else {
         return String::new();
     };
+
     let per_sample = |bytes: u64| bytes as f64 / load.samples.max(1) as f64;
     let mut text = format!(
         "{} series, {} scrapes every {} s, {} samples a request, {} connections, remote write {}; {:.1} labels a series, \
@@ -122,12 +132,15 @@ fn summary(reports: &[&Report]) -> String {
         per_sample(load.raw_bytes),
         per_sample(load.sent_bytes),
     );
+
     if let Some(every) = load.churn_every {
         text.push_str(&format!("; hosts replaced every {every} scrapes"));
     }
+
     if let Some(rate) = load.rate {
         text.push_str(&format!("; {} samples/s asked for", grouped(rate)));
     }
+
     text
 }
 
@@ -141,6 +154,7 @@ fn rows(groups: &[Vec<&Report>]) -> Vec<Vec<String>> {
             .chain(groups.iter().map(name))
             .collect(),
     ];
+
     let mut add = |what: &str, show: fn(f64) -> String, figure: &dyn Fn(&Report) -> Option<f64>| {
         let cells: Vec<String> = groups
             .iter()
@@ -150,6 +164,7 @@ fn rows(groups: &[Vec<&Report>]) -> Vec<Vec<String>> {
             rows.push(std::iter::once(what.to_string()).chain(cells).collect());
         }
     };
+
     let steady = |report: &Report, figure: fn(&Phase) -> f64| report.steady.as_ref().map(figure);
     add("new series/s", grouped, &|r| {
         Some(r.new_series.samples_per_s)
@@ -189,13 +204,16 @@ fn rows(groups: &[Vec<&Report>]) -> Vec<Vec<String>> {
         let bytes: i64 = r.disk.values().map(|part| part.grown_bytes).sum();
         (!r.disk.is_empty()).then(|| bytes as f64 / r.accepted().max(1) as f64)
     });
+
     let mut parts: Vec<&String> = groups
         .iter()
         .flatten()
         .flat_map(|report| report.disk.keys())
         .collect();
+
     parts.sort_unstable();
     parts.dedup();
+
     for part in parts {
         let figure = |r: &Report| {
             r.disk
@@ -209,13 +227,16 @@ fn rows(groups: &[Vec<&Report>]) -> Vec<Vec<String>> {
             &figure,
         );
     }
+
     let mut counters: Vec<&String> = groups
         .iter()
         .flatten()
         .flat_map(|r| phases(r).flat_map(|p| p.counters.keys()))
         .collect();
+
     counters.sort_unstable();
     counters.dedup();
+
     for name in counters {
         let figure = |r: &Report| {
             let steady = r.steady.as_ref()?;
@@ -227,6 +248,7 @@ fn rows(groups: &[Vec<&Report>]) -> Vec<Vec<String>> {
             &figure,
         );
     }
+
     add("failed tries", grouped, &|r| {
         let tries: u64 = phases(r).flat_map(|phase| phase.errors.values()).sum();
         (tries > 0).then_some(tries as f64)
@@ -238,6 +260,7 @@ fn rows(groups: &[Vec<&Report>]) -> Vec<Vec<String>> {
     add("generator CPU s while sending", short, &|r| {
         Some(r.generator.send_cpu_s)
     });
+
     rows
 }
 
@@ -249,6 +272,7 @@ fn cell(
 ) -> String {
     let mut values: Vec<f64> = group.iter().filter_map(|report| figure(report)).collect();
     values.sort_by(f64::total_cmp);
+
     match values.as_slice() {
         [] => "-".to_string(),
         [one] => show(*one),
@@ -275,6 +299,7 @@ fn last(report: &Report) -> &Phase {
 /// A whole number in groups of three digits.
 fn grouped(value: f64) -> String {
     let digits = format!("{:.0}", value.abs());
+
     let mut text = String::new();
     for (index, digit) in digits.chars().enumerate() {
         if index > 0 && (digits.len() - index) % 3 == 0 {
@@ -282,6 +307,7 @@ fn grouped(value: f64) -> String {
         }
         text.push(digit);
     }
+
     if value <= -0.5 {
         format!("-{text}")
     } else {

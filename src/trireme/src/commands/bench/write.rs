@@ -119,6 +119,7 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
         (0.0..=1.0).contains(&args.churn_share),
         "--churn-share must lie between 0 and 1"
     );
+
     ensure!(
         args.rate.is_none_or(|rate| rate > 0.0),
         "--rate must be above 0"
@@ -127,10 +128,12 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
         args.churn_every != Some(0),
         "--churn-every must be at least 1"
     );
+
     let clock = SystemClock::new();
     let report = Run::new(args, &clock)?.finish()?;
     args.report
         .give(&report, || super::table::plain(&[&report]))?;
+
     ensure!(report.accepted() > 0, "no sample was accepted");
     Ok(())
 }
@@ -173,6 +176,7 @@ impl<'a> Run<'a> {
             .iter()
             .map(|url| Target::parse(url))
             .collect::<anyhow::Result<_>>()?;
+
         let plan = Plan {
             targets,
             connections: args.connections,
@@ -183,6 +187,7 @@ impl<'a> Run<'a> {
             retries: args.retries,
             timeout: args.timeout,
         };
+
         Ok(Self {
             args,
             clock,
@@ -218,6 +223,7 @@ impl<'a> Run<'a> {
             &disk_end,
             steady.as_ref().map_or(0, |s| s.samples),
         );
+
         Ok(Report {
             name: self.args.name.clone(),
             load,
@@ -239,6 +245,7 @@ impl<'a> Run<'a> {
         let mut phase = Phase::default();
         let mut next = scrapes.start;
         let end = scrapes.end;
+
         let mut before = None;
         while next < end {
             let prepared = self.prepare(&mut next, end)?;
@@ -246,10 +253,12 @@ impl<'a> Run<'a> {
             phase.new_series += prepared.new_series;
             phase.stale_markers += prepared.stale_markers;
             phase.requests += prepared.scrapes.iter().map(Vec::len).sum::<usize>() as u64;
+
             // Taken after the first preparation: a receiver just started may still be busy with its own start.
             if before.is_none() {
                 before = Some((self.receiver.usage()?, self.counters.read()?));
             }
+
             let cpu = self.own.usage()?.cpu_s;
             self.senders.send(&prepared.scrapes, &mut sent)?;
             self.send_cpu_s += self.own.usage()?.cpu_s - cpu;
@@ -258,16 +267,20 @@ impl<'a> Run<'a> {
                 self.args.name, self.args.scrapes
             ));
         }
+
         let begin_rest = self.clock.monotonic();
         let (after, busy_until) = self.receiver.at_rest(self.clock, self.args.rest_timeout)?;
+
         if let Some(error) = &sent.first_error {
             note(&format!(
                 "{}: {what}: first failed try: {error}",
                 self.args.name
             ));
         }
+
         phase.scrapes = end - scrapes.start;
         phase.fill(&sent, busy_until.saturating_sub(begin_rest));
+
         if let Some((usage, counters)) = before {
             phase.counters = counters::growth(&counters, &self.counters.read()?);
             if !self.receiver.is_empty() {
@@ -279,12 +292,14 @@ impl<'a> Run<'a> {
                 ));
             }
         }
+
         Ok(phase)
     }
 
     fn prepare(&mut self, next: &mut u64, end: u64) -> anyhow::Result<Prepared> {
         let cpu = self.own.usage()?.cpu_s;
         let mut prepared = Prepared::default();
+
         let mut bytes = 0;
         while *next < end && bytes < self.args.prepare_bytes {
             let bodies = self.scrape(*next, &mut prepared)?;
@@ -292,6 +307,7 @@ impl<'a> Run<'a> {
             prepared.scrapes.push(bodies);
             *next += 1;
         }
+
         self.prepare_cpu_s += self.own.usage()?.cpu_s - cpu;
         Ok(prepared)
     }
@@ -300,9 +316,11 @@ impl<'a> Run<'a> {
         let fleet = &mut self.fleet;
         let batcher = &mut self.batcher;
         let mut result = Ok(());
+
         if number == 0 {
             prepared.new_series += self.args.series as u64;
         }
+
         let mut ended = Vec::new();
         if self
             .args
@@ -312,6 +330,7 @@ impl<'a> Run<'a> {
             ended = fleet.replace(self.args.churn_share, self.churn_rounds);
             self.churn_rounds += 1;
         }
+
         fleet.scrape(number, |point| keep_first(&mut result, batcher.add(point)));
         // Behind the scrape, so that all other series stay in the body, and on the connection, of every scrape.
         for replaced in ended {
@@ -321,6 +340,7 @@ impl<'a> Run<'a> {
             prepared.new_series += fleet.series_of(replaced) as u64;
             prepared.stale_markers += fleet.series_of(replaced) as u64;
         }
+
         result.context("cannot compress a request")?;
         batcher.take().context("cannot compress a request")
     }
@@ -342,5 +362,6 @@ pub fn header_lines(headers: &[String]) -> anyhow::Result<String> {
         lines.push_str(header);
         lines.push_str("\r\n");
     }
+
     Ok(lines)
 }

@@ -28,10 +28,12 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
         .expect("block_dirs gives at least one");
     let block = Block::open(&dir)?;
     let analysis = analyze(&block, args.limit)?;
+
     print_line(&match args.output {
         Output::Table => table(&block, &analysis),
         Output::Json => serde_json::to_string_pretty(&as_json(&block, &analysis))?,
     });
+
     Ok(())
 }
 
@@ -44,6 +46,7 @@ fn as_json(block: &Block, analysis: &BlockAnalysis) -> serde_json::Value {
             .map(|(name, n)| json!({"name": name, "count": n}))
             .collect::<Vec<_>>()
     };
+
     let pairs = analysis.series_of_pairs.iter();
     json!({
         "meta": block.meta(),
@@ -68,6 +71,7 @@ fn table(block: &Block, analysis: &BlockAnalysis) -> String {
         analysis.symbols,
         size_text(analysis.index_bytes),
     );
+
     let head = [
         "encoding",
         "chunks",
@@ -76,6 +80,7 @@ fn table(block: &Block, analysis: &BlockAnalysis) -> String {
         "B/sample",
         "samples/chunk",
     ];
+
     let mut rows = vec![head.map(String::from).to_vec()];
     for (encoding, stats) in &analysis.encodings {
         rows.push(vec![
@@ -87,21 +92,25 @@ fn table(block: &Block, analysis: &BlockAnalysis) -> String {
             format!("{:.1}", stats.samples as f64 / stats.chunks.max(1) as f64),
         ]);
     }
+
     text.push_str(&format!("\n{}\n", columns(&rows, 1)));
     let metrics = analysis
         .series_of_metrics
         .iter()
         .map(|(name, n)| vec![name.clone(), n.to_string()]);
+
     text.push_str(&list("metric", "series", metrics));
     let names = analysis
         .values_of_names
         .iter()
         .map(|(name, n)| vec![name.clone(), n.to_string()]);
+
     text.push_str(&list("label name", "values", names));
     let pairs = analysis
         .series_of_pairs
         .iter()
         .map(|((name, value), n)| vec![format!("{name}={value:?}"), n.to_string()]);
+
     text.push_str(&list("label", "series", pairs));
     text.truncate(text.trim_end().len());
     text

@@ -70,9 +70,11 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
         }
         written.push((block.meta().ulid.to_string(), made));
     }
+
     if args.output == Output::Json {
         print_line(&serde_json::to_string_pretty(&written.iter().map(|(from, made): &(String, Option<BlockMeta>)| json!({"source": from, "meta": made})).collect::<Vec<_>>())?);
     }
+
     Ok(())
 }
 
@@ -80,9 +82,11 @@ fn line(source: &BlockMeta, made: Option<&BlockMeta>) -> String {
     let Some(meta) = made else {
         return format!("{}: has no samples that count", source.ulid);
     };
+
     let from = time_text(meta.min_time);
     let to = time_text(meta.max_time);
     let stats = &meta.stats;
+
     format!(
         "{}: {} of {from} to {to}, {} series, {} samples became {} steps in {} chunks",
         source.ulid,
@@ -124,6 +128,7 @@ impl Progress {
                 text(at, now.saturating_sub(self.begun))
             ));
         }
+
         ControlFlow::Continue(())
     }
 }

@@ -51,6 +51,7 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
         Some(selector) => parse_selector(selector, &ParserOptions::default()).context("--match")?,
         None => Vec::new(),
     };
+
     let mut out = BufWriter::new(std::io::stdout().lock());
     for dir in block_dirs(&args.dir)? {
         let block = Block::open(&dir)?;
@@ -63,11 +64,13 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
                 };
             }
         })?;
+
         // A reader that has seen enough closes the pipe.
         if written.is_err() {
             return Ok(());
         }
     }
+
     let _ = out.flush();
     Ok(())
 }
@@ -83,6 +86,7 @@ fn text_line(
         let comma = if index > 0 { ", " } else { "" };
         write!(out, "{comma}{name}={value:?}")?;
     }
+
     match value {
         DumpValue::Float(value) => writeln!(out, "}} {} {t}", short_float(*value)),
         DumpValue::Histogram(AnyHistogram::Int(histogram)) => {
@@ -109,6 +113,7 @@ fn json_line(
         }
         DumpValue::Histogram(AnyHistogram::Float(histogram)) => json!(histogram.to_string()),
     };
+
     writeln!(
         out,
         "{}",
@@ -125,12 +130,14 @@ fn short_float(value: f64) -> String {
     if value.is_infinite() {
         return if value > 0.0 { "+Inf" } else { "-Inf" }.to_string();
     }
+
     let text = format!("{value:e}");
     let (mantissa, exponent) = text.split_once('e').unwrap_or((&text, "0"));
     let exponent: i32 = exponent.parse().unwrap_or(0);
     if (-4..6).contains(&exponent) {
         return format!("{value}");
     }
+
     let sign = if exponent < 0 { '-' } else { '+' };
     format!("{mantissa}e{sign}{:02}", exponent.abs())
 }
@@ -153,6 +160,7 @@ mod tests {
             0.0001,
             1_700_000_000.25,
         ];
+
         let shown: Vec<_> = numbers.map(short_float).into();
         let promtool = [
             "0",
@@ -166,6 +174,7 @@ mod tests {
             "0.0001",
             "1.70000000025e+09",
         ];
+
         assert_eq!(shown, promtool);
     }
 }

@@ -21,6 +21,7 @@ pub struct Args {
 /// Runs the command. Blocks whose meta cannot be read are told about, and make it fail after the list.
 pub fn run(args: &Args) -> anyhow::Result<()> {
     let mut listings = Vec::new();
+
     let mut unreadable = 0;
     for entry in list_blocks(&args.dir)? {
         match entry {
@@ -31,12 +32,14 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
             }
         }
     }
+
     print_line(&match args.output {
         Output::Table => table(&listings),
         Output::Json => {
             serde_json::to_string_pretty(&listings.iter().map(as_json).collect::<Vec<_>>())?
         }
     });
+
     anyhow::ensure!(unreadable == 0, "{unreadable} blocks cannot be read");
     Ok(())
 }
@@ -49,6 +52,7 @@ fn table(listings: &[BlockListing]) -> String {
     if listings.is_empty() {
         return "no blocks".to_string();
     }
+
     let head = [
         "block",
         "from (UTC)",
@@ -60,6 +64,7 @@ fn table(listings: &[BlockListing]) -> String {
         "size",
         "B/sample",
     ];
+
     let mut rows = vec![head.map(String::from).to_vec()];
     for BlockListing { meta, size_bytes } in listings {
         let stats = &meta.stats;
@@ -78,5 +83,6 @@ fn table(listings: &[BlockListing]) -> String {
             ),
         ]);
     }
+
     columns(&rows, 3)
 }

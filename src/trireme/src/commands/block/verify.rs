@@ -31,14 +31,17 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
             results.push((block, faults));
         }
     }
+
     if args.output == Output::Json {
         let fault = |fault: &Fault| json!({"place": fault.place, "what": fault.what});
         print_line(&serde_json::to_string_pretty(&results.iter().map(|(dir, faults): &(PathBuf, Vec<Fault>)| json!({"block": dir.display().to_string(), "faults": faults.iter().map(fault).collect::<Vec<_>>()})).collect::<Vec<_>>())?);
     }
+
     let bad = results
         .iter()
         .filter(|(_, faults)| !faults.is_empty())
         .count();
+
     anyhow::ensure!(bad == 0, "{bad} of {} blocks are damaged", results.len());
     Ok(())
 }
@@ -49,8 +52,10 @@ fn text(block: &std::path::Path, faults: &[Fault]) -> String {
         block.display(),
         if faults.is_empty() { "good" } else { "damaged" }
     );
+
     for fault in faults {
         text.push_str(&format!("\n  {fault}"));
     }
+
     text
 }

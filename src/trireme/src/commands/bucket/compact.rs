@@ -48,10 +48,12 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
         .worker_threads(2)
         .enable_all()
         .build()?;
+
     let mut limits = trireme_node::compaction_limits(&settings);
     if args.all_labels {
         limits.streams = Streams::All;
     }
+
     let parent = args.dir.clone().unwrap_or_else(std::env::temp_dir);
     let dir = parent.join(format!("trireme-compaction-{}", std::process::id()));
     let compactor = Compactor::new(CompactorParts {
@@ -63,6 +65,7 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
         stop: Arc::default(),
         log,
     });
+
     let metas = MetaCache::new(trireme_node::read_rules(&settings));
     let look = || -> anyhow::Result<(Plan, Vec<Ulid>)> {
         let refreshed = runtime.block_on(metas.refresh(store.as_ref(), Listing::Objects))?;
@@ -74,11 +77,13 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
         tell_plan(&planned, args.output)?;
         return Ok(());
     }
+
     let delay = settings.compaction.delete_delay.as_duration();
     let mut report = Report::default();
     let blocks = metas.blocks();
     let times = (now_ms() / 1_000, delay);
     let finish = compactor.finish(&blocks, &partial, &limits.streams, times, &|_| true);
+
     report.finished = runtime.block_on(finish);
     while let Some(job) = planned.jobs.into_iter().find(|job| !report.was_tried(job)) {
         let blocks = job.sources.len();
@@ -91,6 +96,7 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
             ),
             false => format!("{}: {blocks} blocks, {bytes}", range_text(&job)),
         });
+
         let now_s = now_ms() / 1_000;
         match runtime.block_on(compactor.compact(&job, now_s)) {
             Ok(done) => report.done.push((job, done)),
@@ -99,12 +105,15 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
                 report.failed.push((job, error.to_string()));
             }
         }
+
         planned = look()?.0;
     }
+
     if dir.exists() {
         std::fs::remove_dir_all(&dir)
             .with_context(|| format!("cannot remove {}", dir.display()))?;
     }
+
     report.tell(args.output, delay)
 }
 
@@ -149,6 +158,7 @@ fn tell_plan(planned: &Plan, output: Output) -> anyhow::Result<()> {
         )?);
         return Ok(());
     }
+
     if planned.jobs.is_empty() {
         print_line("nothing to merge or to downsample");
     } else {
@@ -161,6 +171,7 @@ fn tell_plan(planned: &Plan, output: Output) -> anyhow::Result<()> {
             "blocks",
             "size",
         ];
+
         let mut rows = vec![head.map(String::from).to_vec()];
         for job in &planned.jobs {
             rows.push(vec![
@@ -173,14 +184,17 @@ fn tell_plan(planned: &Plan, output: Output) -> anyhow::Result<()> {
                 size_text(job.bytes()),
             ]);
         }
+
         print_line(&columns(&rows, 4));
     }
+
     if planned.too_large > 0 {
         note(&format!(
             "{} ranges stay as they are: see compaction.block_bytes_max",
             planned.too_large
         ));
     }
+
     Ok(())
 }
 
@@ -210,14 +224,17 @@ impl Report {
             Output::Json => self.print_json()?,
             Output::Table => self.print_table(delay),
         }
+
         for (ulid, error) in &finished.failed {
             note(&format!("{ulid}: {error}"));
         }
+
         let failed = self.failed.len() + finished.failed.len();
         anyhow::ensure!(
             failed == 0,
             "{failed} jobs, marks or deletions failed; they can be tried again"
         );
+
         Ok(())
     }
 
@@ -236,16 +253,20 @@ impl Report {
                 json!({"job": job_json(job), "block": name, "new": done.is_new, "bytes": done.bytes,
                     "samples": samples, "marked": texts(&done.marked)})
             };
+
             those.map(one).collect::<Vec<_>>()
         };
+
         let failed = self
             .failed
             .iter()
             .map(|(job, why)| json!({"job": job_json(job), "error": why}));
+
         print_line(&serde_json::to_string_pretty(&json!({
             "merged": done(false), "downsampled": done(true), "failed": failed.collect::<Vec<_>>(),
             "marked_before": texts(&self.finished.marked), "deleted": texts(&self.finished.deleted),
         }))?);
+
         Ok(())
     }
 
@@ -265,6 +286,7 @@ impl Report {
                 "is",
                 "samples",
             ];
+
             let mut rows = vec![head.map(String::from).to_vec()];
             for (job, done) in &self.done {
                 let name = done
@@ -287,14 +309,17 @@ impl Report {
                         .to_string(),
                 ]);
             }
+
             print_line(&columns(&rows, 5));
         }
+
         let marked = self.finished.marked.len()
             + self
                 .done
                 .iter()
                 .map(|(_, done)| done.marked.len())
                 .sum::<usize>();
+
         let delay = humantime::format_duration(delay);
         print_line(&format!(
             "{marked} blocks are marked and will be deleted by a run after {delay}, {} were deleted now",

@@ -71,6 +71,7 @@ impl Answer {
             .and_then(Value::as_str)
             .context("the answer has no resultType")?;
         let result = data.get("result").context("the answer has no result")?;
+
         let rows = || result.as_array().context("the result is no list");
         match kind {
             "scalar" | "string" => {
@@ -114,9 +115,11 @@ fn matrix_row(row: &Value) -> anyhow::Result<(LabelSet, Vec<Point>)> {
     let mut points: Vec<Point> = list("values")
         .map(float_point)
         .collect::<anyhow::Result<_>>()?;
+
     for pair in list("histograms") {
         points.push(histogram_point(pair)?);
     }
+
     points.sort_by(|a, b| a.time_s.total_cmp(&b.time_s));
     Ok((
         label_set(row.get("metric").context("a row without labels")?)?,
@@ -152,6 +155,7 @@ fn histogram_point(pair: &Value) -> anyhow::Result<Point> {
         count: number(histogram.get("count"))?,
         sum: number(histogram.get("sum"))?,
     };
+
     Ok(Point {
         time_s: time_s(pair)?,
         value,
@@ -199,6 +203,7 @@ pub fn series_text(labels: &LabelSet) -> String {
         .filter(|(key, _)| *key != "__name__")
         .map(|(key, value)| format!("{key}={}", quoted(value)))
         .collect();
+
     match (name, pairs.is_empty()) {
         ("", true) => "{}".to_string(),
         (_, true) => name.to_string(),
@@ -230,6 +235,7 @@ mod tests {
         let Answer::Vector(rows) = Answer::parse(&data).expect("valid") else {
             panic!("no vector")
         };
+
         assert_eq!(series_text(&rows[0].0), "up{job=\"a\\\"b\"}");
         assert_eq!(rows[0].1.value, PointValue::Float(f64::INFINITY));
         assert_eq!(series_text(&rows[1].0), "{}");
@@ -256,6 +262,7 @@ mod tests {
         ] {
             assert!(Answer::parse(&data).is_err(), "{data}");
         }
+
         let bad = json!({"resultType": "vector", "result": [{"metric": {}, "value": [1, "one"]}]});
         assert!(format!("{:#}", Answer::parse(&bad).expect_err("bad number")).contains("one"));
     }

@@ -57,6 +57,7 @@ impl Client {
     /// A client; nothing is connected yet.
     pub fn new(args: &ClientArgs) -> anyhow::Result<Self> {
         static TLS: Once = Once::new();
+
         // Fails only if a provider is set already, which is then as good.
         TLS.call_once(|| drop(rustls::crypto::ring::default_provider().install_default()));
         let http = reqwest::Client::builder()
@@ -66,6 +67,7 @@ impl Client {
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()?;
+
         Ok(Self {
             base: args.url.trim_end_matches('/').to_string(),
             tenant: args.tenant.clone(),
@@ -109,6 +111,7 @@ impl Client {
         if let Some(tenant) = &self.tenant {
             request = request.header("THANOS-TENANT", tenant);
         }
+
         let (status, body) = self.runtime.block_on(async {
             let response = request
                 .send()
@@ -121,6 +124,7 @@ impl Client {
                 .with_context(|| format!("the answer of {} broke off", self.base))?;
             anyhow::Ok((status, body))
         })?;
+
         parse(status.as_u16(), &body).with_context(|| format!("{}{path}", self.base))
     }
 }
@@ -142,6 +146,7 @@ fn parse(status: u16, body: &[u8]) -> anyhow::Result<Reply> {
             .collect();
         bail!("HTTP {status}: {text}");
     };
+
     if let Some(error) = value.get("error").and_then(Value::as_str) {
         let kind = value
             .get("errorType")
@@ -149,9 +154,11 @@ fn parse(status: u16, body: &[u8]) -> anyhow::Result<Reply> {
             .unwrap_or("error");
         bail!("{kind}: {error}");
     }
+
     if status / 100 != 2 {
         bail!("HTTP {status}");
     }
+
     let mut notes = Vec::new();
     for (key, kind) in [("warnings", "warning"), ("infos", "info")] {
         let texts = value
@@ -162,12 +169,14 @@ fn parse(status: u16, body: &[u8]) -> anyhow::Result<Reply> {
             .filter_map(Value::as_str);
         notes.extend(texts.map(|text| format!("{kind}: {text}")));
     }
+
     let enveloped = value.get("status").is_some() && value.get("data").is_some();
     let data = if enveloped {
         value["data"].take()
     } else {
         value
     };
+
     Ok(Reply { data, notes })
 }
 
@@ -190,6 +199,7 @@ pub fn percent_encode(text: &str) -> String {
             _ => encoded.push_str(&format!("%{byte:02X}")),
         }
     }
+
     encoded
 }
 

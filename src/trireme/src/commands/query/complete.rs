@@ -42,6 +42,7 @@ pub fn expression(typed: &OsStr) -> Vec<CompletionCandidate> {
     let Some(typed) = typed.to_str() else {
         return Vec::new();
     };
+
     let (before, word) = split(typed);
     let names = match place(before, word) {
         Place::Nothing => return Vec::new(),
@@ -52,6 +53,7 @@ pub fn expression(typed: &OsStr) -> Vec<CompletionCandidate> {
             names
         }
     };
+
     candidates(before, word, names)
 }
 
@@ -86,6 +88,7 @@ fn split(typed: &str) -> (&str, &str) {
 
 fn place(before: &str, word: &str) -> Place {
     let mut quote = None;
+
     let mut open = Vec::new();
     for (at, c) in before.char_indices() {
         match (quote, c) {
@@ -106,9 +109,11 @@ fn place(before: &str, word: &str) -> Place {
             _ => {}
         }
     }
+
     if quote.is_some() || word.starts_with(|c: char| c.is_ascii_digit()) {
         return Place::Nothing;
     }
+
     open.pop().unwrap_or(Place::Expression)
 }
 
@@ -125,15 +130,18 @@ fn names(path: &str) -> Vec<String> {
                 .and_then(|at| args.get(at + 1).cloned())
         })
     };
+
     let client = Client::new(&ClientArgs::for_completion(
         given("--url"),
         given("--tenant"),
         TIMEOUT,
     ));
+
     let reply = client.and_then(|client| client.get(path, &[]));
     let Ok(Value::Array(items)) = reply.map(|reply| reply.data) else {
         return Vec::new();
     };
+
     items
         .into_iter()
         .filter_map(|item| item.as_str().map(str::to_owned))

@@ -29,10 +29,12 @@ pub fn series(sets: &[LabelSet]) -> String {
             .collect::<Vec<_>>()
             .join(","),
     ];
+
     lines.extend(
         sets.iter()
             .map(|labels| label_cells(labels, &columns).join(",")),
     );
+
     lines.join("\n")
 }
 
@@ -40,6 +42,7 @@ fn table<'a>(rows: impl Iterator<Item = (&'a LabelSet, &'a [Point])> + Clone) ->
     let columns = columns(rows.clone().map(|(labels, _)| labels));
     let mut head: Vec<String> = columns.iter().map(|name| cell(name)).collect();
     head.extend(["time", "value"].map(String::from));
+
     let mut lines = vec![head.join(",")];
     for (labels, points) in rows {
         let front = label_cells(labels, &columns);
@@ -49,6 +52,7 @@ fn table<'a>(rows: impl Iterator<Item = (&'a LabelSet, &'a [Point])> + Clone) ->
                 histogram => histogram.text(),
             };
             let tail = [format!("{:.3}", point.time_s), cell(&value)];
+
             lines.push(
                 front
                     .iter()
@@ -59,6 +63,7 @@ fn table<'a>(rows: impl Iterator<Item = (&'a LabelSet, &'a [Point])> + Clone) ->
             );
         }
     }
+
     lines.join("\n")
 }
 
@@ -95,6 +100,7 @@ mod tests {
                 .map(|(k, v)| (k.to_string(), v.to_string()))
                 .collect()
         };
+
         let point = |value| Point {
             time_s: 1.5,
             value: PointValue::Float(value),
@@ -103,6 +109,7 @@ mod tests {
             (labels(&[("a", "x,\"y\"")]), point(0.1)),
             (labels(&[("b", "z")]), point(f64::NAN)),
         ];
+
         assert_eq!(
             samples(&Answer::Vector(rows)),
             "a,b,time,value\n\"x,\"\"y\"\"\",,1.500,0.1\n,z,1.500,NaN"

@@ -20,16 +20,19 @@ pub fn spark(values: &[Option<f64>], width: usize) -> String {
             (!there.is_empty()).then(|| there.iter().sum::<f64>() / there.len() as f64)
         })
         .collect();
+
     let low = columns
         .iter()
         .flatten()
         .copied()
         .fold(f64::INFINITY, f64::min);
+
     let high = columns
         .iter()
         .flatten()
         .copied()
         .fold(f64::NEG_INFINITY, f64::max);
+
     columns
         .iter()
         .map(|column| {

@@ -37,6 +37,7 @@ fn matrix(rows: &[(LabelSet, Vec<Point>)]) -> String {
         .iter()
         .flat_map(|(_, points)| points.iter().map(|point| point.time_s))
         .collect();
+
     times.sort_by(f64::total_cmp);
     times.dedup();
     let cells = |(labels, points): &(LabelSet, Vec<Point>)| {
@@ -46,6 +47,7 @@ fn matrix(rows: &[(LabelSet, Vec<Point>)]) -> String {
                 values[step] = Some(point.value.number());
             }
         }
+
         let there = || {
             values
                 .iter()
@@ -53,6 +55,7 @@ fn matrix(rows: &[(LabelSet, Vec<Point>)]) -> String {
                 .copied()
                 .filter(|value| !value.is_nan())
         };
+
         let low = there().fold(f64::INFINITY, f64::min);
         let high = there().fold(f64::NEG_INFINITY, f64::max);
         let last = points
@@ -65,10 +68,12 @@ fn matrix(rows: &[(LabelSet, Vec<Point>)]) -> String {
                 "-".to_string()
             }
         };
+
         let trim = |text: String| match text.contains('.') {
             true => text.trim_end_matches('0').trim_end_matches('.').to_string(),
             false => text,
         };
+
         [
             series_text(labels),
             trim(short(low)),
@@ -77,6 +82,7 @@ fn matrix(rows: &[(LabelSet, Vec<Point>)]) -> String {
             spark(&values, PLOT_WIDTH),
         ]
     };
+
     let rows: Vec<[String; 5]> = rows.iter().map(cells).collect();
     aligned(["series", "lowest", "highest", "last", "course"], &rows)
 }
@@ -89,6 +95,7 @@ pub fn aligned<const N: usize>(head: [&str; N], rows: &[[String; N]]) -> String 
             *width = (*width).max(cell.chars().count());
         }
     }
+
     let line = |cells: [&str; N]| {
         let mut text = String::new();
         for (index, (cell, width)) in cells.iter().zip(widths).enumerate() {
@@ -100,11 +107,13 @@ pub fn aligned<const N: usize>(head: [&str; N], rows: &[[String; N]]) -> String 
         }
         text.trim_end().to_string()
     };
+
     let mut lines = vec![line(head)];
     lines.extend(
         rows.iter()
             .map(|row| line(row.each_ref().map(String::as_str))),
     );
+
     lines.join("\n")
 }
 
@@ -127,9 +136,11 @@ mod tests {
             ),
             (labels("b"), vec![point(1.0, 2.0), point(3.0, 2.0)]),
         ];
+
         let want = "series  lowest  highest  last  course\n\
                     a          0.5        4     4  ▁▂█\n\
                     b            2        2     2  ▁ ▁";
+
         assert_eq!(samples(&Answer::Matrix(rows)), want);
         assert_eq!(samples(&Answer::Vector(vec![])), "no series");
     }

@@ -37,9 +37,11 @@ impl NewMember {
             ("node".to_owned(), json!(self.node)),
             ("address".to_owned(), json!(self.address)),
         ]);
+
         for (key, value) in more {
             body.extend(value.map(|value| (key.to_owned(), value)));
         }
+
         Value::Object(body)
     }
 }
@@ -131,6 +133,7 @@ impl Replace {
             ("new_group", None),
             ("weight", None),
         ]);
+
         report(Client::new(&self.client)?.post_json(&path, &body)?)
     }
 }
@@ -254,10 +257,12 @@ fn report(answer: Value) -> anyhow::Result<()> {
     } else {
         text("node")
     };
+
     print_line(&format!(
         "{subject} is {} as of epoch {epoch}",
         text("state")
     ));
+
     for warning in field("warnings")
         .and_then(Value::as_array)
         .into_iter()
@@ -266,6 +271,7 @@ fn report(answer: Value) -> anyhow::Result<()> {
     {
         print_line(&format!("warning: {warning}"));
     }
+
     Ok(())
 }
 
@@ -285,6 +291,7 @@ mod tests {
             ("new_group", none.clone()),
             ("weight", none),
         ];
+
         assert_eq!(member.body(more), want);
         for wrong in ["n3", "=10.0.0.4:19391", "n3=10.0.0.4"] {
             assert!(wrong.parse::<NewMember>().is_err(), "{wrong}");

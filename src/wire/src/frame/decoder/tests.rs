@@ -132,6 +132,7 @@ fn every_frame_survives_the_wire_in_pieces_of_any_size() {
         FrameKind::ALL.len(),
         "a new frame needs a sample here"
     );
+
     let bytes = bytes_of(&frames);
     for piece in [1, 2, 7, 64, bytes.len()] {
         let mut input = BytesMut::new();
@@ -187,6 +188,7 @@ fn refuses_oversized_frames_before_allocating() {
             ..
         })
     ));
+
     assert_eq!(input.capacity(), capacity);
     let mut http = BytesMut::from(&b"GET / HTTP/1.1\r\n"[..]);
     assert!(Decoder::for_handshake().next(&mut http).is_err());
@@ -215,6 +217,7 @@ fn refuses_runs_with_gaps_mixed_streams_and_nothing() {
         Records::new(1, vec![record(1, 0), record(1, 0)]),
         Err(FrameError::Run)
     );
+
     let other = RecordDraft::new(0, RecordKind::Samples).seal(
         StreamId {
             boot: Boot(9),
@@ -222,10 +225,12 @@ fn refuses_runs_with_gaps_mixed_streams_and_nothing() {
         },
         2,
     );
+
     assert_eq!(
         Records::new(1, vec![record(1, 0), other]),
         Err(FrameError::Run)
     );
+
     assert!(Records::new(1, vec![record(u64::MAX, 0)]).is_ok());
 }
 
@@ -239,6 +244,7 @@ fn error_kinds_survive_as_status_numbers() {
         };
         assert_eq!(head.error_kind(), Some(kind));
     }
+
     assert_eq!(
         ResponseHead {
             id: 1,
@@ -248,6 +254,7 @@ fn error_kinds_survive_as_status_numbers() {
         .error_kind(),
         None
     );
+
     assert_eq!(
         ResponseHead {
             id: 1,

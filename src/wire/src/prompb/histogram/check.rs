@@ -21,9 +21,11 @@ pub fn check(sample: &mut HistogramSample) -> Result<(), String> {
                 h.zero_count != 0,
                 h.negative_buckets.len(),
             )?;
+
             spans(&h.positive_spans, h.positive_buckets.len(), "positive")?;
             spans(&h.negative_spans, h.negative_buckets.len(), "negative")?;
             custom_fits(h.schema, &h.positive_spans, h.custom_values.len())?;
+
             let positive = absolute(&h.positive_buckets, "positive")?;
             let negative = absolute(&h.negative_buckets, "negative")?;
             let all = positive
@@ -32,12 +34,14 @@ pub fn check(sample: &mut HistogramSample) -> Result<(), String> {
                 .map(|n| *n as u128)
                 .sum::<u128>()
                 + u128::from(h.zero_count);
+
             let count = u128::from(h.count);
             if (h.sum.is_nan() && all > count) || (!h.sum.is_nan() && all != count) {
                 return Err(format!(
                     "{all} observations found in buckets, but the count field is {count}"
                 ));
             }
+
             if let Some(shift) = shift(h.schema) {
                 // Merged buckets hold the observations of several: together they must still be a number.
                 if all > i64::MAX as u128 {
@@ -61,19 +65,23 @@ pub fn check(sample: &mut HistogramSample) -> Result<(), String> {
                 h.zero_count != 0.0,
                 h.negative_buckets.len(),
             )?;
+
             spans(&h.positive_spans, h.positive_buckets.len(), "positive")?;
             spans(&h.negative_spans, h.negative_buckets.len(), "negative")?;
             custom_fits(h.schema, &h.positive_spans, h.custom_values.len())?;
+
             let counts = h
                 .positive_buckets
                 .iter()
                 .chain(&h.negative_buckets)
                 .chain([&h.zero_count, &h.count]);
+
             if let Some(bad) = counts.copied().find(|c| c.is_nan() || *c < 0.0) {
                 return Err(format!(
                     "a bucket or count is negative, or not a number: {bad}"
                 ));
             }
+
             if let Some(shift) = shift(h.schema) {
                 let h = Arc::make_mut(h);
                 h.schema = SCHEMA_MAX;
@@ -105,6 +113,7 @@ fn layout(
             "the zero threshold is {threshold}; it must be a number from 0 on"
         ));
     }
+
     if schema != CUSTOM_BUCKETS_SCHEMA {
         if !(SCHEMA_MIN..=SCHEMA_WIRE_MAX).contains(&schema) {
             return Err(format!("histogram schema {schema} is unknown"));
@@ -117,12 +126,14 @@ fn layout(
         }
         return Ok(());
     }
+
     if bounds
         .windows(2)
         .any(|w| w[0].partial_cmp(&w[1]) != Some(std::cmp::Ordering::Less))
     {
         return Err("custom bounds are not in ascending order".to_owned());
     }
+
     if bounds.iter().any(|b| b.is_nan()) || bounds.last() == Some(&f64::INFINITY) {
         return Err("custom bounds hold NaN or +Inf".to_owned());
     }
@@ -131,6 +142,7 @@ fn layout(
             "a histogram with custom bounds has no zero bucket and no negative buckets".to_owned(),
         );
     }
+
     Ok(())
 }
 
@@ -145,12 +157,14 @@ fn spans(spans: &[Span], buckets: usize, side: &str) -> Result<(), String> {
         }
         total += u64::from(span.length);
     }
+
     Span::check_reach(spans).map_err(|e| e.to_string())?;
     if total != buckets as u64 {
         return Err(format!(
             "{side} spans announce {total} buckets, {buckets} were sent"
         ));
     }
+
     Ok(())
 }
 
@@ -166,6 +180,7 @@ fn custom_fits(schema: i32, spans: &[Span], bounds: usize) -> Result<(), String>
             "{bounds} custom bounds are too few for buckets up to {end}"
         ));
     }
+
     Ok(())
 }
 
@@ -178,6 +193,7 @@ fn absolute(deltas: &[i64], side: &str) -> Result<Vec<i64>, String> {
             Some(count)
         })
         .collect();
+
     all.ok_or_else(|| format!("a {side} bucket has a negative count"))
 }
 
@@ -197,12 +213,14 @@ fn merge<T: Copy>(
     let mut out: Vec<T> = Vec::with_capacity(counts.len());
     let mut index = 0i64;
     let mut last = None::<i64>;
+
     let mut counts = counts.iter().copied();
     for span in spans {
         index += i64::from(span.offset);
         for n in counts.by_ref().take(span.length as usize) {
             let target = ((index - 1) >> shift) + 1;
             index += 1;
+
             match (last, out.last_mut()) {
                 (Some(l), Some(sum)) if l == target => *sum = add(*sum, n),
                 (Some(l), Some(_)) if l + 1 == target => {
@@ -220,9 +238,11 @@ fn merge<T: Copy>(
                     out.push(n);
                 }
             }
+
             last = Some(target);
         }
     }
+
     Ok((out_spans, out))
 }
 
@@ -251,7 +271,9 @@ mod tests {
             positive_buckets: vec![1, 2],
             ..Default::default()
         };
+
         type Change = fn(&mut Histogram);
+
         let cases: &[(Change, &str)] = &[
             (|_| (), ""),
             (|h| h.count = 5, "but the count field is 5"),
@@ -294,6 +316,7 @@ mod tests {
                 "no zero bucket",
             ),
         ];
+
         for (i, (change, want)) in cases.iter().enumerate() {
             let mut h = good.clone();
             change(&mut h);
@@ -323,11 +346,13 @@ mod tests {
             positive_buckets: vec![1, 1, 1, 1, 1],
             ..Default::default()
         };
+
         let mut sample = int(h);
         check(&mut sample).expect("good");
         let AnyHistogram::Int(h) = &sample.h else {
             panic!("stays integer")
         };
+
         // Buckets 1..=4 become bucket 1 (1+2+3+4), bucket 9 becomes bucket 3.
         assert_eq!(h.schema, 8);
         assert_eq!(
@@ -343,6 +368,7 @@ mod tests {
                 }
             ]
         );
+
         assert_eq!(h.positive_buckets, [10, -5]);
         check(&mut sample).expect("still good");
     }
@@ -358,6 +384,7 @@ mod tests {
             st: 0,
             h: AnyHistogram::Float(Arc::new(h)),
         };
+
         assert!(check(&mut sample).is_err());
     }
 }

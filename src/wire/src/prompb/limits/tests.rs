@@ -109,6 +109,7 @@ fn a_body_that_never_fits_is_not_to_be_sent_again() {
         ..DecodeLimits::default()
     };
     let refused = rw1::decode(v1(4), 7, &limits).expect_err("300,000 histograms");
+
     assert_eq!(
         refused.kind(),
         trireme_base::ErrorKind::TooLarge,
@@ -140,6 +141,7 @@ fn nested_lists_of_otlp_take_time_in_proportion_to_their_size() {
             values: vec![text; 100],
         })),
     };
+
     for _ in 0..20 {
         value = AnyValue {
             value: Some(Value::Array(ArrayValue {
@@ -147,6 +149,7 @@ fn nested_lists_of_otlp_take_time_in_proportion_to_their_size() {
             })),
         };
     }
+
     let attributes = vec![
         KeyValue {
             key: "service.name".into(),
@@ -159,9 +162,11 @@ fn nested_lists_of_otlp_take_time_in_proportion_to_their_size() {
             value: Some(value),
         },
     ];
+
     let resource = field(1, &Resource { attributes }.encode_to_vec());
     let metric = [field(1, b"up"), field(5, &[1 << 3 | 2, 0])].concat();
     let body = field(1, &[resource, field(2, &field(2, &metric))].concat());
     let decoded = decode("otlp", &body, &mut Lender::of(64 << 20));
+
     assert_eq!(decoded, None);
 }

@@ -98,6 +98,7 @@ fn check(group: &PartialGroup, op: AggregateOp, steps: usize) -> Result<(), Quer
         && has(&group.compensations, summed)
         && has(&group.counts, op == AggregateOp::Avg)
         && group.histograms.iter().all(|h| (h.step as usize) < steps);
+
     if fits {
         Ok(())
     } else {
@@ -118,6 +119,7 @@ impl<'q> Evaluator<'q> {
         let groups = Groups::new(a, &stream.metas);
         let mut state = self.cells(a, groups.len() * steps)?;
         let mut is_counted = vec![false; groups.len()];
+
         stream.for_each(self.query, |series, row| {
             let group = groups.of_series[series];
             let labels = &stream.metas[series].labels;
@@ -131,6 +133,7 @@ impl<'q> Evaluator<'q> {
             self.query
                 .count_partial(of_labels + steps * step_bytes(a.op))
         })?;
+
         let mut out: Vec<PartialGroup> = Vec::with_capacity(groups.len());
         for (series, group) in groups.of_series.iter().enumerate() {
             if *group == out.len() {
@@ -147,12 +150,14 @@ impl<'q> Evaluator<'q> {
                 out.push(next);
             }
         }
+
         for (cell, histograms) in &state.histograms {
             let part = histograms.part((cell % steps) as u32);
             self.query
                 .count_partial(part.sum.iter().map(bucket_bytes).sum())?;
             out[cell / steps].histograms.push(part);
         }
+
         out.retain(|group| group.seen.iter().any(|seen| *seen != 0));
         Ok(out)
     }
@@ -166,8 +171,10 @@ impl<'q> Evaluator<'q> {
         let steps = self.steps.count;
         let mut order: Vec<&PartialGroup> = parts.iter().flat_map(|part| &part.groups).collect();
         order.sort_by(|x, y| x.first.cmp(&y.first));
+
         let mut number_of: HashMap<&Labels, usize> = HashMap::new();
         let mut labels = Vec::new();
+
         let mut dropped = Vec::new();
         for group in &order {
             check(group, a.op, steps)?;
@@ -177,10 +184,12 @@ impl<'q> Evaluator<'q> {
                 dropped.push(group.drop_name);
             }
         }
+
         let mut state = self.cells(a, labels.len() * steps)?;
         for group in order {
             state.merge(number_of[&group.labels] * steps, group)?;
         }
+
         self.results(
             a,
             labels,
@@ -202,6 +211,7 @@ impl Cells<'_> {
             }
             *seen |= theirs & (FLOAT | HISTOGRAM | BROKEN);
         }
+
         for part in &group.histograms {
             let cell = from + part.step as usize;
             if let Some(state) = self.histograms.get_mut(&cell) {
@@ -219,6 +229,7 @@ impl Cells<'_> {
                 );
             }
         }
+
         Ok(())
     }
 }

@@ -30,12 +30,15 @@ pub fn sample_field(out: &mut Vec<u8>, tag: u8, value: f64, timestamp_ms: i64) {
     } else {
         1 + varint_len(timestamp)
     };
+
     out.push(tag);
     out.push((value_len + timestamp_len) as u8);
+
     if value_len > 0 {
         out.push(0x09);
         out.extend_from_slice(&value.to_bits().to_le_bytes());
     }
+
     if timestamp_len > 0 {
         out.push(0x10);
         varint(out, timestamp);

@@ -16,6 +16,7 @@ impl Request {
     pub fn add(&mut self, point: &Point) {
         let series = &mut self.series;
         series.clear();
+
         for (name, text) in &point.template.labels {
             let value = point.names.text(text, &mut self.scratch);
             let length = 2
@@ -28,6 +29,7 @@ impl Request {
             bytes_field(series, 0x0a, name.as_bytes());
             bytes_field(series, 0x12, value.as_bytes());
         }
+
         sample_field(series, 0x12, point.value, point.timestamp_ms);
         bytes_field(&mut self.raw, 0x0a, series);
     }

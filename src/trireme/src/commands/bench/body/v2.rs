@@ -25,6 +25,7 @@ impl Request {
         if self.symbols.is_empty() {
             intern(&mut self.symbols, &mut self.table, "");
         }
+
         self.references.clear();
         for (name, text) in &point.template.labels {
             let value = point.names.text(text, &mut self.scratch);
@@ -33,20 +34,24 @@ impl Request {
             varint(&mut self.references, name);
             varint(&mut self.references, value);
         }
+
         let help = intern(
             &mut self.symbols,
             &mut self.table,
             "A metric of the generated fleet.",
         );
+
         self.series.clear();
         bytes_field(&mut self.series, 0x0a, &self.references);
         sample_field(&mut self.series, 0x12, point.value, point.timestamp_ms);
         self.references.clear();
+
         let metric_type = match point.template.metric_type {
             MetricType::Counter => 1,
             MetricType::Gauge => 2,
             MetricType::Histogram => 3,
         };
+
         self.references.extend([0x08, metric_type, 0x18]);
         varint(&mut self.references, help);
         bytes_field(&mut self.series, 0x2a, &self.references);

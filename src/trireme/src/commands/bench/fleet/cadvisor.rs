@@ -106,11 +106,13 @@ pub fn families() -> Vec<Family> {
         Family::new("container_ulimits_soft", Kind::Constant(1_048_576.0))
             .by("ulimit", &["max_open_files"]),
     ];
+
     families.extend(
         ZEROS
             .iter()
             .map(|name| Family::new(name, Kind::Constant(0.0))),
     );
+
     families.extend(PAGES.iter().map(|name| Family::new(name, Kind::PagesGauge)));
     let network = [
         (
@@ -150,8 +152,10 @@ pub fn families() -> Vec<Family> {
             Kind::Constant(0.0),
         ),
     ];
+
     for (name, kind) in network {
         families.push(Family::new(name, kind).by("interface", &["eth0"]));
     }
+
     families
 }

@@ -109,6 +109,7 @@ impl Family {
     /// The templates of this family under `job`, once per container for [`Job::Cadvisor`].
     pub fn templates(&self, job: Job, containers: usize) -> Vec<Template> {
         let mut made = Vec::new();
+
         let owners = if job == Job::Cadvisor { containers } else { 1 };
         for owner in 0..owners {
             let total: usize = self
@@ -120,6 +121,7 @@ impl Family {
                 made.push(self.template(job, owner, number, total));
             }
         }
+
         made
     }
 
@@ -127,6 +129,7 @@ impl Family {
         let mut labels = common_labels(job, owner);
         labels.push(("__name__", Text::Fixed(self.name.to_string())));
         let mut rest = number;
+
         let mut kind = self.kind;
         for (position, (label, values)) in self.dimensions.iter().enumerate().rev() {
             let index = rest % values.len();
@@ -136,6 +139,7 @@ impl Family {
                 kind = kind.bucket(index, values.len());
             }
         }
+
         debug_assert!(number < total, "BUG: series number outside of its family");
         labels.sort_by(|a, b| a.0.cmp(b.0));
         let metric_type = match () {
@@ -143,6 +147,7 @@ impl Family {
             () if self.kind.is_counter() => MetricType::Counter,
             () => MetricType::Gauge,
         };
+
         Template {
             job,
             kind,
@@ -160,6 +165,7 @@ fn common_labels(job: Job, owner: usize) -> Vec<(&'static str, Text)> {
         ("node", Text::Node),
         ("instance", Text::Instance(job)),
     ];
+
     match job {
         Job::NodeExporter => labels.extend([
             ("job", fixed("node-exporter")),
@@ -184,5 +190,6 @@ fn common_labels(job: Job, owner: usize) -> Vec<(&'static str, Text)> {
             ("name", part(ContainerPart::RuntimeName)),
         ]),
     }
+
     labels
 }

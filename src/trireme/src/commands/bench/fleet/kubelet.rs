@@ -133,6 +133,7 @@ pub fn families() -> Vec<Family> {
         Family::new("process_resident_memory_bytes", Kind::PagesGauge),
         Family::new("process_start_time_seconds", Kind::StartTime),
     ];
+
     let volumes = [
         ("kubelet_volume_stats_available_bytes", Kind::PagesGauge),
         ("kubelet_volume_stats_capacity_bytes", Kind::Capacity),
@@ -147,8 +148,10 @@ pub fn families() -> Vec<Family> {
             Kind::SmallGauge { below: 40_000 },
         ),
     ];
+
     for (name, kind) in volumes {
         families.push(Family::new(name, kind).by("persistentvolumeclaim", CLAIMS));
     }
+
     families
 }

@@ -48,9 +48,11 @@ impl HostNames {
             (host / 250) % 256,
             host % 250 + 2
         );
+
         let containers = (0..containers)
             .map(|i| container(mix(id ^ (i as u64 + 1)), i))
             .collect();
+
         Self {
             cluster: format!("prod-eu-{}", host / CLUSTER_HOSTS + 1),
             node: format!("worker-{host:05}-{}.fra1.example.net", suffix(id, 5)),
@@ -110,6 +112,7 @@ fn container(id: u64, index: usize) -> ContainerNames {
         d & 0xfff,
         a >> 16
     );
+
     let slice = "/kubepods.slice/kubepods-burstable.slice/kubepods-burstable-pod";
     ContainerNames {
         container,

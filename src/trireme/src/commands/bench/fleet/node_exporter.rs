@@ -173,6 +173,7 @@ pub fn families() -> Vec<Family> {
         Family::new("node_scrape_collector_success", Kind::Constant(1.0))
             .by("collector", COLLECTORS),
     ];
+
     disks(&mut families);
     links(&mut families);
     families.extend(
@@ -180,21 +181,25 @@ pub fn families() -> Vec<Family> {
             .iter()
             .map(|name| Family::new(name, Kind::PagesGauge)),
     );
+
     families.extend(
         MEMORY_FIXED
             .iter()
             .map(|name| Family::new(name, Kind::Capacity)),
     );
+
     families.extend(
         MEMORY_ZERO
             .iter()
             .map(|name| Family::new(name, Kind::Constant(0.0))),
     );
+
     families.extend(
         NET_COUNTERS
             .iter()
             .map(|name| Family::new(name, Kind::Counter { per_scrape: 400.0 })),
     );
+
     families.extend(VM_COUNTERS.iter().map(|name| {
         Family::new(
             name,
@@ -203,6 +208,7 @@ pub fn families() -> Vec<Family> {
             },
         )
     }));
+
     families
 }
 
@@ -213,9 +219,11 @@ fn disks(families: &mut Vec<Family>) {
         ("node_disk_read_bytes_total", 2_400_000.0),
         ("node_disk_written_bytes_total", 9_500_000.0),
     ];
+
     for (name, per_scrape) in counters {
         families.push(Family::new(name, Kind::Counter { per_scrape }).by("device", DISKS));
     }
+
     for name in [
         "node_disk_io_time_seconds_total",
         "node_disk_write_time_seconds_total",
@@ -225,6 +233,7 @@ fn disks(families: &mut Vec<Family>) {
             Family::new(name, Kind::NanosecondCounter { per_scrape: 0.4 }).by("device", DISKS),
         );
     }
+
     families
         .push(Family::new("node_disk_io_now", Kind::SmallGauge { below: 3 }).by("device", DISKS));
     let sizes = [
@@ -238,6 +247,7 @@ fn disks(families: &mut Vec<Family>) {
         ),
         ("node_filesystem_readonly", Kind::Constant(0.0)),
     ];
+
     for (name, kind) in sizes {
         families.push(
             Family::new(name, kind)

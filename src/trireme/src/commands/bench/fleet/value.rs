@@ -62,12 +62,14 @@ impl Kind {
             Kind::Counter { per_scrape } => per_scrape,
             _ => 10.0,
         };
+
         // Latencies crowd in the lower middle: the square root bends the shares that way; the last bucket holds all.
         let share = if index + 1 == count {
             1.0
         } else {
             (index as f64 / count as f64).sqrt()
         };
+
         Kind::Bucket { per_scrape, share }
     }
 
@@ -77,11 +79,14 @@ impl Kind {
         let noise = || unit(mix(series ^ number.wrapping_mul(0x9e37_79b9)));
         // How busy this series is against others of its kind: from a fiftieth to twice as busy.
         let busy = |of: u64| 0.02 + 1.98 * unit(mix(of ^ 0xb5));
+
         // Scrapes counted before the first one of the run, so that counters do not all start at zero.
         let age = |of: u64| 1_000.0 + (mix(of ^ 0xa6e) % 100_000) as f64;
+
         // Monotone: noise below one scrape never lets a later value be less than an earlier one.
         let grown =
             |per_scrape: f64| per_scrape * busy(series) * (age(series) + number as f64 + noise());
+
         match self {
             Kind::Constant(value) => value,
             Kind::Capacity => ((1 + mix(series) % 64) * 268_435_456) as f64,
@@ -125,12 +130,14 @@ mod tests {
             Kind::CentisecondCounter { per_scrape: 13.0 },
             Kind::NanosecondCounter { per_scrape: 1.5 },
         ];
+
         for kind in kinds {
             for series in 0..50 {
                 let values: Vec<f64> = (0..200).map(|n| kind.value(mix(series), 0, n)).collect();
                 assert!(values.windows(2).all(|w| w[0] <= w[1]), "{kind:?} fell");
             }
         }
+
         let base = Kind::Counter { per_scrape: 40.0 };
         for number in 0..200 {
             let row: Vec<f64> = (0..12)

@@ -40,6 +40,7 @@ pub fn read(stream: &mut impl Read, buffer: &mut Vec<u8>) -> io::Result<Response
         buffer,
         used: 0,
     };
+
     let head = loop {
         let head = parse_head(&input.head()?)?;
         // 1xx answers announce another one.
@@ -47,8 +48,10 @@ pub fn read(stream: &mut impl Read, buffer: &mut Vec<u8>) -> io::Result<Response
             break head;
         }
     };
+
     let mut body = Vec::new();
     let bodyless = head.status == 204 || head.status == 304;
+
     let mut keep_alive = head.keep_alive;
     match (bodyless, head.chunked, head.length) {
         (true, _, _) => {}
@@ -59,6 +62,7 @@ pub fn read(stream: &mut impl Read, buffer: &mut Vec<u8>) -> io::Result<Response
             keep_alive = false;
         }
     }
+
     Ok(Response {
         status: head.status,
         body,
@@ -76,6 +80,7 @@ fn parse_head(text: &[u8]) -> io::Result<Head> {
         .and_then(|rest| rest.get(2..5))
         .and_then(|code| code.parse().ok())
         .ok_or_else(|| invalid("status line"))?;
+
     let mut head = Head {
         status,
         length: None,
@@ -83,10 +88,12 @@ fn parse_head(text: &[u8]) -> io::Result<Head> {
         retry_after_s: None,
         keep_alive: true,
     };
+
     for line in lines.filter(|line| !line.is_empty()) {
         let (name, value) = line
             .split_once(':')
             .ok_or_else(|| invalid("header without a colon"))?;
+
         let value = value.trim();
         match name.to_ascii_lowercase().as_str() {
             "content-length" => {
@@ -98,6 +105,7 @@ fn parse_head(text: &[u8]) -> io::Result<Head> {
             _ => {}
         }
     }
+
     Ok(head)
 }
 
@@ -131,14 +139,17 @@ impl<R: Read> Input<'_, R> {
                 self.used = end + mark.len();
                 return Ok(found);
             }
+
             from = self
                 .buffer
                 .len()
                 .saturating_sub(mark.len() - 1)
                 .max(self.used);
+
             if self.buffer.len() - self.used > bytes_max {
                 return Err(invalid("line or head too long"));
             }
+
             self.fill()?;
         }
     }
@@ -151,9 +162,11 @@ impl<R: Read> Input<'_, R> {
         if body.len().saturating_add(length) > BODY_BYTES_MAX {
             return Err(invalid("body too long"));
         }
+
         let ready = (self.buffer.len() - self.used).min(length);
         body.extend_from_slice(&self.buffer[self.used..self.used + ready]);
         self.used += ready;
+
         let missing = length - ready;
         if missing > 0 {
             let got = self.stream.take(missing as u64).read_to_end(body)?;
@@ -161,6 +174,7 @@ impl<R: Read> Input<'_, R> {
                 return Err(io::ErrorKind::UnexpectedEof.into());
             }
         }
+
         Ok(())
     }
 
@@ -177,10 +191,12 @@ impl<R: Read> Input<'_, R> {
                 while !self.until(b"\r\n", 8 << 10)?.is_empty() {}
                 return Ok(());
             }
+
             self.take(size, body)?;
             if !self.until(b"\r\n", 2)?.is_empty() {
                 return Err(invalid("end of a chunk"));
             }
+
             // What was consumed is not needed again; without this a long body would be kept twice.
             self.buffer.drain(..self.used);
             self.used = 0;

@@ -36,6 +36,7 @@ pub fn questions() -> Vec<Question> {
         name,
         ask: Ask::Instant(text.replace("$node", &node)),
     };
+
     vec![
         range(
             "host_cpu_modes",

@@ -51,12 +51,14 @@ pub fn table(reports: &[&QueryReport], markdown: bool) -> String {
     let Some(first) = reports.first() else {
         return String::new();
     };
+
     for query in &first.queries {
         let mut row = vec![
             query.name.clone(),
             query.kind.clone(),
             query.rows.to_string(),
         ];
+
         row.extend(reports.iter().map(|report| {
             report
                 .queries
@@ -64,8 +66,10 @@ pub fn table(reports: &[&QueryReport], markdown: bool) -> String {
                 .find(|other| other.name == query.name)
                 .map_or_else(|| "-".to_string(), cell)
         }));
+
         rows.push(row);
     }
+
     let mut add = |what: &str, figure: &dyn Fn(&QueryReport) -> Option<String>| {
         let mut row = vec![what.to_string(), String::new(), String::new()];
         row.extend(
@@ -75,6 +79,7 @@ pub fn table(reports: &[&QueryReport], markdown: bool) -> String {
         );
         rows.push(row);
     };
+
     let answered = |report: &QueryReport, figure: fn(&QueryFigures) -> f64| -> f64 {
         report
             .queries
@@ -83,6 +88,7 @@ pub fn table(reports: &[&QueryReport], markdown: bool) -> String {
             .map(figure)
             .sum()
     };
+
     let against_first = |report: &QueryReport| ratios(first, report);
     add(
         "times faster than the first (geometric mean of p50)",
@@ -94,11 +100,13 @@ pub fn table(reports: &[&QueryReport], markdown: bool) -> String {
                 .then(|| format!("{:.2}", mean.exp()))
         },
     );
+
     add("queries slower than the first", &|report| {
         let ratios = against_first(report);
         let slower = ratios.iter().filter(|ratio| **ratio < 1.0).count();
         (!std::ptr::eq(report, *first)).then(|| format!("{slower} of {}", ratios.len()))
     });
+
     add("sum of p50", &|report| {
         Some(ms(answered(report, |q| q.p50_ms)))
     });
@@ -120,6 +128,7 @@ pub fn table(reports: &[&QueryReport], markdown: bool) -> String {
             .count();
         (!compared.is_empty()).then(|| format!("{equal} of {}", compared.len()))
     });
+
     add("not answered", &|report| {
         let failed = report
             .queries
@@ -128,6 +137,7 @@ pub fn table(reports: &[&QueryReport], markdown: bool) -> String {
             .count();
         (failed > 0).then(|| failed.to_string())
     });
+
     add("CPU s of all passes", &|report| {
         report.cpu_s.map(|cpu| format!("{cpu:.1}"))
     });
@@ -136,10 +146,12 @@ pub fn table(reports: &[&QueryReport], markdown: bool) -> String {
             .peak_rss_bytes
             .map(|bytes| format!("{:.0}", bytes as f64 / f64::from(1 << 20)))
     });
+
     let title = format!(
         "p50 / p99 in ms of {} passes after the first; ranges of {:.0} s in steps of {:.0} s; `≠` marks answers that differ from the reference",
         first.passes, first.range_s, first.step_s
     );
+
     format!("{title}\n\n{}", lines(&rows, markdown))
 }
 
@@ -194,12 +206,14 @@ fn lines(rows: &[Vec<String>], markdown: bool) -> String {
         lines.insert(1, rule);
         return lines.join("\n");
     }
+
     let width = |column: usize| {
         rows.iter()
             .map(|row| row[column].chars().count())
             .max()
             .unwrap_or(0)
     };
+
     let widths: Vec<usize> = (0..rows[0].len()).map(width).collect();
     let line = |row: &Vec<String>| {
         let cells = row
@@ -212,6 +226,7 @@ fn lines(rows: &[Vec<String>], markdown: bool) -> String {
             });
         cells.collect::<Vec<_>>().join("  ").trim_end().to_string()
     };
+
     rows.iter().map(line).collect::<Vec<_>>().join("\n")
 }
 
@@ -254,6 +269,7 @@ mod tests {
                 .find(|line| line.starts_with(start))
                 .map(str::to_owned)
         };
+
         assert_eq!(
             row("| x ").as_deref(),
             Some("| x | instant | 1 | 8.00 / 16.0 | 1.00 / 2.00 |")

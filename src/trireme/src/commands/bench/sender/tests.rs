@@ -27,6 +27,7 @@ fn receiver(status: fn(usize) -> u16) -> (String, Arc<Mutex<Vec<Vec<u8>>>>) {
             stream.write_all(answer.as_bytes()).expect("written");
         }
     };
+
     std::thread::Builder::new()
         .spawn(move || {
             for stream in listener.incoming().flatten() {
@@ -37,11 +38,13 @@ fn receiver(status: fn(usize) -> u16) -> (String, Arc<Mutex<Vec<Vec<u8>>>>) {
             }
         })
         .expect("thread starts");
+
     (url, got)
 }
 
 fn request(stream: &mut TcpStream) -> Option<Vec<u8>> {
     let mut head = Vec::new();
+
     let mut byte = [0];
     while !head.ends_with(b"\r\n\r\n") {
         if stream.read(&mut byte).ok()? == 0 {
@@ -49,12 +52,14 @@ fn request(stream: &mut TcpStream) -> Option<Vec<u8>> {
         }
         head.push(byte[0]);
     }
+
     let head = String::from_utf8(head).expect("text");
     let length = head
         .lines()
         .find_map(|line| line.strip_prefix("Content-Length: "))
         .expect("has a length");
     let mut body = vec![0; length.parse().expect("number")];
+
     stream.read_exact(&mut body).ok()?;
     Some(body)
 }
@@ -98,8 +103,10 @@ fn samples_of_a_series_keep_their_order_over_many_connections() {
     let (url, got) = receiver(|_| 204);
     let sent = send(plan(&url, 3), &scrapes(5, 7));
     assert_eq!((sent.samples_ok, sent.samples_failed), (350, 0));
+
     let got = got.lock().expect("receiver idle");
     assert_eq!(got.len(), 35);
+
     for place in 0..7 {
         let order: Vec<u8> = got
             .iter()
@@ -148,6 +155,7 @@ fn rotation_spreads_requests_over_all_receivers() {
         },
         &scrapes(2, 3),
     );
+
     assert_eq!(sent.samples_ok, 60);
     let counts = [got_first, got_second].map(|got| got.lock().expect("receiver idle").len());
     assert_eq!(counts, [3, 3]);
@@ -163,13 +171,16 @@ fn a_rate_spaces_requests_without_a_burst_after_a_pause() {
         },
         &clock,
     );
+
     let ms = Duration::from_millis;
     let due = senders
         .due_times(&scrapes(1, 3), ms(0))
         .expect("has a rate");
+
     assert_eq!(due, [0, 100, 200].map(ms));
     let due = senders
         .due_times(&scrapes(1, 2), ms(5_000))
         .expect("has a rate");
+
     assert_eq!(due, [5_000, 5_100].map(ms));
 }

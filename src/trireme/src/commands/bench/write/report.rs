@@ -161,6 +161,7 @@ impl Phase {
         self.unrest_s = unrest.as_secs_f64();
         self.samples_per_s = ratio(self.samples as f64, self.wall_s);
         self.samples_per_s_at_rest = ratio(self.samples as f64, self.wall_s + self.unrest_s);
+
         let quantile = |q| sent.latencies.quantile_ms(q).unwrap_or(0.0);
         self.latency_ms = Latency {
             p50: quantile(0.5),
@@ -168,6 +169,7 @@ impl Phase {
             p99: quantile(0.99),
             max: sent.latencies.max_ms(),
         };
+
         self.errors = sent.errors.clone();
     }
 }
@@ -178,6 +180,7 @@ impl Receiver {
         let cpu_s = after.cpu_s - before.cpu_s;
         let written_bytes = after.written_bytes.saturating_sub(before.written_bytes);
         let all_new = phase.scrapes == 1 && phase.new_series == phase.samples;
+
         Self {
             cpu_s,
             cpu_s_per_million_samples: ratio(cpu_s, phase.samples as f64 / 1e6),
@@ -211,6 +214,7 @@ pub fn disk_parts(
             i64::try_from(size.length_bytes).unwrap_or(i64::MAX)
         })
     };
+
     let part = |(name, size): (&String, &Size)| {
         let steady = length(end, name) - length(first, name);
         let part = DiskPart {
@@ -222,6 +226,7 @@ pub fn disk_parts(
         };
         (name.clone(), part)
     };
+
     end.iter().map(part).collect()
 }
 
