@@ -1,4 +1,8 @@
-//! Rules of the house that no compiler holds: layers, dependencies that are used, a page for every crate.
+//! Rules of the house that no compiler holds: layers, dependencies that are used, a page for every crate, and functions
+//! that breathe.
+
+#[path = "tidy/density.rs"]
+mod density;
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -7,6 +11,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context, ensure};
+use density::Density;
 use serde::Deserialize;
 
 /// A crate's page has at least this many lines.
@@ -213,6 +218,49 @@ fn every_crate_opens_with_a_page() -> anyhow::Result<()> {
             );
         }
     }
+    Ok(())
+}
+
+/// The product's files, below a root; files of tests are left out.
+fn product_files(root: &Path) -> anyhow::Result<Vec<PathBuf>> {
+    let mut open = vec![root.join("actors"), root.join("src")];
+    let mut found = Vec::new();
+    while let Some(path) = open.pop() {
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        let is_for_tests = ["tests", "benches", "examples", "tests.rs"].contains(&name.as_ref());
+        if is_for_tests {
+            continue;
+        }
+
+        if path.is_dir() {
+            for entry in fs::read_dir(&path)? {
+                open.push(entry?.path());
+            }
+        } else if path.extension().is_some_and(|ending| ending == "rs") {
+            found.push(path);
+        }
+    }
+    Ok(found)
+}
+
+#[test]
+fn functions_breathe() -> anyhow::Result<()> {
+    // `scripts/density` shows the figures of any tree.
+    let tree = std::env::var_os("TRIREME_TREE");
+    let root = tree.as_ref().map_or_else(root, PathBuf::from);
+    let mut density = Density::default();
+    for path in product_files(&root)? {
+        density.add(&path)?;
+    }
+    println!("{density}");
+    if tree.is_some() {
+        return Ok(());
+    }
+
+    ensure!(density.tokens_per_line() <= 8.0, "{density}");
+    ensure!(density.named_closures() < 1.0, "{density}");
+    ensure!(density.tuple_lets() < 0.5, "{density}");
+    ensure!(density.without_paragraphs() < 0.3, "{density}");
     Ok(())
 }
 
