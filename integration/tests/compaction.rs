@@ -27,12 +27,15 @@ fn read_all(dir: &Path) -> anyhow::Result<Vec<BlockCopy>> {
         .collect()
 }
 
-/// Blocks of a tenant that lie in the time of `written`.
+/// Blocks of a tenant that lie in the time of `written`. Windows are so short that nodes downsample, too, what they have
+/// merged over and over: only blocks with the samples as they were written count.
 fn blocks_of(dir: &Path, tenant: &str, written: &Written) -> anyhow::Result<Vec<BlockCopy>> {
     let mut blocks = read_all(dir)?;
     blocks.retain(|block| {
         let (start, end) = block.range();
+        let resolution = &block.meta["thanos"]["downsample"]["resolution"];
         block.external_label("tenant_id") == Some(tenant)
+            && resolution.as_i64() == Some(0)
             && start < written.end
             && end > written.start
     });
@@ -58,7 +61,14 @@ fn merged(bucket: &Path, written: &Written) -> anyhow::Result<BTreeMap<String, B
             .filter(|block| block.range().0 < end && block.range().1 > start)
             .collect();
         let [block] = inside.as_slice() else {
-            anyhow::bail!("{tenant} has {} blocks in the range", inside.len());
+            let seen = inside
+                .iter()
+                .map(|block| format!("{} {:?}", block.ulid, block.range()));
+            let seen: Vec<String> = seen.collect();
+            anyhow::bail!(
+                "{tenant} has these blocks in {start}..{end}: {}",
+                seen.join(", ")
+            );
         };
         let sources = block.meta["compaction"]["sources"]
             .as_array()
