@@ -53,12 +53,6 @@ impl Shard {
             });
         }
 
-        let entry_error = |source| HeadError::Entry {
-            stream,
-            seq,
-            source,
-        };
-
         let mut guard = self.state.write();
         let _change = self.change_by(stream, seq);
         let state = &mut *guard;
@@ -74,39 +68,54 @@ impl Shard {
             });
         }
 
-        let result = match record.kind() {
-            _ if self.is_set_aside(stream, seq) => Err(HeadError::SetAside { stream, seq }),
-            RecordKind::Samples => {
-                let run = Run {
-                    shard: self,
-                    stream,
-                    seq,
-                };
-                EntryReader::new(record.payload())
-                    .map_err(entry_error)
-                    .and_then(|e| run.samples(state, &mut known, &e))
-            }
-            RecordKind::WindowClosed => {
-                self.marker_of(record.payload())
-                    .map_err(entry_error)
-                    .map(|k| {
-                        known.marker = known.marker.max(Some(k));
-                        Applied {
-                            closed_window: known.marker,
-                            ..Applied::default()
-                        }
-                    })
-            }
-            RecordKind::Release => {
-                release(state, &mut known, record.payload()).map_err(entry_error)
-            }
-        };
+        let result = self.take_record(state, &mut known, record);
 
         // Also after an error: the record is in the log of every replica as it is, and trying again cannot help.
         known.applied = seq;
         state.streams.insert(stream, known);
 
         result
+    }
+
+    /// Takes what a record holds into the state.
+    fn take_record(
+        &self,
+        state: &mut State,
+        known: &mut Stream,
+        record: &Record,
+    ) -> Result<Applied, HeadError> {
+        let run = Run {
+            shard: self,
+            stream: record.stream(),
+            seq: record.seq(),
+        };
+
+        if self.is_set_aside(run.stream, run.seq) {
+            return Err(HeadError::SetAside {
+                stream: run.stream,
+                seq: run.seq,
+            });
+        }
+
+        match record.kind() {
+            RecordKind::Samples => {
+                let entry = EntryReader::new(record.payload()).map_err(|e| run.unreadable(e))?;
+                run.samples(state, known, &entry)
+            }
+            RecordKind::WindowClosed => {
+                let k = self
+                    .marker_of(record.payload())
+                    .map_err(|e| run.unreadable(e))?;
+                known.marker = known.marker.max(Some(k));
+                Ok(Applied {
+                    closed_window: known.marker,
+                    ..Applied::default()
+                })
+            }
+            RecordKind::Release => {
+                release(state, known, record.payload()).map_err(|e| run.unreadable(e))
+            }
+        }
     }
 
     /// The window that a record closes; refused if it lies beyond the times that a sample may have.
@@ -144,21 +153,10 @@ impl Run<'_> {
         known: &mut Stream,
         entry: &EntryReader<'_>,
     ) -> Result<Applied, HeadError> {
-        let bad = |source| HeadError::Entry {
-            stream: self.stream,
-            seq: self.seq,
-            source,
-        };
-
-        let tenant = Tenant::new(entry.tenant()).map_err(|_| bad(EntryError::Utf8))?;
+        let tenant = Tenant::new(entry.tenant()).map_err(|_| self.unreadable(EntryError::Utf8))?;
         let number = state.intern_tenant(&tenant);
-
-        let mut definitions = entry.definitions();
-        while let Some(definition) = definitions.next() {
-            let (reference, bytes) = definition.map_err(bad)?;
-            self.define(state, known, number, reference, bytes)
-                .map_err(bad)?;
-        }
+        self.define_all(state, known, number, entry)
+            .map_err(|e| self.unreadable(e))?;
 
         let mut pass = Pass {
             run: self,
@@ -172,20 +170,11 @@ impl Run<'_> {
 
         let stored = pass.store(state, known, entry);
         self.shard.may_panic(PanicPoint::Apply, &tenant);
-        let Pass {
-            place,
-            newest,
-            mut unknown,
-            applied,
-            ..
-        } = pass;
-
-        // Also after an error: what was stored until then must be cut.
-        state.tenants[number as usize].note_newest(newest);
-        state.note_cuts(place.buckets.into_cuts());
-        state.conflicts += applied.conflicts;
-        stored.map_err(bad)?;
-        unknown += self.extras(state, known, number, entry).map_err(bad)?;
+        let (mut unknown, applied) = pass.end(state);
+        stored.map_err(|e| self.unreadable(e))?;
+        unknown += self
+            .extras(state, known, number, entry)
+            .map_err(|e| self.unreadable(e))?;
 
         if unknown > 0 {
             return Err(HeadError::UnknownReference {
@@ -196,6 +185,31 @@ impl Run<'_> {
         }
 
         Ok(applied)
+    }
+
+    /// An error in this record.
+    fn unreadable(&self, source: EntryError) -> HeadError {
+        HeadError::Entry {
+            stream: self.stream,
+            seq: self.seq,
+            source,
+        }
+    }
+
+    /// Takes the series that the record defines.
+    fn define_all(
+        &self,
+        state: &mut State,
+        known: &mut Stream,
+        tenant: u32,
+        entry: &EntryReader<'_>,
+    ) -> Result<(), EntryError> {
+        let mut definitions = entry.definitions();
+        while let Some(definition) = definitions.next() {
+            let (reference, bytes) = definition?;
+            self.define(state, known, tenant, reference, bytes)?;
+        }
+        Ok(())
     }
 
     /// Exemplars and metadata; answers how many exemplars are of series that are not known.
@@ -324,7 +338,6 @@ impl Pass<'_> {
         known: &Stream,
         entry: &EntryReader<'_>,
     ) -> Result<(), EntryError> {
-        let options = &self.run.shard.options;
         let mut floats = std::mem::take(&mut state.floats);
         floats.clear();
 
@@ -332,6 +345,16 @@ impl Pass<'_> {
             floats.push(float?);
         }
 
+        self.store_floats(state, known, &floats);
+        if floats.capacity() <= FLOATS_KEPT_MAX {
+            state.floats = floats;
+        }
+
+        self.store_histograms(state, known, entry)
+    }
+
+    fn store_floats(&mut self, state: &mut State, known: &Stream, floats: &[FloatEntry]) {
+        let options = &self.run.shard.options;
         for (at, float) in floats.iter().enumerate() {
             self.run.fetch_ahead(
                 state,
@@ -357,11 +380,15 @@ impl Pass<'_> {
             state.recent.note(placed, id, slot, t, &mut bucket.noted);
             self.applied.count(placed);
         }
+    }
 
-        if floats.capacity() <= FLOATS_KEPT_MAX {
-            state.floats = floats;
-        }
-
+    fn store_histograms(
+        &mut self,
+        state: &mut State,
+        known: &Stream,
+        entry: &EntryReader<'_>,
+    ) -> Result<(), EntryError> {
+        let options = &self.run.shard.options;
         for histogram in entry.histograms() {
             let histogram = histogram?;
             let slot = known.refs.slot(histogram.reference);
@@ -402,6 +429,16 @@ impl Pass<'_> {
         }
 
         Some(id)
+    }
+
+    /// Notes what was stored, also before an error: it must be cut. Answers how many samples were of series that are not
+    /// known, and what was applied.
+    fn end(self, state: &mut State) -> (u64, Applied) {
+        state.tenants[self.tenant as usize].note_newest(self.newest);
+        state.note_cuts(self.place.buckets.into_cuts());
+        state.conflicts += self.applied.conflicts;
+
+        (self.unknown, self.applied)
     }
 }
 

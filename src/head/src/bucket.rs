@@ -77,13 +77,12 @@ impl ClosedChunk {
 
     /// `base` is the start of the window, `min` and `max` are times.
     pub fn new(place: ChunkPlace, base: i64, min: i64, max: i64, count: u16) -> Self {
-        let relative = |t: i64| u32::try_from(t.saturating_sub(base).max(0)).unwrap_or(u32::MAX);
         let ChunkPlace { file, offset, len } = place;
         Self {
             file,
             offset,
-            min: relative(min),
-            max: relative(max),
+            min: relative(min, base),
+            max: relative(max, base),
             len,
             count,
         }
@@ -107,6 +106,11 @@ impl ClosedChunk {
             len: self.len,
         }
     }
+}
+
+/// A time as it is kept beside the start of its window.
+fn relative(t: i64, base: i64) -> u32 {
+    u32::try_from(t.saturating_sub(base).max(0)).unwrap_or(u32::MAX)
 }
 
 /// A sample that came out of order: time, value, start timestamp (ms, 0 = unset).
@@ -334,16 +338,18 @@ impl Bucket {
         let late = self.late.as_ref().and_then(|late| late.last());
         let is_newest =
             self.open.count() > 0 && self.max == t && late.is_none_or(|late| late.t < t);
+        if !is_newest {
+            return None;
+        }
 
         // A chunk of late samples may reach as far.
         let base = self.base(options);
-        let is_alone = || {
-            self.closed
-                .iter()
-                .all(|chunk| !chunk.overlaps(base, t, i64::MAX))
-        };
+        let is_alone = self
+            .closed
+            .iter()
+            .all(|chunk| !chunk.overlaps(base, t, i64::MAX));
 
-        (is_newest && is_alone()).then(|| (t, v, self.start_at(t)))
+        is_alone.then(|| (t, v, self.start_at(t)))
     }
 
     /// Samples of this bucket in memory and on disk, as parts to be decoded without the shard's lock. `None` when
@@ -362,7 +368,6 @@ impl Bucket {
 
         let base = self.base(options);
 
-        let starts = || self.starts.clone();
         for chunk in &self.closed {
             if chunk.overlaps(base, start, end) {
                 let min = base.saturating_add(i64::from(chunk.min));
@@ -370,7 +375,7 @@ impl Bucket {
                 out.push(if chunk.is_marked() {
                     Part::late_chunk(min, data)
                 } else {
-                    Part::chunk(min, data, starts())
+                    Part::chunk(min, data, self.starts.clone())
                 });
             }
         }
@@ -379,7 +384,7 @@ impl Bucket {
             out.push(Part::chunk(
                 self.open_min,
                 ChunkData::Bytes(self.bytes.clone()),
-                starts(),
+                self.starts.clone(),
             ));
         }
 

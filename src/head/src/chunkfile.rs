@@ -177,12 +177,7 @@ impl ChunkFiles {
         let mut files = BTreeMap::new();
         for entry in std::fs::read_dir(dir).map_err(|e| HeadError::io("list", dir, e))? {
             let path = entry.map_err(|e| HeadError::io("list", dir, e))?.path();
-            let stem = path
-                .file_stem()
-                .and_then(|s| s.to_str())
-                .and_then(|s| s.parse::<u32>().ok());
-            let Some(number) = stem.filter(|_| path.extension().is_some_and(|e| e == "chunks"))
-            else {
+            let Some(number) = file_number(&path) else {
                 continue;
             };
             let file = File::open(&path).map_err(|e| HeadError::io("open", &path, e))?;
@@ -338,16 +333,10 @@ impl ChunkFiles {
 
     /// Leaves a file that is distrusted, so that its chunks can be moved; true if there is any with chunks.
     pub fn leave_suspects(&mut self) -> Result<bool, HeadError> {
-        let is_suspect = |files: &BTreeMap<u32, OpenFile>, number| {
-            files
-                .get(&number)
-                .is_some_and(|open: &OpenFile| open.is_suspect)
-        };
-
-        if self
+        let active = self
             .active
-            .is_some_and(|active| is_suspect(&self.files, active.number))
-        {
+            .and_then(|active| self.files.get(&active.number));
+        if active.is_some_and(|open| open.is_suspect) {
             self.flush()?;
             self.active = None;
         }
@@ -493,6 +482,15 @@ impl ChunkFiles {
         let written = self.files.values().filter(|open| open.file.is_some());
         written.map(|open| open.path.to_path_buf()).collect()
     }
+}
+
+/// The number in the name of a chunk file.
+fn file_number(path: &Path) -> Option<u32> {
+    let stem = path.file_stem()?.to_str()?;
+    let number = stem.parse().ok()?;
+    path.extension()
+        .is_some_and(|e| e == "chunks")
+        .then_some(number)
 }
 
 #[cfg(test)]

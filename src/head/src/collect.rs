@@ -5,6 +5,7 @@ use trireme_wire::record::RecordDraft;
 
 use crate::Shard;
 use crate::ingest::clamp;
+use crate::series::Series;
 use crate::state::State;
 
 /// References in one Release record.
@@ -35,15 +36,8 @@ impl Shard {
         let pages = self.state.read().series.pages();
         for page in 0..pages {
             let state = self.state.read();
-            let gone =
-                |s: &crate::series::Series| s.own_ref == 0 && s.foreign_refs == 0 && s.is_empty();
-            dead.extend(
-                state
-                    .series
-                    .page(page)
-                    .filter(|(_, s)| gone(s))
-                    .map(|(slot, _)| slot),
-            );
+            let unused = state.series.page(page).filter(|(_, s)| is_unused(s));
+            dead.extend(unused.map(|(slot, _)| slot));
         }
 
         let dropped = {
@@ -94,6 +88,11 @@ impl Shard {
     }
 }
 
+/// True if the series holds nothing and no stream can name it.
+fn is_unused(series: &Series) -> bool {
+    series.own_ref == 0 && series.foreign_refs == 0 && series.is_empty()
+}
+
 /// Drops the series among `slots` (ascending) that are still unused.
 fn drop_series(state: &mut State, slots: &[u32]) -> usize {
     let mut by_tenant: Vec<(Vec<u32>, Vec<u32>)> = vec![Default::default(); state.tenants.len()];
@@ -101,13 +100,7 @@ fn drop_series(state: &mut State, slots: &[u32]) -> usize {
     let mut dropped = 0;
     for slot in slots {
         // Written to since it was looked at.
-        if !state
-            .series
-            .get(*slot)
-            .is_some_and(|s: &crate::series::Series| {
-                s.own_ref == 0 && s.foreign_refs == 0 && s.is_empty()
-            })
-        {
+        if !state.series.get(*slot).is_some_and(is_unused) {
             continue;
         }
 

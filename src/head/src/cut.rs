@@ -254,6 +254,11 @@ impl Shard {
             }
         }
 
+        self.forget_windows(k, &left);
+    }
+
+    /// Forgets the tenants' windows up to `k`, save for those (tenant, window) that are left.
+    fn forget_windows(&self, k: i64, left: &BTreeSet<(u32, i64)>) {
         let mut state = self.state.write();
         for (number, tenant) in (0..).zip(&mut state.tenants) {
             tenant
@@ -271,17 +276,12 @@ impl Shard {
         let State {
             streams, series, ..
         } = &mut *guard;
-        let newest = |s: &StreamId| {
-            streams
-                .keys()
-                .chain([&self.options.own])
-                .any(|other| other.incarnation == s.incarnation && other.boot > s.boot)
-        };
-
         let ended: Vec<StreamId> = streams
             .iter()
-            .filter(|(id, known)| {
-                !known.refs.is_empty() && newest(id) && known.marker < Some(k.saturating_sub(1))
+            .filter(|(_, known)| !known.refs.is_empty() && known.marker < Some(k.saturating_sub(1)))
+            .filter(|(id, _)| {
+                let mut starts = streams.keys().chain([&self.options.own]);
+                starts.any(|other| other.incarnation == id.incarnation && other.boot > id.boot)
             })
             .map(|(id, _)| *id)
             .collect();

@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use trireme_model::{HistogramSample, SeriesKey, Tenant};
 use xxhash_rust::xxh3::xxh3_64;
 
-use crate::bucket::{Floats, merge};
-use crate::histograms::merge_histograms;
+use crate::bucket::{Floats, Part, merge};
+use crate::histograms::{HistogramPart, merge_histograms};
 use crate::{HeadError, Shard};
 
 /// What a window of a tenant holds; add up those of all shards.
@@ -85,22 +85,11 @@ impl Shard {
         slot: u32,
         out: &mut BTreeMap<i64, WindowDigest>,
     ) -> Result<(), HeadError> {
-        let mut parts = Vec::new();
-        let mut runs = Vec::new();
-        let mut histograms = Vec::new();
-        let key = {
-            let state = self.state.read();
-            let Some(series) = state.series.get(slot) else {
-                return Ok(());
-            };
-            for bucket in series.buckets() {
-                bucket.parts(&state.files, &self.options, i64::MIN, i64::MAX, &mut parts);
-            }
-            if let Some(found) = &series.histograms {
-                runs = found.parts(&state.files, &self.options, |_| true, i64::MIN, i64::MAX);
-            }
-            series.key
+        let Some((key, parts, runs)) = self.copy(slot) else {
+            return Ok(());
         };
+
+        let mut histograms = Vec::new();
 
         merge_histograms(runs, i64::MIN, i64::MAX, &mut histograms)?;
         let mut times = Vec::new();
@@ -112,19 +101,50 @@ impl Shard {
         };
 
         merge(parts, i64::MIN, i64::MAX, &mut floats)?;
-        let mut windows = Vec::new();
+        self.add_samples(key, floats, &histograms, out);
 
-        let window = |t: i64| t.div_euclid(self.options.window_ms);
-        for (t, v) in times.iter().zip(&values) {
-            out.entry(window(*t)).or_default().add_float(key, *t, *v);
-            windows.push(window(*t));
+        Ok(())
+    }
+
+    /// The encoded samples of a series.
+    fn copy(&self, slot: u32) -> Option<(SeriesKey, Vec<Part>, Vec<HistogramPart>)> {
+        let state = self.state.read();
+        let series = state.series.get(slot)?;
+
+        let mut parts = Vec::new();
+        for bucket in series.buckets() {
+            bucket.parts(&state.files, &self.options, i64::MIN, i64::MAX, &mut parts);
         }
 
-        for sample in &histograms {
-            out.entry(window(sample.t))
-                .or_default()
-                .add_histogram(key, sample);
-            windows.push(window(sample.t));
+        let mut runs = Vec::new();
+        if let Some(found) = &series.histograms {
+            runs = found.parts(&state.files, &self.options, |_| true, i64::MIN, i64::MAX);
+        }
+
+        Some((series.key, parts, runs))
+    }
+
+    /// Adds the samples of a series to the digests of their windows.
+    fn add_samples(
+        &self,
+        key: SeriesKey,
+        floats: Floats<'_>,
+        histograms: &[HistogramSample],
+        out: &mut BTreeMap<i64, WindowDigest>,
+    ) {
+        let window_ms = self.options.window_ms;
+        let mut windows = Vec::new();
+
+        for (t, v) in floats.times.iter().zip(floats.values.iter()) {
+            let window = t.div_euclid(window_ms);
+            out.entry(window).or_default().add_float(key, *t, *v);
+            windows.push(window);
+        }
+
+        for sample in histograms {
+            let window = sample.t.div_euclid(window_ms);
+            out.entry(window).or_default().add_histogram(key, sample);
+            windows.push(window);
         }
 
         windows.sort_unstable();
@@ -132,7 +152,5 @@ impl Shard {
         windows
             .iter()
             .for_each(|w| out.entry(*w).or_default().series += 1);
-
-        Ok(())
     }
 }

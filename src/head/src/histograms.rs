@@ -154,11 +154,12 @@ impl HistogramBuckets {
 
     /// Bytes on the heap.
     pub fn heap_bytes(&self) -> usize {
-        let bucket = |b: &HistogramBucket| {
-            b.open.capacity() + b.closed.capacity() * size_of::<ClosedChunk>()
-        };
         self.buckets.capacity() * size_of::<(BucketId, HistogramBucket)>()
-            + self.buckets.iter().map(|(_, b)| bucket(b)).sum::<usize>()
+            + self
+                .buckets
+                .iter()
+                .map(|(_, bucket)| bucket.heap_bytes())
+                .sum::<usize>()
     }
 }
 
@@ -224,13 +225,12 @@ impl HistogramBucket {
         let Some(((_, _), before)) = times.split_last() else {
             return Ok(());
         };
-        let Some((_, end)) = before.last().filter(|(_, end)| *end <= RUN_BYTES_MAX) else {
+        let in_run = before
+            .last()
+            .filter(|(_, end)| *end <= RUN_BYTES_MAX && times.is_sorted());
+        let Some((_, end)) = in_run else {
             return self.spill_in_pieces(files, base);
         };
-
-        if !times.is_sorted() {
-            return self.spill_in_pieces(files, base);
-        }
 
         // As a rule it can go as it is.
         let first = before[0].0;
@@ -298,6 +298,10 @@ impl HistogramBucket {
         self.closed
             .push(ClosedChunk::new(place, base, first, last, samples as u16).marked());
         true
+    }
+
+    fn heap_bytes(&self) -> usize {
+        self.open.capacity() + self.closed.capacity() * size_of::<ClosedChunk>()
     }
 }
 
@@ -390,19 +394,20 @@ fn compare(old: &HistogramSample, new: &HistogramSample) -> Placed {
 ///
 /// A sample that is not a stale marker beats one that is; then the greater count, then the greater encoding.
 fn order(a: &HistogramSample, b: &HistogramSample) -> Ordering {
-    let rank = |s: &HistogramSample| {
-        let (count, sum) = match &s.h {
-            AnyHistogram::Int(h) => (h.count as f64, h.sum),
-            AnyHistogram::Float(h) => (h.count, h.sum),
-        };
-        (!trireme_model::is_stale(sum), count)
-    };
-
     let ra = rank(a);
     let rb = rank(b);
     ra.0.cmp(&rb.0)
         .then_with(|| ra.1.total_cmp(&rb.1))
         .then_with(|| encoded(a).cmp(&encoded(b)))
+}
+
+/// True if it is no stale marker, and its count.
+fn rank(s: &HistogramSample) -> (bool, f64) {
+    let (count, sum) = match &s.h {
+        AnyHistogram::Int(h) => (h.count as f64, h.sum),
+        AnyHistogram::Float(h) => (h.count, h.sum),
+    };
+    (!trireme_model::is_stale(sum), count)
 }
 
 fn encoded(sample: &HistogramSample) -> Vec<u8> {

@@ -220,9 +220,10 @@ impl Index {
 
         let pairs = &self.pairs;
         let hasher = &self.hasher;
-        let hash_of = |id: &u32| pair_hash(pairs, hasher, *id);
+        let hash = pair_hash(pairs, hasher, id);
 
-        self.pair_ids.insert_unique(hash_of(&id), id, hash_of);
+        self.pair_ids
+            .insert_unique(hash, id, |id| pair_hash(pairs, hasher, *id));
     }
 
     /// Notes that the series at `slot` has these pairs.
@@ -285,6 +286,11 @@ impl Index {
     /// Gives back what far more pairs and names took, and has the first free numbers used first from now on. Nobody may go
     /// by numbers meanwhile.
     pub fn shrink(&mut self) {
+        self.shrink_pairs();
+        self.shrink_names();
+    }
+
+    fn shrink_pairs(&mut self) {
         let used = self
             .pairs
             .iter()
@@ -303,7 +309,9 @@ impl Index {
             self.pair_ids
                 .shrink_to(2 * self.pair_ids.len(), |id| pair_hash(pairs, hasher, *id));
         }
+    }
 
+    fn shrink_names(&mut self) {
         let used = self
             .names
             .iter()

@@ -8,7 +8,7 @@ mod resolve;
 
 use std::collections::BTreeSet;
 
-use trireme_model::{EXEMPLAR_LABELS_TOO_LONG, Labels, MetricMetadata, Tenant};
+use trireme_model::{EXEMPLAR_LABELS_TOO_LONG, Labels, MetricMetadata, Rejections, Tenant};
 use trireme_wire::batch::{Batch, BatchSeries};
 
 use crate::bucket::{BucketId, Placed};
@@ -68,13 +68,7 @@ impl Shard {
 
         state.recent.begin(self.moments.oldest());
 
-        let max = self.options.tenants_max;
-        if state.tenant_number(tenant.as_str()).is_none() && !state.has_place_for_tenant(max) {
-            out.outcome
-                .rejections
-                .add("tenant_limit", idx.len() as u64, || {
-                    format!("{tenant}: {max} tenants")
-                });
+        if !self.has_place(state, tenant, idx.len(), &mut out.outcome.rejections) {
             return;
         }
 
@@ -89,6 +83,42 @@ impl Shard {
             now_ms,
         };
 
+        self.take(state, tenant, &request, idx, out);
+
+        if !batch.exemplars.is_empty() {
+            state.relieve(&self.options);
+        }
+    }
+
+    /// True if the tenant is known or may be added; else its items are refused.
+    fn has_place(
+        &self,
+        state: &State,
+        tenant: &Tenant,
+        items: usize,
+        rejections: &mut Rejections,
+    ) -> bool {
+        let max = self.options.tenants_max;
+        if state.tenant_number(tenant.as_str()).is_some() || state.has_place_for_tenant(max) {
+            return true;
+        }
+
+        rejections.add("tenant_limit", items as u64, || {
+            format!("{tenant}: {max} tenants")
+        });
+        false
+    }
+
+    /// Finds or makes the series, stores what they have and writes it to the records.
+    fn take(
+        &self,
+        state: &mut State,
+        tenant: &Tenant,
+        request: &Request<'_>,
+        idx: &[u32],
+        out: &mut IngestOutput,
+    ) {
+        let batch = request.batch;
         let mut drafts = std::mem::take(&mut out.drafts);
         let mut writer = DraftWriter::new(self.options.number, tenant.as_str(), &mut drafts);
         let mut items = std::mem::take(&mut state.scratch);
@@ -99,21 +129,17 @@ impl Shard {
             items.sort_by_key(|item| is_without_samples(&batch.series[*item as u32 as usize]));
         }
 
-        self.resolve_all(state, &request, &mut items, &mut writer, out);
+        self.resolve_all(state, request, &mut items, &mut writer, out);
         // Senders repeat their order, so this is mostly sorted already.
         if !items.is_sorted() {
             items.sort_unstable();
         }
 
-        self.store_all(state, &request, &items, &mut writer, out);
+        self.store_all(state, request, &items, &mut writer, out);
         self.may_panic(PanicPoint::Ingest, tenant);
         writer.finish();
         out.drafts = drafts;
         state.scratch = items;
-
-        if !batch.exemplars.is_empty() {
-            state.relieve(&self.options);
-        }
     }
 
     /// Stores metadata; by convention of shard 0 only, since metrics are not sharded.
@@ -134,13 +160,8 @@ impl Shard {
         let mut guard = self.state.write();
         let _change = self.change_for(share);
 
-        let max = self.options.tenants_max;
-        if guard.tenant_number(tenant.as_str()).is_none() && !guard.has_place_for_tenant(max) {
-            out.outcome
-                .rejections
-                .add("tenant_limit", metadata.len() as u64, || {
-                    format!("{tenant}: {max} tenants")
-                });
+        let rejections = &mut out.outcome.rejections;
+        if !self.has_place(&guard, tenant, metadata.len(), rejections) {
             return;
         }
 
@@ -155,21 +176,8 @@ impl Shard {
                 continue;
             }
 
-            let max = self.options.metadata_max;
-            let dropped = &mut out.outcome.dropped;
-            if metric.len() + metadata.help.len() + metadata.unit.len() > METADATA_BYTES_MAX {
-                dropped.add("metadata_too_long", 1, || metric.clone());
-                continue;
-            }
-
-            match state.add_metadata(metric, metadata, max) {
-                AddedMetadata::Kept => writer.entry().metadata(metric, metadata),
-                AddedMetadata::Lesser => dropped.add("metadata_entries_limit", 1, || {
-                    format!("{metric}: it has {METADATA_ENTRIES_MAX} entries")
-                }),
-                AddedMetadata::NoRoom => dropped.add(validate::METADATA_LIMIT, 1, || {
-                    format!("{metric}: the tenant has metadata of {max} metrics; known ones go on")
-                }),
+            if self.add_metadata(state, metric, metadata, &mut out.outcome.dropped) {
+                writer.entry().metadata(metric, metadata);
             }
         }
 
@@ -182,6 +190,32 @@ impl Shard {
 
         writer.finish();
         guard.relieve(&self.options);
+    }
+
+    /// True if the metadata is kept; else it is counted as dropped.
+    fn add_metadata(
+        &self,
+        tenant: &mut TenantState,
+        metric: &str,
+        metadata: &MetricMetadata,
+        dropped: &mut Rejections,
+    ) -> bool {
+        if metric.len() + metadata.help.len() + metadata.unit.len() > METADATA_BYTES_MAX {
+            dropped.add("metadata_too_long", 1, || metric.to_owned());
+            return false;
+        }
+
+        let max = self.options.metadata_max;
+        match tenant.add_metadata(metric, metadata, max) {
+            AddedMetadata::Kept => return true,
+            AddedMetadata::Lesser => dropped.add("metadata_entries_limit", 1, || {
+                format!("{metric}: it has {METADATA_ENTRIES_MAX} entries")
+            }),
+            AddedMetadata::NoRoom => dropped.add(validate::METADATA_LIMIT, 1, || {
+                format!("{metric}: the tenant has metadata of {max} metrics; known ones go on")
+            }),
+        }
+        false
     }
 
     /// Turns looked-up candidates into slots; drops what is refused or redirected.
@@ -220,27 +254,12 @@ impl Shard {
                 },
             };
 
-            let series = state
-                .series
-                .get_mut(slot)
-                .expect("BUG: found slots are used");
-
-            if series.own_ref == 0 {
-                // Four billion definitions since the start: a reference is never used twice, so no more can be made.
-                let Some(next) = state.next_ref.checked_add(1) else {
-                    out.outcome
-                        .rejections
-                        .add("references_used_up", 1, || "restart the node".to_owned());
-                    continue;
-                };
-
-                series.own_ref = std::mem::replace(&mut state.next_ref, next);
-                let list = state.lists.get(series.labels);
-                state.label_scratch.clear();
-                state.tenants[request.tenant as usize]
-                    .index
-                    .label_bytes(list, &mut state.label_scratch);
-                writer.entry().define(series.own_ref, &state.label_scratch);
+            let series = state.series.get(slot).expect("BUG: found slots are used");
+            if series.own_ref == 0 && !define(state, request.tenant, slot, writer) {
+                out.outcome
+                    .rejections
+                    .add("references_used_up", 1, || "restart the node".to_owned());
+                continue;
             }
 
             items[kept] = u64::from(slot) << 32 | u64::from(index);
@@ -260,22 +279,7 @@ impl Shard {
         out: &mut IngestOutput,
     ) {
         let tenant = request.tenant as usize;
-        let window_ms = self.options.window_ms;
-        let floor = state.cut_floor();
-        let mut pass = Pass {
-            shard: self,
-            request,
-            buckets: Buckets::new(
-                window_ms,
-                sane_marker(window_ms, state.own_marker, floor),
-                floor,
-            ),
-            windows: std::mem::take(&mut state.tenants[tenant].windows),
-            last_window: None,
-            newest: state.tenants[tenant].newest,
-            conflicts: 0,
-            recent: std::mem::take(&mut state.recent),
-        };
+        let mut pass = Pass::new(self, request, state);
 
         for (at, item) in items.iter().enumerate() {
             if let Some(ahead) = items.get(at + AHEAD)
@@ -302,13 +306,7 @@ impl Shard {
             }
         }
 
-        let of_tenant = &mut state.tenants[tenant];
-        of_tenant.note_newest(pass.newest);
-        of_tenant.windows = pass.windows;
-        state.recent = pass.recent;
-        state.conflicts += pass.conflicts;
-        out.conflicts += pass.conflicts;
-        state.note_cuts(pass.buckets.into_cuts());
+        pass.end(state, out);
     }
 }
 
@@ -326,7 +324,36 @@ struct Pass<'a> {
     recent: Recent,
 }
 
-impl Pass<'_> {
+impl<'a> Pass<'a> {
+    fn new(shard: &'a Shard, request: &'a Request<'a>, state: &mut State) -> Self {
+        let window_ms = shard.options.window_ms;
+        let floor = state.cut_floor();
+        let marker = sane_marker(window_ms, state.own_marker, floor);
+        let tenant = &mut state.tenants[request.tenant as usize];
+
+        Self {
+            shard,
+            request,
+            buckets: Buckets::new(window_ms, marker, floor),
+            windows: std::mem::take(&mut tenant.windows),
+            last_window: None,
+            newest: tenant.newest,
+            conflicts: 0,
+            recent: std::mem::take(&mut state.recent),
+        }
+    }
+
+    /// Gives back to the state what was taken from it, with what has come.
+    fn end(self, state: &mut State, out: &mut IngestOutput) {
+        let tenant = &mut state.tenants[self.request.tenant as usize];
+        tenant.note_newest(self.newest);
+        tenant.windows = self.windows;
+
+        state.recent = self.recent;
+        state.conflicts += self.conflicts;
+        out.conflicts += self.conflicts;
+        state.note_cuts(self.buckets.into_cuts());
+    }
     /// True if the tenant has the window of the bucket, or may open it.
     #[inline]
     fn may_open(&mut self, id: BucketId) -> bool {
@@ -362,17 +389,9 @@ impl Pass<'_> {
                 continue;
             }
 
-            let id = self.buckets.of(sample.t);
-            if !self.may_open(id) {
-                refuse_window(
-                    self.request,
-                    asked,
-                    sample.t,
-                    self.shard.options.windows_max,
-                    out,
-                );
+            let Some(id) = self.bucket(asked, sample.t, out) else {
                 continue;
-            }
+            };
 
             let start = batch.start_timestamps.get(from + n).copied().unwrap_or(0);
             let bucket = series.bucket(id);
@@ -415,17 +434,9 @@ impl Pass<'_> {
                 continue;
             }
 
-            let id = self.buckets.of(sample.t);
-            if !self.may_open(id) {
-                refuse_window(
-                    self.request,
-                    asked,
-                    sample.t,
-                    self.shard.options.windows_max,
-                    out,
-                );
+            let Some(id) = self.bucket(asked, sample.t, out) else {
                 continue;
-            }
+            };
 
             let histograms = series.histograms.get_or_insert_default();
             let placed = histograms.insert(files, &self.shard.options, id, sample.clone());
@@ -435,6 +446,19 @@ impl Pass<'_> {
             out.outcome.histograms += 1;
             self.stored(series, id, sample.t, placed, out);
         }
+    }
+
+    /// The bucket of a sample; `None` if the tenant may not open another window, which is counted.
+    #[inline]
+    fn bucket(&mut self, asked: &BatchSeries, t: i64, out: &mut IngestOutput) -> Option<BucketId> {
+        let id = self.buckets.of(t);
+        if self.may_open(id) {
+            return Some(id);
+        }
+
+        let windows_max = self.shard.options.windows_max;
+        refuse_window(self.request, asked, t, windows_max, out);
+        None
     }
 
     fn exemplars(
@@ -494,6 +518,27 @@ const METADATA_BYTES_MAX: usize = 32_768;
 /// A window number as the 32 bits a series keeps of it.
 pub(crate) fn clamp(window: i64) -> i32 {
     i32::try_from(window).unwrap_or(if window < 0 { i32::MIN } else { i32::MAX })
+}
+
+/// Gives the series at a slot its reference in the own stream. False if there are four billion since the start: one is
+/// never used twice, so no more can be made.
+fn define(state: &mut State, tenant: u32, slot: u32, writer: &mut DraftWriter<'_>) -> bool {
+    let Some(next) = state.next_ref.checked_add(1) else {
+        return false;
+    };
+    let series = state
+        .series
+        .get_mut(slot)
+        .expect("BUG: found slots are used");
+
+    series.own_ref = std::mem::replace(&mut state.next_ref, next);
+    let list = state.lists.get(series.labels);
+    state.label_scratch.clear();
+    state.tenants[tenant as usize]
+        .index
+        .label_bytes(list, &mut state.label_scratch);
+    writer.entry().define(series.own_ref, &state.label_scratch);
+    true
 }
 
 /// First half of the batched look-up: `items` gets (candidate slot, index) packed.

@@ -1,6 +1,8 @@
 //! What a shard's memory is taken by.
 
 use crate::Shard;
+use crate::state::State;
+use crate::tenant::TenantState;
 
 /// Bytes in memory by what they are for, as far as they can be counted.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -53,20 +55,17 @@ impl Shard {
     pub fn memory(&self) -> HeadMemory {
         let (mut memory, pages) = {
             let state = self.state.read();
-            let of_tenants = |bytes: fn(&crate::tenant::TenantState) -> usize| {
-                state.tenants.iter().map(bytes).sum::<usize>() as u64
-            };
             let memory = HeadMemory {
                 series: state.series.bytes() as u64,
                 index: (state.keys.bytes() + state.lists.bytes() + state.alias_bytes()) as u64
-                    + of_tenants(|t| t.index.bytes()),
+                    + of_tenants(&state, |t| t.index.bytes()),
                 references: state
                     .streams
                     .values()
                     .map(|stream| stream.refs.bytes())
                     .sum::<usize>() as u64,
-                exemplars: of_tenants(|t| t.exemplar_bytes),
-                metadata: of_tenants(|t| t.metadata_bytes),
+                exemplars: of_tenants(&state, |t| t.exemplar_bytes),
+                metadata: of_tenants(&state, |t| t.metadata_bytes),
                 ..HeadMemory::default()
             };
 
@@ -84,4 +83,9 @@ impl Shard {
 
         memory
     }
+}
+
+/// A figure of all tenants together.
+fn of_tenants(state: &State, bytes: fn(&TenantState) -> usize) -> u64 {
+    state.tenants.iter().map(bytes).sum::<usize>() as u64
 }

@@ -6,13 +6,14 @@ mod newest;
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::ops::RangeInclusive;
 use std::sync::Arc;
 
 use trireme_model::{
     Exemplar, HistogramSample, Labels, Matcher, MetricMetadata, SeriesKey, Tenant,
 };
 
-use crate::bucket::{Floats, merge};
+use crate::bucket::{Floats, Part, merge};
 use crate::histograms::merge_histograms;
 use crate::index::Index;
 use crate::index::order::PairLists;
@@ -66,21 +67,15 @@ impl HeadSeries {
         values: &mut Vec<f64>,
         starts: &mut Vec<i64>,
     ) -> Result<bool, HeadError> {
-        let mut parts = Vec::new();
-        let mut samples = 0;
-        let mut newer = Vec::new();
-        let has_histograms = {
-            let state = self.at.shard.state.read();
-            let Some(series) = state.series.get(self.slot).filter(|s| s.key == self.key) else {
-                return Ok(false);
-            };
-            for bucket in series.buckets_of(self.at.shard.options.windows(start, end)) {
-                bucket.parts(&state.files, &self.at.shard.options, start, end, &mut parts);
-                self.note_newer(&state.recent, bucket.noted, &mut newer);
-                samples += bucket.count() as usize;
-            }
-            series.histograms.is_some()
+        let Some(copied) = self.copy(start, end) else {
+            return Ok(false);
         };
+        let Copied {
+            parts,
+            samples,
+            newer,
+            has_histograms,
+        } = copied;
 
         let from = times.len();
         times.reserve(samples);
@@ -103,6 +98,27 @@ impl HeadSeries {
         }
 
         Ok(has_histograms)
+    }
+
+    /// The encoded samples of the range; `None` if the series is gone.
+    fn copy(&self, start: i64, end: i64) -> Option<Copied> {
+        let shard = &self.at.shard;
+        let state = shard.state.read();
+        let series = state.series.get(self.slot).filter(|s| s.key == self.key)?;
+
+        let mut copied = Copied {
+            parts: Vec::new(),
+            samples: 0,
+            newer: Vec::new(),
+            has_histograms: series.histograms.is_some(),
+        };
+        for bucket in series.buckets_of(shard.options.windows(start, end)) {
+            bucket.parts(&state.files, &shard.options, start, end, &mut copied.parts);
+            self.note_newer(&state.recent, bucket.noted, &mut copied.newer);
+            copied.samples += bucket.count() as usize;
+        }
+
+        Some(copied)
     }
 
     /// Appends the histogram samples of `start..=end` (ms) in time order, each time once. Where a float and a
@@ -132,12 +148,7 @@ impl HeadSeries {
             .note_damage(merge_histograms(parts, start, end, out))?;
 
         if !newer.is_empty() {
-            newer.sort_unstable();
-            let read = out.split_off(from);
-            out.extend(
-                read.into_iter()
-                    .filter(|sample| newer.binary_search(&sample.t).is_err()),
-            );
+            leave_out_histograms(newer, from, out);
         }
 
         Ok(())
@@ -149,6 +160,16 @@ impl HeadSeries {
             recent.since(moment.number(), self.slot, noted, newer);
         }
     }
+}
+
+/// What is copied of a series under the shard's lock.
+struct Copied {
+    parts: Vec<Part>,
+    /// At most so many samples are in the parts.
+    samples: usize,
+    /// Times of samples that came after the moment.
+    newer: Vec<i64>,
+    has_histograms: bool,
 }
 
 /// Takes the samples of `newer` out of those from the one at `from` on.
@@ -179,6 +200,16 @@ fn leave_out(
     times.truncate(kept);
     values.truncate(kept);
     starts.truncate(kept);
+}
+
+/// The same of histograms.
+fn leave_out_histograms(mut newer: Vec<i64>, from: usize, out: &mut Vec<HistogramSample>) {
+    newer.sort_unstable();
+    let read = out.split_off(from);
+    out.extend(
+        read.into_iter()
+            .filter(|sample| newer.binary_search(&sample.t).is_err()),
+    );
 }
 
 impl fmt::Debug for HeadSeries {
@@ -248,6 +279,17 @@ impl Shard {
             },
         );
 
+        self.in_label_order(tenant, found, lists, dropped)
+    }
+
+    /// Sorts series that were found; `lists` are their label pairs, and `dropped` series had been dropped by then.
+    fn in_label_order(
+        &self,
+        tenant: &Tenant,
+        mut found: Vec<HeadSeries>,
+        lists: PairLists,
+        dropped: Option<u64>,
+    ) -> Vec<HeadSeries> {
         let order = if found.len() > 1 {
             lists.order(|look: &mut dyn FnMut(&Index) -> Option<()>| {
                 let state = self.state.read();
@@ -377,14 +419,7 @@ impl Shard {
             return Vec::new();
         };
 
-        let mut by_key: BTreeMap<SeriesKey, Vec<Exemplar>> = BTreeMap::new();
-        for (key, exemplar) in state_of
-            .exemplars
-            .iter()
-            .filter(|(_, e)| (start..=end).contains(&e.t))
-        {
-            by_key.entry(*key).or_default().push(exemplar.clone());
-        }
+        let mut by_key = exemplars_in(state_of, start..=end);
 
         if by_key.is_empty() {
             return Vec::new();
@@ -463,6 +498,20 @@ impl Shard {
             each(&pair.value, pair.postings.len() as u64);
         }
     }
+}
+
+/// Exemplars of a tenant by series.
+fn exemplars_in(
+    tenant: &TenantState,
+    times: RangeInclusive<i64>,
+) -> BTreeMap<SeriesKey, Vec<Exemplar>> {
+    let mut by_key: BTreeMap<SeriesKey, Vec<Exemplar>> = BTreeMap::new();
+    for (key, exemplar) in &tenant.exemplars {
+        if times.contains(&exemplar.t) {
+            by_key.entry(*key).or_default().push(exemplar.clone());
+        }
+    }
+    by_key
 }
 
 impl State {

@@ -229,23 +229,24 @@ impl State {
 
     /// Brings the exemplars and metadata of all tenants below their bounds, at the cost of who has the most.
     pub fn relieve(&mut self, options: &ShardOptions) {
-        let sum = |tenants: &[TenantState], of: fn(&TenantState) -> usize| {
-            tenants.iter().map(of).sum::<usize>()
-        };
-
-        while sum(&self.tenants, |t| t.exemplar_bytes) > options.exemplar_bytes_max {
+        while self.sum(|t| t.exemplar_bytes) > options.exemplar_bytes_max {
             let Some(most) = self.tenants.iter_mut().max_by_key(|t| t.exemplar_bytes) else {
                 break;
             };
             most.halve_exemplars();
         }
 
-        while sum(&self.tenants, |t| t.metadata_bytes) > options.metadata_bytes_max {
+        while self.sum(|t| t.metadata_bytes) > options.metadata_bytes_max {
             let Some(most) = self.tenants.iter_mut().max_by_key(|t| t.metadata_bytes) else {
                 break;
             };
             most.halve_metadata();
         }
+    }
+
+    /// A figure of all tenants together.
+    fn sum(&self, of: fn(&TenantState) -> usize) -> usize {
+        self.tenants.iter().map(of).sum()
     }
 
     /// The last cut, made or begun, below which nothing new may go.

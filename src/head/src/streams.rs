@@ -154,7 +154,6 @@ impl Buckets {
     /// `marker` is the last of the stream that can be meant (see `cut::sane_marker`), `floor` the last cut that was made or
     /// begun here.
     pub fn new(window_ms: i64, marker: Option<i64>, floor: Option<i64>) -> Self {
-        let after = |k: Option<i64>| k.map_or(i64::MIN, |k| k.saturating_add(1));
         Self {
             window_ms,
             cut_min: after(marker).max(after(floor)),
@@ -190,6 +189,11 @@ impl Buckets {
         }
         self.id
     }
+}
+
+/// The number behind `k`; the lowest without one.
+fn after(k: Option<i64>) -> i64 {
+    k.map_or(i64::MIN, |k| k.saturating_add(1))
 }
 
 /// Position of a stream in a cut: what stands up to it is in blocks.

@@ -219,8 +219,6 @@ impl Panicked {
     }
 
     fn read_line(&mut self, line: &str) -> Option<()> {
-        let hex = |word| u64::from_str_radix(word, 16).ok();
-
         let words: Vec<&str> = line.split(' ').collect();
         match words[..] {
             [REQUEST, fingerprint, times] => {
@@ -240,6 +238,10 @@ impl Panicked {
 
         Some(())
     }
+}
+
+fn hex(word: &str) -> Option<u64> {
+    u64::from_str_radix(word, 16).ok()
 }
 
 fn text(panicked: &Panicked) -> String {

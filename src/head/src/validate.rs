@@ -31,13 +31,14 @@ const EXEMPLAR_CHARS_MAX: usize = 128;
 
 /// True if the labels of an exemplar are short enough.
 pub(crate) fn exemplar_fits(labels: &Labels) -> bool {
-    let chars = || {
-        labels
-            .iter()
-            .map(|(name, value)| name.chars().count() + value.chars().count())
-            .sum::<usize>()
-    };
-    labels.as_bytes().len() <= EXEMPLAR_CHARS_MAX || chars() <= EXEMPLAR_CHARS_MAX
+    labels.as_bytes().len() <= EXEMPLAR_CHARS_MAX || chars(labels) <= EXEMPLAR_CHARS_MAX
+}
+
+fn chars(labels: &Labels) -> usize {
+    labels
+        .iter()
+        .map(|(name, value)| name.chars().count() + value.chars().count())
+        .sum::<usize>()
 }
 
 /// True for reasons that a clock has a say in: by a wrong one, good samples are refused.

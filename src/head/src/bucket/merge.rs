@@ -66,14 +66,7 @@ impl Part {
                 decode_into(chunk, out.times, out.values)?;
                 out.add_starts(first, starts.as_ref());
             }
-            PartData::Samples(samples) => {
-                out.times.extend(samples.iter().map(|sample| sample.t));
-                out.values.extend(samples.iter().map(|sample| sample.v));
-                if !out.starts.is_empty() || samples.iter().any(|sample| sample.start != 0) {
-                    out.starts.resize(first, 0);
-                    out.starts.extend(samples.iter().map(|sample| sample.start));
-                }
-            }
+            PartData::Samples(samples) => out.add(samples),
         }
 
         Ok(())
@@ -82,22 +75,14 @@ impl Part {
 
 /// XOR chunk and start timestamps of a chunk of out-of-order samples.
 fn split_late(bytes: &[u8]) -> Result<(&[u8], Option<Starts>), HeadError> {
-    let bad = || {
-        HeadError::corrupt(
-            Path::new("chunk file"),
-            "a chunk of late samples cannot be read",
-        )
-    };
-
-    let (length, rest) = bytes.split_first_chunk::<2>().ok_or_else(bad)?;
+    let (length, rest) = bytes.split_first_chunk::<2>().ok_or_else(bad_late_chunk)?;
     let (chunk, rest) = rest
         .split_at_checked(usize::from(u16::from_le_bytes(*length)))
-        .ok_or_else(bad)?;
+        .ok_or_else(bad_late_chunk)?;
     let (entries, []) = rest.as_chunks::<16>() else {
-        return Err(bad());
+        return Err(bad_late_chunk());
     };
 
-    let word = |bytes: &[u8]| i64::from_le_bytes(bytes.try_into().expect("BUG: half of 16 bytes"));
     let entries: Vec<_> = entries
         .iter()
         .map(|entry| (word(&entry[..8]), word(&entry[8..])))
@@ -108,7 +93,18 @@ fn split_late(bytes: &[u8]) -> Result<(&[u8], Option<Starts>), HeadError> {
 
     Starts::from_entries(entries)
         .map(|starts| (chunk, Some(starts)))
-        .ok_or_else(bad)
+        .ok_or_else(bad_late_chunk)
+}
+
+fn bad_late_chunk() -> HeadError {
+    HeadError::corrupt(
+        Path::new("chunk file"),
+        "a chunk of late samples cannot be read",
+    )
+}
+
+fn word(bytes: &[u8]) -> i64 {
+    i64::from_le_bytes(bytes.try_into().expect("BUG: half of 16 bytes"))
 }
 
 /// Where samples are read to: times, values, and start timestamps (0 = unset), which stay empty while none is known and
@@ -186,9 +182,11 @@ impl Floats<'_> {
 
     /// Puts the samples from `from` on in order, each time once.
     fn sort(&mut self, from: usize) {
-        let start = |i: usize| self.starts.get(i).copied().unwrap_or(0);
         let mut all: Vec<(i64, (f64, i64))> = (from..self.times.len())
-            .map(|i| (self.times[i], (self.values[i], start(i))))
+            .map(|i| {
+                let start = self.starts.get(i).copied().unwrap_or(0);
+                (self.times[i], (self.values[i], start))
+            })
             .collect();
 
         all.sort_by_key(|(t, _)| *t);
@@ -207,6 +205,19 @@ impl Floats<'_> {
 
         if has_starts {
             self.starts.extend(all.iter().map(|(_, (_, start))| *start));
+        }
+    }
+
+    /// Appends late samples.
+    fn add(&mut self, samples: &[LateSample]) {
+        let first = self.times.len();
+        self.times.extend(samples.iter().map(|sample| sample.t));
+        self.values.extend(samples.iter().map(|sample| sample.v));
+
+        if !self.starts.is_empty() || samples.iter().any(|sample| sample.start != 0) {
+            self.starts.resize(first, 0);
+            self.starts
+                .extend(samples.iter().map(|sample| sample.start));
         }
     }
 

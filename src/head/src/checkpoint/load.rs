@@ -283,20 +283,7 @@ impl<'a> Loader<'a> {
             };
 
             let mut reader = Reader::new(body, version);
-            let done = match kind {
-                part::HEADER => self
-                    .header(&mut reader, &mut other_settings)
-                    .map(|stream| own = Some(stream)),
-                part::STREAM => self.stream(&mut reader),
-                part::TENANT => self.tenant(&mut reader),
-                part::NAMES => self.names(&mut reader),
-                part::PAIRS => self.pairs(&mut reader),
-                part::SERIES => self.all_series(&mut reader),
-                part::EXTRAS => self.extras(&mut reader),
-                part::STARTS => self.starts(&mut reader),
-                part::END => self.end(&mut reader),
-                _ => Err(Malformed),
-            };
+            let done = self.take(kind, &mut reader, &mut own, &mut other_settings);
 
             if let Some(why) = other_settings.take() {
                 return Err(HeadError::Settings(why));
@@ -311,10 +298,39 @@ impl<'a> Loader<'a> {
             }
         }
 
-        let Some((id, mut stream)) = own else {
-            return self.bear(self.bad("no header"));
-        };
+        match own {
+            Some((id, stream)) => self.add_own_stream(id, stream),
+            None => return self.bear(self.bad("no header")),
+        }
 
+        Ok(())
+    }
+
+    /// Takes what a part of this kind holds.
+    fn take(
+        &mut self,
+        kind: u8,
+        reader: &mut Reader<'_>,
+        own: &mut Option<(StreamId, Stream)>,
+        other_settings: &mut Option<String>,
+    ) -> Result<(), Malformed> {
+        match kind {
+            part::HEADER => *own = Some(self.header(reader, other_settings)?),
+            part::STREAM => self.stream(reader)?,
+            part::TENANT => self.tenant(reader)?,
+            part::NAMES => self.names(reader)?,
+            part::PAIRS => self.pairs(reader)?,
+            part::SERIES => self.all_series(reader)?,
+            part::EXTRAS => self.extras(reader)?,
+            part::STARTS => self.starts(reader)?,
+            part::END => self.end(reader)?,
+            _ => return Err(Malformed),
+        }
+        Ok(())
+    }
+
+    /// Adds the former own stream with the references of all series.
+    fn add_own_stream(&mut self, id: StreamId, mut stream: Stream) {
         for (reference, slot) in std::mem::take(&mut self.refs) {
             stream.refs.define(reference, slot);
         }
@@ -323,8 +339,6 @@ impl<'a> Loader<'a> {
             state.streams.insert(id, stream);
             count_references(state);
         }
-
-        Ok(())
     }
 
     /// The former own stream, which is one like any other now.
@@ -480,6 +494,33 @@ impl<'a> Loader<'a> {
         self.seen.add_series(slot, tenant, pairs)?;
 
         let mut series = Series::new(key, tenant, List::default());
+        self.buckets(r, tenant, &mut series)?;
+
+        let Into::State(state) = &mut self.into else {
+            return Ok(());
+        };
+
+        series.labels = state.lists.insert(pairs).ok_or(Malformed)?;
+        let of_tenant = &mut state.tenants[tenant as usize];
+        of_tenant.index.load_series(slot, pairs);
+        of_tenant.series += 1;
+        state.keys.insert(key, slot);
+        state.series.insert_at(slot, series);
+
+        if own_ref != 0 {
+            self.refs.push((own_ref, slot));
+        }
+
+        Ok(())
+    }
+
+    /// The buckets of a series.
+    fn buckets(
+        &mut self,
+        r: &mut Reader<'_>,
+        tenant: u32,
+        series: &mut Series,
+    ) -> Result<(), Malformed> {
         for _ in 0..r.wide()? {
             let bucket = r.bucket()?;
             if self.keep(tenant, bucket.id, bucket.closed)? {
@@ -500,22 +541,6 @@ impl<'a> Loader<'a> {
         if histograms.ids().next().is_some() {
             series.histograms = Some(Box::new(histograms));
         }
-
-        let Into::State(state) = &mut self.into else {
-            return Ok(());
-        };
-
-        series.labels = state.lists.insert(pairs).ok_or(Malformed)?;
-        let of_tenant = &mut state.tenants[tenant as usize];
-        of_tenant.index.load_series(slot, pairs);
-        of_tenant.series += 1;
-        state.keys.insert(key, slot);
-        state.series.insert_at(slot, series);
-
-        if own_ref != 0 {
-            self.refs.push((own_ref, slot));
-        }
-
         Ok(())
     }
 
@@ -624,24 +649,8 @@ impl<'a> Loader<'a> {
         };
 
         of_tenant.note_newest(r.i64()?);
-        for _ in 0..r.u32()? {
-            let metric = r.str()?;
-            let kind = MetricType::from_number(r.u8()?).ok_or(Malformed)?;
-            let metadata = MetricMetadata {
-                kind,
-                unit: r.str()?.to_owned(),
-                help: r.str()?.to_owned(),
-            };
-            of_tenant.add_metadata(metric, &metadata, usize::MAX);
-        }
-
-        for _ in 0..r.u32()? {
-            let key = SeriesKey(r.u128()?);
-            let t = r.i64()?;
-            let v = f64::from_bits(r.u64()?);
-            let labels = Labels::from_wire(r.bytes()?).map_err(|_| Malformed)?;
-            of_tenant.add_exemplar(key, &Exemplar { labels, v, t }, usize::MAX);
-        }
+        read_metadata(r, of_tenant)?;
+        read_exemplars(r, of_tenant)?;
 
         if r.is_empty() { Ok(()) } else { Err(Malformed) }
     }
@@ -653,6 +662,31 @@ impl<'a> Loader<'a> {
             Err(Malformed)
         }
     }
+}
+
+fn read_metadata(r: &mut Reader<'_>, of_tenant: &mut TenantState) -> Result<(), Malformed> {
+    for _ in 0..r.u32()? {
+        let metric = r.str()?;
+        let kind = MetricType::from_number(r.u8()?).ok_or(Malformed)?;
+        let metadata = MetricMetadata {
+            kind,
+            unit: r.str()?.to_owned(),
+            help: r.str()?.to_owned(),
+        };
+        of_tenant.add_metadata(metric, &metadata, usize::MAX);
+    }
+    Ok(())
+}
+
+fn read_exemplars(r: &mut Reader<'_>, of_tenant: &mut TenantState) -> Result<(), Malformed> {
+    for _ in 0..r.u32()? {
+        let key = SeriesKey(r.u128()?);
+        let t = r.i64()?;
+        let v = f64::from_bits(r.u64()?);
+        let labels = Labels::from_wire(r.bytes()?).map_err(|_| Malformed)?;
+        of_tenant.add_exemplar(key, &Exemplar { labels, v, t }, usize::MAX);
+    }
+    Ok(())
 }
 
 /// Reads over the samples of a series.

@@ -83,11 +83,8 @@ impl<'a> Parts<'a> {
         let mut head = [0; part::HEADER_BYTES];
 
         self.read_into(&mut head)?;
-        let word = |from: usize| {
-            u32::from_le_bytes([head[from], head[from + 1], head[from + 2], head[from + 3]])
-        };
-        let length = word(1) as usize;
-        let crc = word(5);
+        let length = word(&head[1..5]) as usize;
+        let crc = word(&head[5..9]);
         if length as u64 > self.bytes - self.at {
             return Err(self.bad(format!("part at {at} is damaged")));
         }
@@ -115,4 +112,8 @@ impl<'a> Parts<'a> {
         self.at = behind;
         self.file.seek(SeekFrom::Start(behind)).is_ok()
     }
+}
+
+fn word(bytes: &[u8]) -> u32 {
+    u32::from_le_bytes(bytes.try_into().expect("BUG: four bytes"))
 }

@@ -6,11 +6,13 @@ use std::path::{Path, PathBuf};
 
 use bytes::BufMut;
 use trireme_base::StreamId;
+use trireme_model::{Exemplar, MetricMetadata, SeriesKey};
 
 use super::codec::{self, part, put_bytes, put_stream};
 use super::verify::verify;
 use super::{CHECKPOINT_FILE, CheckpointReport, covered_by_all};
-use crate::chunkfile::{CHUNKS_DIR, SyncFile};
+use crate::chunkfile::{CHUNKS_DIR, FileLengths, SyncFile};
+use crate::index::{Index, Name};
 use crate::series::Series;
 use crate::state::State;
 use crate::streams::{OwnLogged, Stream};
@@ -48,18 +50,7 @@ impl Shard {
         let mut out = Output::create(&tmp)?;
         // Before the lock: what is logged up to here is in the head already.
         let own = *self.own_logged.lock();
-        let (streams, next_ref): (Vec<(StreamId, Stream)>, u32) = {
-            let mut state = self.state.write();
-            state.frozen = true;
-            (
-                state
-                    .streams
-                    .iter()
-                    .map(|(id, stream)| (*id, stream.clone()))
-                    .collect(),
-                state.next_ref,
-            )
-        };
+        let (streams, next_ref) = self.freeze();
 
         self.put_header(&mut out, own, next_ref)?;
 
@@ -71,31 +62,12 @@ impl Shard {
 
         positions.push((self.options.own, own.seq));
         let mut known = Known::default();
-        let mut series = 0;
-
-        let pages = self.state.read().series.pages();
-        for page in 0..pages {
-            series += self.put_page(&mut out, &mut known, page)?;
-        }
-
-        self.put_extras(&mut out, &mut known)?;
-        let from = begin(&mut out.buffer, part::END);
-        out.buffer.put_u64_le(series);
-        end(&mut out.buffer, from)?;
+        let series = self.put_all_series(&mut out, &mut known)?;
 
         // What the checkpoint refers to must be durable before it.
-        let (to_sync, lengths) = {
-            let mut state = self.state.write();
-            (state.files.flush_for_sync()?, state.files.lengths()?)
-        };
-
+        let (synced, lengths) = self.sync_chunks()?;
         let mut paths = vec![path.clone()];
-        for file in &to_sync {
-            self.sync(file)?;
-            paths.push(file.path.to_path_buf());
-        }
-
-        files::sync_dir(&self.options.dir.join(CHUNKS_DIR))?;
+        paths.extend(synced);
         let bytes = out.finish()?;
 
         // The last one stays until a start could read this one.
@@ -116,6 +88,54 @@ impl Shard {
             bytes,
             files: paths,
         })
+    }
+
+    /// Keeps what the checkpoint numbers as it is, and copies the streams with the next own reference.
+    fn freeze(&self) -> (Vec<(StreamId, Stream)>, u32) {
+        let mut state = self.state.write();
+        state.frozen = true;
+        (
+            state
+                .streams
+                .iter()
+                .map(|(id, stream)| (*id, stream.clone()))
+                .collect(),
+            state.next_ref,
+        )
+    }
+
+    /// Writes all series and what their tenants have besides; answers how many series there are.
+    fn put_all_series(&self, out: &mut Output, known: &mut Known) -> Result<u64, HeadError> {
+        let mut series = 0;
+
+        let pages = self.state.read().series.pages();
+        for page in 0..pages {
+            series += self.put_page(out, known, page)?;
+        }
+
+        self.put_extras(out, known)?;
+        let from = begin(&mut out.buffer, part::END);
+        out.buffer.put_u64_le(series);
+        end(&mut out.buffer, from)?;
+
+        Ok(series)
+    }
+
+    /// Makes the chunk files durable; answers which were not yet, and how long all are.
+    fn sync_chunks(&self) -> Result<(Vec<PathBuf>, FileLengths), HeadError> {
+        let (to_sync, lengths) = {
+            let mut state = self.state.write();
+            (state.files.flush_for_sync()?, state.files.lengths()?)
+        };
+
+        let mut paths = Vec::with_capacity(to_sync.len());
+        for file in &to_sync {
+            self.sync(file)?;
+            paths.push(file.path.to_path_buf());
+        }
+
+        files::sync_dir(&self.options.dir.join(CHUNKS_DIR))?;
+        Ok((paths, lengths))
     }
 
     fn sync(&self, file: &SyncFile) -> Result<(), HeadError> {
@@ -239,10 +259,7 @@ fn put_extras_of(out: &mut Vec<u8>, number: usize, tenant: &TenantState) -> Resu
         while out.len() - from < PART_BYTES
             && let Some((metric, metadata)) = metadata.next()
         {
-            put_bytes(out, metric.as_bytes());
-            out.put_u8(metadata.kind.number());
-            put_bytes(out, metadata.unit.as_bytes());
-            put_bytes(out, metadata.help.as_bytes());
+            put_metadata(out, metric, metadata);
             n += 1;
         }
 
@@ -253,10 +270,7 @@ fn put_extras_of(out: &mut Vec<u8>, number: usize, tenant: &TenantState) -> Resu
         while out.len() - from < PART_BYTES
             && let Some((key, exemplar)) = exemplars.next()
         {
-            out.put_u128_le(key.0);
-            out.put_i64_le(exemplar.t);
-            out.put_u64_le(exemplar.v.to_bits());
-            put_bytes(out, exemplar.labels.as_bytes());
+            put_exemplar(out, *key, exemplar);
             n += 1;
         }
 
@@ -266,6 +280,20 @@ fn put_extras_of(out: &mut Vec<u8>, number: usize, tenant: &TenantState) -> Resu
             return Ok(());
         }
     }
+}
+
+fn put_metadata(out: &mut Vec<u8>, metric: &str, metadata: &MetricMetadata) {
+    put_bytes(out, metric.as_bytes());
+    out.put_u8(metadata.kind.number());
+    put_bytes(out, metadata.unit.as_bytes());
+    put_bytes(out, metadata.help.as_bytes());
+}
+
+fn put_exemplar(out: &mut Vec<u8>, key: SeriesKey, exemplar: &Exemplar) {
+    out.put_u128_le(key.0);
+    out.put_i64_le(exemplar.t);
+    out.put_u64_le(exemplar.v.to_bits());
+    put_bytes(out, exemplar.labels.as_bytes());
 }
 
 /// Leaves room for a count that is not known yet; answers where.
@@ -311,43 +339,56 @@ impl Known {
         for (number, tenant) in state.tenants.iter().enumerate() {
             if number == self.tenants.len() {
                 self.tenants.push((0, 0));
-                let from = begin(out, part::TENANT);
-                put_bytes(out, tenant.tenant.as_str().as_bytes());
-                out.put_u32_le(tenant.series as u32);
-                out.put_u32_le(tenant.index.pairs.len() as u32);
-                end(out, from)?;
+                put_tenant(out, tenant)?;
             }
 
             let (names, pairs) = &mut self.tenants[number];
 
             let index = &tenant.index;
             if *names < index.names.len() {
-                let from = begin(out, part::NAMES);
-                out.put_u32_le(number as u32);
-                index.names[*names..]
-                    .iter()
-                    .for_each(|name| put_bytes(out, name.text.as_bytes()));
-                end(out, from)?;
+                put_names(out, number as u32, &index.names[*names..])?;
                 *names = index.names.len();
             }
 
             if *pairs < index.pairs.len() {
-                let from = begin(out, part::PAIRS);
-                out.put_u32_le(number as u32);
-                for (id, pair) in index.pairs.iter().enumerate().skip(*pairs) {
-                    if let Some(pair) = pair {
-                        out.put_u32_le(id as u32);
-                        out.put_u32_le(pair.name);
-                        out.put_u32_le(pair.postings.len() as u32);
-                        put_bytes(out, pair.value.as_bytes());
-                    }
-                }
-                end(out, from)?;
+                put_pairs(out, number as u32, index, *pairs)?;
                 *pairs = index.pairs.len();
             }
         }
         Ok(())
     }
+}
+
+fn put_tenant(out: &mut Vec<u8>, tenant: &TenantState) -> Result<(), HeadError> {
+    let from = begin(out, part::TENANT);
+    put_bytes(out, tenant.tenant.as_str().as_bytes());
+    out.put_u32_le(tenant.series as u32);
+    out.put_u32_le(tenant.index.pairs.len() as u32);
+    end(out, from)
+}
+
+fn put_names(out: &mut Vec<u8>, tenant: u32, names: &[Name]) -> Result<(), HeadError> {
+    let from = begin(out, part::NAMES);
+    out.put_u32_le(tenant);
+    for name in names {
+        put_bytes(out, name.text.as_bytes());
+    }
+    end(out, from)
+}
+
+/// Writes the pairs of a tenant from number `first` on.
+fn put_pairs(out: &mut Vec<u8>, tenant: u32, index: &Index, first: usize) -> Result<(), HeadError> {
+    let from = begin(out, part::PAIRS);
+    out.put_u32_le(tenant);
+    for (id, pair) in index.pairs.iter().enumerate().skip(first) {
+        if let Some(pair) = pair {
+            out.put_u32_le(id as u32);
+            out.put_u32_le(pair.name);
+            out.put_u32_le(pair.postings.len() as u32);
+            put_bytes(out, pair.value.as_bytes());
+        }
+    }
+    end(out, from)
 }
 
 /// Start timestamps of a page, if there are any.

@@ -58,18 +58,7 @@ impl CutManifest {
         }
 
         if !self.left.is_empty() {
-            out.put_u32_le(self.left.len() as u32);
-            for LeftWindow {
-                cut,
-                tenant,
-                window,
-            } in &self.left
-            {
-                out.put_i64_le(*cut);
-                out.put_i64_le(*window);
-                out.put_u16_le(tenant.as_str().len() as u16);
-                out.put_slice(tenant.as_str().as_bytes());
-            }
+            put_left(&mut out, &self.left);
         }
 
         let crc = crc32c::crc32c(&out);
@@ -116,27 +105,8 @@ impl CutManifest {
         };
 
         for _ in 0..rest.get_u32_le() {
-            let count = if rest.len() < 4 {
-                return Err(bad("cut off"));
-            } else {
-                rest.get_u32_le() as usize
-            };
-
-            if rest.len() < count.saturating_mul(20) {
-                return Err(bad("cut off"));
-            }
-
-            this.positions.push(
-                (0..count)
-                    .map(|_| {
-                        let stream = StreamId {
-                            incarnation: Incarnation(rest.get_u64_le()),
-                            boot: Boot(rest.get_u32_le()),
-                        };
-                        (stream, rest.get_u64_le())
-                    })
-                    .collect(),
-            );
+            let shard = positions(&mut rest).ok_or_else(|| bad("cut off"))?;
+            this.positions.push(shard);
         }
 
         if version == VERSION {
@@ -145,6 +115,38 @@ impl CutManifest {
 
         Ok(this)
     }
+}
+
+fn put_left(out: &mut Vec<u8>, left: &[LeftWindow]) {
+    out.put_u32_le(left.len() as u32);
+    for LeftWindow {
+        cut,
+        tenant,
+        window,
+    } in left
+    {
+        out.put_i64_le(*cut);
+        out.put_i64_le(*window);
+        out.put_u16_le(tenant.as_str().len() as u16);
+        out.put_slice(tenant.as_str().as_bytes());
+    }
+}
+
+/// How far one shard had applied each stream.
+fn positions(rest: &mut &[u8]) -> Option<Vec<(StreamId, u64)>> {
+    let count = rest.try_get_u32_le().ok()? as usize;
+    if rest.len() < count.saturating_mul(20) {
+        return None;
+    }
+
+    let all = (0..count).map(|_| {
+        let stream = StreamId {
+            incarnation: Incarnation(rest.get_u64_le()),
+            boot: Boot(rest.get_u32_le()),
+        };
+        (stream, rest.get_u64_le())
+    });
+    Some(all.collect())
 }
 
 fn left(rest: &mut &[u8]) -> Option<Vec<LeftWindow>> {

@@ -1,6 +1,7 @@
 //! The series of a cut in label order, without building their labels.
 
 use std::collections::HashMap;
+use std::ops::Range;
 use std::sync::Arc;
 
 use crate::Shard;
@@ -16,8 +17,19 @@ impl Shard {
     /// Every label pair gets its rank among all pairs; comparing two series is then comparing two lists of ranks.
     /// Takes about 60 bytes per series while it runs, and locks the shard for a page of them at a time.
     pub(super) fn cut_order(&self, tenant: u32, portion: &Portion) -> Vec<u32> {
-        let mut slots: Vec<(u32, u32, u16)> = Vec::new();
-        let mut lists: Vec<u32> = Vec::new();
+        let Found {
+            mut places,
+            mut lists,
+        } = self.find_taken(tenant, portion);
+
+        self.rank(tenant, &mut lists);
+        places.sort_unstable_by(|a, b| lists[a.list()].cmp(&lists[b.list()]));
+        places.into_iter().map(|place| place.slot).collect()
+    }
+
+    /// The tenant's series with samples that the portion takes, by slot.
+    fn find_taken(&self, tenant: u32, portion: &Portion) -> Found {
+        let mut found = Found::default();
         let all = self.state.read().tenants[tenant as usize]
             .index
             .all
@@ -32,21 +44,13 @@ impl Shard {
                 };
                 let mut floats = series.buckets().map(|b| b.id);
                 let mut histograms = series.histograms.iter().flat_map(|h| h.ids());
-                let wanted = |id: crate::bucket::BucketId| portion.takes(id);
-                if floats.any(wanted) || histograms.any(wanted) {
-                    let pairs = state.lists.get(series.labels);
-                    slots.push((*slot, lists.len() as u32, pairs.len() as u16));
-                    lists.extend_from_slice(pairs);
+                if floats.any(|id| portion.takes(id)) || histograms.any(|id| portion.takes(id)) {
+                    found.add(*slot, state.lists.get(series.labels));
                 }
             }
         }
 
-        self.rank(tenant, &mut lists);
-        let of =
-            |(_, at, len): &(u32, u32, u16)| &lists[*at as usize..*at as usize + usize::from(*len)];
-
-        slots.sort_unstable_by(|a, b| of(a).cmp(of(b)));
-        slots.into_iter().map(|(slot, _, _)| slot).collect()
+        found
     }
 
     /// Replaces pair ids by their ranks in (name, value) order.
@@ -80,5 +84,38 @@ impl Shard {
             // A pair of a series with samples cannot be freed meanwhile.
             *id = ranks.get(id).copied().unwrap_or(u32::MAX);
         }
+    }
+}
+
+/// Series that were found, each with a list of what stands for its label pairs.
+#[derive(Default)]
+struct Found {
+    places: Vec<Place>,
+    /// All lists, one behind the other.
+    lists: Vec<u32>,
+}
+
+impl Found {
+    fn add(&mut self, slot: u32, pairs: &[u32]) {
+        self.places.push(Place {
+            slot,
+            at: self.lists.len() as u32,
+            len: pairs.len() as u16,
+        });
+        self.lists.extend_from_slice(pairs);
+    }
+}
+
+/// Where the list of a series is.
+struct Place {
+    slot: u32,
+    at: u32,
+    len: u16,
+}
+
+impl Place {
+    fn list(&self) -> Range<usize> {
+        let at = self.at as usize;
+        at..at + usize::from(self.len)
     }
 }

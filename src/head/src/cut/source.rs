@@ -5,9 +5,9 @@ use std::sync::Arc;
 use trireme_block::{BlockError, SeriesInput, SeriesSource};
 use trireme_model::{Labels, Tenant};
 
-use crate::bucket::{Floats, keep_readable, merge};
+use crate::bucket::{Floats, Part, keep_readable, merge};
 use crate::cut::{LeftWindow, Portion};
-use crate::histograms::{keep_readable_runs, merge_histograms};
+use crate::histograms::{HistogramPart, keep_readable_runs, merge_histograms};
 use crate::{HeadError, Shard};
 
 /// Gives the series of one tenant, window and cut in label order, for [`trireme_block::write_block`].
@@ -74,30 +74,9 @@ impl CutSource {
     }
 
     fn read(&mut self, at: usize, slot: u32, series: &mut SeriesInput) -> Result<(), HeadError> {
-        let shard = &self.parts[at].shard;
-        let mut parts = Vec::new();
-        let mut runs = Vec::new();
-
-        {
-            let state = shard.state.read();
-            let Some(found) = state.series.get(slot) else {
-                return Ok(());
-            };
-
-            for bucket in found.buckets().filter(|b| self.portion.takes(b.id)) {
-                bucket.parts(&state.files, &shard.options, i64::MIN, i64::MAX, &mut parts);
-            }
-
-            if let Some(histograms) = &found.histograms {
-                runs = histograms.parts(
-                    &state.files,
-                    &shard.options,
-                    |id: crate::bucket::BucketId| self.portion.takes(id),
-                    i64::MIN,
-                    i64::MAX,
-                );
-            }
-        }
+        let Some((mut parts, mut runs)) = self.copy(at, slot) else {
+            return Ok(());
+        };
 
         if self.skips_damage {
             self.lost += keep_readable(&mut parts) + keep_readable_runs(&mut runs);
@@ -122,6 +101,31 @@ impl CutSource {
             },
         )
     }
+
+    /// The encoded samples of a series that the portion takes; `None` if the series is gone.
+    fn copy(&self, at: usize, slot: u32) -> Option<(Vec<Part>, Vec<HistogramPart>)> {
+        let shard = &self.parts[at].shard;
+        let state = shard.state.read();
+        let found = state.series.get(slot)?;
+
+        let mut parts = Vec::new();
+        for bucket in found.buckets().filter(|b| self.portion.takes(b.id)) {
+            bucket.parts(&state.files, &shard.options, i64::MIN, i64::MAX, &mut parts);
+        }
+
+        let mut runs = Vec::new();
+        if let Some(histograms) = &found.histograms {
+            runs = histograms.parts(
+                &state.files,
+                &shard.options,
+                |id: crate::bucket::BucketId| self.portion.takes(id),
+                i64::MIN,
+                i64::MAX,
+            );
+        }
+
+        Some((parts, runs))
+    }
 }
 
 impl ShardPart {
@@ -136,12 +140,10 @@ impl ShardPart {
 impl SeriesSource for CutSource {
     fn next(&mut self, series: &mut SeriesInput) -> Result<bool, BlockError> {
         series.clear();
-        let labels = |part: &ShardPart| part.next.as_ref().map(|(labels, _)| labels.clone());
-        let heads = self
-            .parts
-            .iter()
-            .enumerate()
-            .filter_map(|(at, part)| labels(part).map(|l| (l, at)));
+        let heads = self.parts.iter().enumerate().filter_map(|(at, part)| {
+            let (labels, _) = part.next.as_ref()?;
+            Some((labels.clone(), at))
+        });
 
         let Some((_, at)) = heads.min() else {
             return Ok(false);

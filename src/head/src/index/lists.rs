@@ -110,15 +110,16 @@ impl Lists {
             .map_or(0, |last| last + 1);
 
         self.pages.truncate(used);
-        let is_there = |number: usize| self.pages.get(number).is_some_and(|page| page.used > 0);
-        self.filling = self.filling.filter(|number| is_there(*number));
+        self.filling = self
+            .filling
+            .filter(|number| has_lists(&self.pages, *number));
         self.vacant = (0..used)
             .rev()
-            .filter(|number| !is_there(*number))
+            .filter(|number| !has_lists(&self.pages, *number))
             .collect();
 
         for places in &mut self.free {
-            places.retain(|at| is_there(split(*at).0));
+            places.retain(|at| has_lists(&self.pages, split(*at).0));
             places.sort_by(|a, b| b.cmp(a));
             give_back(places);
         }
@@ -128,6 +129,11 @@ impl Lists {
         let ids: usize = self.pages.iter().map(|page| page.ids.capacity()).sum();
         (ids + self.free.iter().map(Vec::capacity).sum::<usize>()) * 4
     }
+}
+
+/// True if there is a page with this number, and a list in it.
+fn has_lists(pages: &[Page], number: usize) -> bool {
+    pages.get(number).is_some_and(|page| page.used > 0)
 }
 
 fn split(at: u32) -> (usize, usize) {

@@ -56,24 +56,54 @@ impl PairLists {
             .filter(|id: &u32| std::mem::replace(&mut ranks[*id as usize], 0) == UNRANKED)
             .collect();
 
-        // (name, value, id); names are few, and many pairs have the same.
-        let mut distinct: Vec<(u32, Arc<str>, u32)> = Vec::with_capacity(ids.len());
+        let used = UsedPairs::find(&ids, with_index)?;
+        used.rank(&mut ranks);
+        self.ids.iter_mut().for_each(|id| *id = ranks[*id as usize]);
 
-        let mut names = BTreeMap::new();
+        let mut order: Vec<u32> = (0..self.ends.len() as u32).collect();
+        order.sort_unstable_by(|a, b| self.list(*a).cmp(self.list(*b)));
+        Some(order)
+    }
+}
+
+/// The pairs that occur, and the names they have.
+struct UsedPairs {
+    /// Names are few, and many pairs have the same.
+    names: BTreeMap<u32, Arc<str>>,
+    /// (name, value, id)
+    pairs: Vec<(u32, Arc<str>, u32)>,
+}
+
+impl UsedPairs {
+    fn find(
+        ids: &[u32],
+        with_index: impl Fn(&mut dyn FnMut(&Index) -> Option<()>) -> Option<()>,
+    ) -> Option<Self> {
+        let mut used = Self {
+            names: BTreeMap::new(),
+            pairs: Vec::with_capacity(ids.len()),
+        };
+
         for some in ids.chunks(PAIRS_AT_A_TIME) {
-            with_index(&mut |index| {
-                some.iter().try_for_each(|id| {
-                    let pair = index.pair(*id)?;
-                    names
-                        .entry(pair.name)
-                        .or_insert_with(|| index.names[pair.name as usize].text.clone());
-                    distinct.push((pair.name, pair.value.clone(), *id));
-                    Some(())
-                })
-            })?;
+            with_index(&mut |index| some.iter().try_for_each(|id| used.add(index, *id)))?;
         }
 
-        let mut by_text: Vec<_> = names
+        Some(used)
+    }
+
+    fn add(&mut self, index: &Index, id: u32) -> Option<()> {
+        let pair = index.pair(id)?;
+        self.names
+            .entry(pair.name)
+            .or_insert_with(|| index.names[pair.name as usize].text.clone());
+        self.pairs.push((pair.name, pair.value.clone(), id));
+        Some(())
+    }
+
+    /// Notes for each pair which one it is in the order of names and values.
+    fn rank(mut self, ranks: &mut [u32]) {
+        let mut by_text: Vec<_> = self
+            .names
             .iter()
             .map(|(number, text)| (&**text, *number))
             .collect();
@@ -85,19 +115,14 @@ impl PairLists {
             .map(|((_, number), rank)| (*number, rank))
             .collect();
 
-        distinct
-            .iter_mut()
-            .for_each(|(name, ..)| *name = name_ranks[name]);
-        distinct.sort_unstable();
-        distinct
-            .iter()
-            .zip(0..)
-            .for_each(|((.., id), rank)| ranks[*id as usize] = rank);
-        self.ids.iter_mut().for_each(|id| *id = ranks[*id as usize]);
+        for (name, ..) in &mut self.pairs {
+            *name = name_ranks[name];
+        }
 
-        let mut order: Vec<u32> = (0..self.ends.len() as u32).collect();
-        order.sort_unstable_by(|a, b| self.list(*a).cmp(self.list(*b)));
-        Some(order)
+        self.pairs.sort_unstable();
+        for ((.., id), rank) in self.pairs.iter().zip(0..) {
+            ranks[*id as usize] = rank;
+        }
     }
 }
 

@@ -32,18 +32,14 @@ impl Index {
         matchers: &[Matcher],
         pairs_at: impl Fn(u32) -> &'a [u32],
     ) -> Vec<u32> {
-        let mut wanted = Vec::new();
-        let mut unwanted = Vec::new();
-
-        let mut rest = Vec::new();
-        for matcher in matchers {
-            match self.listed(matcher) {
-                Some(list) if matcher.matches_empty() => unwanted.push(list),
-                Some(list) if list.is_empty() => return Vec::new(),
-                Some(list) => wanted.push(list),
-                None => rest.push(matcher),
-            }
-        }
+        let Some(sorted) = self.sort(matchers) else {
+            return Vec::new();
+        };
+        let Sorted {
+            mut wanted,
+            unwanted,
+            mut rest,
+        } = sorted;
 
         wanted.sort_by_key(|list| list.len());
         let mut found = wanted
@@ -68,6 +64,20 @@ impl Index {
         } else {
             subtract(&found, &union(&unwanted))
         }
+    }
+
+    /// Looks up the lists of those matchers that name one; `None` if one of the series wanted is empty.
+    fn sort<'m>(&self, matchers: &'m [Matcher]) -> Option<Sorted<'_, 'm>> {
+        let mut sorted = Sorted::default();
+        for matcher in matchers {
+            match self.listed(matcher) {
+                Some(list) if matcher.matches_empty() => sorted.unwanted.push(list),
+                Some(list) if list.is_empty() => return None,
+                Some(list) => sorted.wanted.push(list),
+                None => sorted.rest.push(matcher),
+            }
+        }
+        Some(sorted)
     }
 
     /// The series that a matcher names, if its values can be listed: those with one of them or, if an absent label
@@ -124,7 +134,7 @@ impl Index {
         // Series that follow each other often share the value.
         let mut last: Option<(u32, bool)> = None;
         let fits_absent = matcher.matches_empty();
-        let mut fits = |slot: &u32| {
+        let accepted = slots.iter().copied().filter(|slot| {
             let Some((id, pair)) = pairs_at(*slot).iter().find_map(|id: &u32| {
                 self.pair(*id)
                     .filter(|pair| pair.name == name)
@@ -136,9 +146,9 @@ impl Index {
                 Some((known, fits)) if known == id => fits,
                 _ => last.insert((id, matcher.matches(&pair.value))).1,
             }
-        };
+        });
 
-        slots.iter().copied().filter(|slot| fits(slot)).collect()
+        accepted.collect()
     }
 
     /// The series of `found` (none: of all) that satisfy a matcher, by the values of its label.
@@ -162,17 +172,35 @@ impl Index {
             .map(|pair| pair.postings.ascending())
             .collect();
 
-        let all = || self.all.ascending();
+        if fits_absent {
+            return self.without(found, lists);
+        }
+
         // A series has one value of a label at most: lists of so many series are those of all.
         let are_all = lists.iter().map(|list| list.len()).sum::<usize>() == self.all.len();
+        if are_all {
+            return found.or_else(|| Some(self.all.ascending()));
+        }
 
-        Some(match (fits_absent, found) {
-            (true, found) if lists.is_empty() => return found,
-            (true, found) => Cow::Owned(subtract(&found.unwrap_or_else(all), &one_list(lists))),
-            (false, found) if are_all => return found.or_else(|| Some(all())),
-            (false, None) => one_list(lists),
-            (false, Some(found)) => Cow::Owned(intersect(&found, &one_list(lists))),
+        let listed = one_list(lists);
+        Some(match found {
+            Some(found) => Cow::Owned(intersect(&found, &listed)),
+            None => listed,
         })
+    }
+
+    /// The series of `found` (none: of all) that are in no list.
+    fn without<'a>(
+        &'a self,
+        found: Option<Cow<'a, [u32]>>,
+        lists: Vec<Cow<'_, [u32]>>,
+    ) -> Option<Cow<'a, [u32]>> {
+        if lists.is_empty() {
+            return found;
+        }
+
+        let found = found.unwrap_or_else(|| self.all.ascending());
+        Some(Cow::Owned(subtract(&found, &one_list(lists))))
     }
 
     /// True if a series with these pairs satisfies all matchers.
@@ -195,6 +223,17 @@ impl Index {
             .filter_map(|id| self.pair(*id))
             .filter(|p| !p.postings.is_empty())
     }
+}
+
+/// Matchers by how the series that satisfy them are found.
+#[derive(Default)]
+struct Sorted<'i, 'm> {
+    /// A series must be in each of these.
+    wanted: Vec<Cow<'i, [u32]>>,
+    /// A series must be in none of these.
+    unwanted: Vec<Cow<'i, [u32]>>,
+    /// These name no list.
+    rest: Vec<&'m Matcher>,
 }
 
 fn one_list(lists: Vec<Cow<'_, [u32]>>) -> Cow<'_, [u32]> {

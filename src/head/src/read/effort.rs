@@ -67,19 +67,7 @@ impl Index {
                 };
             };
 
-            let of_value = |value: &str| {
-                self.pair_id(name, value)
-                    .and_then(|id| self.pair(id))
-                    .map_or(0, |pair| pair.postings.len())
-            };
-
-            let listed = match matcher.op {
-                MatchOp::Equal if !matcher.value.is_empty() => Some(of_value(&matcher.value)),
-                MatchOp::Regex => matcher
-                    .set_matches()
-                    .map(|values| values.iter().map(|v| of_value(v)).sum()),
-                _ => None,
-            };
+            let listed = self.listed_series(name, matcher);
 
             if let Some(listed) = listed.filter(|_| !matcher.matches_empty()) {
                 effort.series = effort.series.min(listed);
@@ -89,7 +77,8 @@ impl Index {
 
             match matcher.op {
                 MatchOp::NotEqual if !matcher.value.is_empty() => {
-                    effort.entries = effort.entries.saturating_add(of_value(&matcher.value));
+                    let of_value = self.series_with(name, &matcher.value);
+                    effort.entries = effort.entries.saturating_add(of_value);
                 }
                 _ => tried.push(name),
             }
@@ -102,6 +91,26 @@ impl Index {
         }
 
         effort
+    }
+
+    /// How many series the values have that a matcher names, if it names them.
+    fn listed_series(&self, name: u32, matcher: &Matcher) -> Option<usize> {
+        match matcher.op {
+            MatchOp::Equal if !matcher.value.is_empty() => {
+                Some(self.series_with(name, &matcher.value))
+            }
+            MatchOp::Regex => matcher
+                .set_matches()
+                .map(|values| values.iter().map(|v| self.series_with(name, v)).sum()),
+            _ => None,
+        }
+    }
+
+    /// How many series have this value of a label.
+    fn series_with(&self, name: u32, value: &str) -> usize {
+        self.pair_id(name, value)
+            .and_then(|id| self.pair(id))
+            .map_or(0, |pair| pair.postings.len())
     }
 
     /// What it takes to try all values of a name and to put their lists together or, as [`Index::select`] does where they

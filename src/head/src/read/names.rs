@@ -6,9 +6,9 @@ use std::collections::BTreeSet;
 use trireme_model::{Matcher, Tenant};
 
 use crate::Shard;
-use crate::index::Pair;
 use crate::index::postings::common;
 use crate::slab::PAGE_SLOTS;
+use crate::state::State;
 
 /// With so many matching series for each value of a label, looking for one series of each value is less work than looking
 /// at the value of each series.
@@ -51,28 +51,34 @@ impl Shard {
 
         let index = &tenant.index;
         let all = self.are_all_in(&state, tenant, start, end);
-        let has_live = |id: u32| {
-            index.pairs_of(id).any(|pair| {
-                pair.postings.iter().any(|slot: u32| {
-                    state
-                        .series
-                        .get(slot)
-                        .is_some_and(|s| self.overlaps(s, start, end))
-                })
-            })
-        };
-
         for (id, name) in index.names.iter().enumerate() {
             // Pairs without a series are removed.
             let is_used = if all {
                 !name.pairs.is_empty()
             } else {
-                has_live(id as u32)
+                let mut pairs = index.pairs_of(id as u32);
+                pairs.any(|pair| self.any_in(&state, pair.postings.iter(), start, end))
             };
             if is_used {
                 each(&name.text);
             }
         }
+    }
+
+    /// True if one of the series may have samples in `start..=end`.
+    fn any_in(
+        &self,
+        state: &State,
+        mut slots: impl Iterator<Item = u32>,
+        start: i64,
+        end: i64,
+    ) -> bool {
+        slots.any(|slot| {
+            state
+                .series
+                .get(slot)
+                .is_some_and(|s| self.overlaps(s, start, end))
+        })
     }
 
     /// Calls `each` with the values of a label of the series that match, in any order, perhaps with some twice. The shard
@@ -121,15 +127,8 @@ impl Shard {
         end: i64,
         mut each: impl FnMut(&str),
     ) {
-        let ids = {
-            let state = self.state.read();
-            let Some(index) = state.index(tenant) else {
-                return;
-            };
-            let Some(name) = index.name_id(name) else {
-                return;
-            };
-            index.names[name as usize].pairs.clone()
+        let Some(ids) = self.pair_ids(tenant, name) else {
+            return;
         };
         for some in ids.chunks(PAGE_SLOTS) {
             let state = self.state.read();
@@ -143,20 +142,27 @@ impl Shard {
             };
 
             let all = self.are_all_in(&state, tenant, start, end);
-            // One series in range decides for a value, so most values cost one look.
-            let has_live = |p: &&Pair| {
-                p.name == name
-                    && p.postings.iter().any(|slot: u32| {
-                        all || state
-                            .series
-                            .get(slot)
-                            .is_some_and(|s| self.overlaps(s, start, end))
-                    })
-            };
-
             let pairs = some.iter().filter_map(|id| tenant.index.pair(*id));
-            pairs.filter(has_live).for_each(|pair| each(&pair.value));
+            for pair in pairs.filter(|pair| pair.name == name) {
+                // One series in range decides for a value, so most values cost one look.
+                let is_used = if all {
+                    !pair.postings.is_empty()
+                } else {
+                    self.any_in(&state, pair.postings.iter(), start, end)
+                };
+                if is_used {
+                    each(&pair.value);
+                }
+            }
         }
+    }
+
+    /// The pairs with this label name.
+    fn pair_ids(&self, tenant: &Tenant, name: &str) -> Option<Vec<u32>> {
+        let state = self.state.read();
+        let index = state.index(tenant)?;
+        let name = index.name_id(name)?;
+        Some(index.names[name as usize].pairs.clone())
     }
 
     /// Values of a label where far more series match than the label has values: one series in range decides for a value.
@@ -189,12 +195,7 @@ impl Shard {
 
             for pair in some.iter().filter_map(|id| index.pair(*id)) {
                 let of_value: Cow<'_, [u32]> = pair.postings.ascending();
-                if common(&of_value, &slots).any(|slot: u32| {
-                    state
-                        .series
-                        .get(slot)
-                        .is_some_and(|s| self.overlaps(s, start, end))
-                }) {
+                if self.any_in(&state, common(&of_value, &slots), start, end) {
                     each(&pair.value);
                 }
             }

@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use trireme_model::{AnyHistogram, MetricMetadata, Tenant};
+use trireme_model::{AnyHistogram, HistogramSample, MetricMetadata, Tenant};
 use trireme_wire::batch::{Batch, BatchSeries};
 use xxhash_rust::xxh3::Xxh3;
 
@@ -101,14 +101,7 @@ impl Hash {
         self.number(histograms.len() as u64);
 
         for sample in histograms {
-            // Buckets need no looking at: who sends other ones for the same series and time has another count or sum.
-            let (count, sum) = match &sample.h {
-                AnyHistogram::Int(histogram) => (histogram.count, histogram.sum),
-                AnyHistogram::Float(histogram) => (histogram.count.to_bits(), histogram.sum),
-            };
-            for number in [sample.t as u64, sample.st as u64, count, sum.to_bits()] {
-                self.number(number);
-            }
+            self.histogram(sample);
         }
 
         let exemplars = part(&batch.exemplars, &series.exemplars);
@@ -118,6 +111,17 @@ impl Hash {
             self.text(exemplar.labels.as_bytes());
             self.number(exemplar.t as u64);
             self.number(exemplar.v.to_bits());
+        }
+    }
+
+    /// Buckets need no looking at: who sends other ones for the same series and time has another count or sum.
+    fn histogram(&mut self, sample: &HistogramSample) {
+        let (count, sum) = match &sample.h {
+            AnyHistogram::Int(histogram) => (histogram.count, histogram.sum),
+            AnyHistogram::Float(histogram) => (histogram.count.to_bits(), histogram.sum),
+        };
+        for number in [sample.t as u64, sample.st as u64, count, sum.to_bits()] {
+            self.number(number);
         }
     }
 }
