@@ -10,7 +10,7 @@ use bytes::Bytes;
 use trireme_chunk::Encoding;
 use trireme_model::{Labels, Matcher};
 
-use crate::chunks::chunk_place;
+use crate::chunks::{ChunkPass, chunk_place};
 use crate::error::{at, chunk_at};
 use crate::index::{ChunkMeta, INDEX_FILE, IndexReader};
 use crate::select::{Selection, select};
@@ -211,16 +211,13 @@ impl Block {
         samples_max: usize,
         out: &mut Samples,
     ) -> Result<(), BlockError> {
-        let mut chunks = self.chunks.reader();
         let wanted: Vec<&ChunkMeta> = series
             .chunks
             .iter()
             .filter(|c| c.overlaps(start, end))
             .collect();
 
-        if let (Some(first), Some(last)) = (wanted.first(), wanted.last()) {
-            chunks.expect(first.reference..=last.reference);
-        }
+        let mut chunks = self.reader_of(&wanted);
 
         for chunk in wanted {
             if out.times.len() + out.histograms.len() > samples_max {
@@ -238,6 +235,15 @@ impl Block {
         }
 
         Ok(())
+    }
+
+    /// A reader that knows which chunks it is to read.
+    fn reader_of(&self, wanted: &[&ChunkMeta]) -> ChunkPass<'_> {
+        let mut chunks = self.chunks.reader();
+        if let (Some(first), Some(last)) = (wanted.first(), wanted.last()) {
+            chunks.expect(first.reference..=last.reference);
+        }
+        chunks
     }
 
     /// Sorted label names of all series, or of those that satisfy the matchers.
@@ -272,40 +278,62 @@ impl Block {
         }
 
         if matchers.is_empty() {
-            let mut values = Vec::new();
-            self.index.each_value(name, "", &mut |value, _| {
-                if !known(value) {
-                    values.push(value.to_owned());
-                }
-                Ok(ControlFlow::Continue(()))
-            })?;
-            return Ok(values);
+            return self.all_label_values(name, known);
         }
 
         let selection = select(&self.index, matchers)?;
 
-        let mut found = BTreeSet::new();
         if selection.is_decided()
             && self.index.value_count(name) <= selection.ids.len() * VALUES_PER_SERIES
         {
-            self.index.each_value(name, "", &mut |value, reference| {
-                if !known(value) && self.index.list(reference)?.meets(&selection.ids) {
-                    found.insert(value.to_owned());
-                }
-                Ok(ControlFlow::Continue(()))
-            })?;
-        } else {
-            self.for_each_labels(&selection, &mut |labels| {
-                if let Some(value) = labels
-                    .get(name)
-                    .filter(|v| !known(v) && !found.contains(*v))
-                {
-                    found.insert(value.to_owned());
-                }
-            })?;
+            return self.values_of_lists(name, &selection, known);
         }
 
+        let mut found = BTreeSet::new();
+        self.for_each_labels(&selection, &mut |labels| {
+            if let Some(value) = labels
+                .get(name)
+                .filter(|v| !known(v) && !found.contains(*v))
+            {
+                found.insert(value.to_owned());
+            }
+        })?;
+
         Ok(found.into_iter().collect())
+    }
+
+    fn all_label_values(
+        &self,
+        name: &str,
+        known: &dyn Fn(&str) -> bool,
+    ) -> Result<Vec<String>, BlockError> {
+        let mut values = Vec::new();
+        self.index.each_value(name, "", &mut |value, _| {
+            if !known(value) {
+                values.push(value.to_owned());
+            }
+            Ok(ControlFlow::Continue(()))
+        })?;
+
+        Ok(values)
+    }
+
+    /// The values of a label whose lists have a series of the selection.
+    fn values_of_lists(
+        &self,
+        name: &str,
+        selection: &Selection<'_>,
+        known: &dyn Fn(&str) -> bool,
+    ) -> Result<Vec<String>, BlockError> {
+        let mut found = Vec::new();
+        self.index.each_value(name, "", &mut |value, reference| {
+            if !known(value) && self.index.list(reference)?.meets(&selection.ids) {
+                found.push(value.to_owned());
+            }
+            Ok(ControlFlow::Continue(()))
+        })?;
+
+        Ok(found)
     }
 
     /// True if there is a series that satisfies all matchers.

@@ -24,9 +24,10 @@ use self::float::Floats;
 use self::histogram::Histograms;
 use self::input::Input;
 use crate::aggregates::AGGREGATES;
+use crate::chunks::ChunkPass;
 use crate::encode::SampleCounts;
 use crate::write::BlockFiles;
-use crate::{Block, BlockError, BlockMeta, BlockParent, WriteOptions};
+use crate::{Block, BlockError, BlockMeta, BlockParent, SeriesEntry, WriteOptions};
 
 /// Windows of the first level (ms).
 pub const RESOLUTION_5M_MS: i64 = 5 * 60 * 1000;
@@ -89,8 +90,7 @@ pub fn downsample_block(
     let meta = source.meta();
     check_levels(meta.resolution_ms(), resolution_ms).map_err(Write)?;
     let options = options_for(meta, resolution_ms);
-    let mut files =
-        BlockFiles::create(dir, meta.range(), options.segment_bytes_max).map_err(Write)?;
+    let files = BlockFiles::create(dir, meta.range(), options.segment_bytes_max).map_err(Write)?;
 
     let all = source.index().all_postings().map_err(Source)?;
     let mut progress = DownsampleProgress {
@@ -100,9 +100,13 @@ pub fn downsample_block(
     };
 
     let mut entries = source.index().reader();
-    let mut chunks = source.chunks().reader();
-    let mut series = Series::new(resolution_ms, meta.max_time);
-    let mut input = Input::default();
+    let mut pass = Pass {
+        source,
+        chunks: source.chunks().reader(),
+        input: Input::default(),
+        series: Series::new(resolution_ms, meta.max_time),
+        files,
+    };
 
     let mut before: Option<Labels> = None;
     for id in all.iter() {
@@ -118,16 +122,7 @@ pub fn downsample_block(
             }));
         }
 
-        for chunk in &entry.chunks {
-            let (encoding, data, _) = chunks.read_any(chunk.reference).map_err(Source)?;
-            input
-                .read(chunk, encoding, &data, source.tombstones().of(id))
-                .map_err(Source)?;
-            progress.samples += input.len() as u64;
-            add_chunk(&mut series, &input, &mut files)?;
-        }
-
-        series.end(&entry.labels, &mut files).map_err(Write)?;
+        progress.samples += pass.add(id, &entry)?;
         before = Some(entry.labels);
         progress.series += 1;
 
@@ -136,7 +131,38 @@ pub fn downsample_block(
         }
     }
 
-    files.finish(&options).map_err(Write)
+    pass.files.finish(&options).map_err(Write)
+}
+
+/// Reading one block and writing another.
+struct Pass<'a> {
+    source: &'a Block,
+    chunks: ChunkPass<'a>,
+    input: Input,
+    series: Series,
+    files: BlockFiles<'a>,
+}
+
+impl Pass<'_> {
+    /// Adds a series; answers how many samples, or steps, it has.
+    fn add(&mut self, id: u32, entry: &SeriesEntry) -> Result<u64, DownsampleError> {
+        use DownsampleError::{Source, Write};
+
+        let mut samples = 0;
+        for chunk in &entry.chunks {
+            let (encoding, data, _) = self.chunks.read_any(chunk.reference).map_err(Source)?;
+            self.input
+                .read(chunk, encoding, &data, self.source.tombstones().of(id))
+                .map_err(Source)?;
+            samples += self.input.len() as u64;
+            add_chunk(&mut self.series, &self.input, &mut self.files)?;
+        }
+
+        self.series
+            .end(&entry.labels, &mut self.files)
+            .map_err(Write)?;
+        Ok(samples)
+    }
 }
 
 /// What is in a chunk may be what fails, or the writing of those that it ends.
@@ -146,13 +172,11 @@ fn add_chunk(
     files: &mut BlockFiles<'_>,
 ) -> Result<(), DownsampleError> {
     let mut is_written = true;
-    let mut write = |chunk: Finished<'_>| {
+    let added = series.add(input, &mut |chunk: Finished<'_>| {
         let written = chunk.write(files);
         is_written = written.is_ok();
         written
-    };
-
-    let added = series.add(input, &mut write);
+    });
     added.map_err(|error| match is_written {
         true => DownsampleError::Source(error),
         false => DownsampleError::Write(error),
@@ -231,9 +255,12 @@ impl Windows {
 
     /// True if a chunk with so many steps is to end with the one at `step`, the next sample being at `next`.
     pub(crate) fn is_full(&self, steps: u64, step: i64, next: i64) -> bool {
-        let hour = |t: i64| t.div_euclid(RESOLUTION_1H_MS);
         steps >= STEPS_WANTED && hour(step) != hour(next)
     }
+}
+
+fn hour(t: i64) -> i64 {
+    t.div_euclid(RESOLUTION_1H_MS)
 }
 
 /// The series that is being downsampled.

@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use trireme_chunk::{Appended, Encoding, HistogramAppender, Xor2Appender, XorAppender};
+use trireme_chunk::{Appended, ChunkError, Encoding, HistogramAppender, Xor2Appender, XorAppender};
 use trireme_model::{HistogramSample, ResetHint};
 
 use crate::{BlockError, SeriesInput};
@@ -83,13 +83,26 @@ impl SeriesEncoder {
         series: &SeriesInput,
         sink: Sink<'_>,
     ) -> Result<SampleCounts, BlockError> {
-        self.check(series)?;
+        self.check(series)
+            .map_err(|what| BlockError::Input(format!("series {}: {what}", series.labels)))?;
         let untied = without_ties(series);
         let floats = untied.as_ref().unwrap_or(series);
-        let times = &floats.times[..];
-        let histograms = &series.histograms[..];
-        let mut f = 0;
+        self.encode_runs(floats, &series.histograms, sink)?;
 
+        Ok(SampleCounts {
+            floats: floats.times.len() as u64,
+            histograms: series.histograms.len() as u64,
+        })
+    }
+
+    fn encode_runs(
+        &mut self,
+        floats: &SeriesInput,
+        histograms: &[HistogramSample],
+        sink: Sink<'_>,
+    ) -> Result<(), BlockError> {
+        let times = &floats.times[..];
+        let mut f = 0;
         let mut h = 0;
         while f < times.len() || h < histograms.len() {
             let next_histogram = histograms.get(h).map_or(i64::MAX, |s| s.t);
@@ -102,31 +115,22 @@ impl SeriesEncoder {
             h += run;
         }
 
-        Ok(SampleCounts {
-            floats: times.len() as u64,
-            histograms: histograms.len() as u64,
-        })
+        Ok(())
     }
 
-    fn check(&self, series: &SeriesInput) -> Result<(), BlockError> {
-        let bad = |what: &str| {
-            Err(BlockError::Input(format!(
-                "series {}: {what}",
-                series.labels
-            )))
-        };
-
+    /// Says what is wrong with the series, if anything is.
+    fn check(&self, series: &SeriesInput) -> Result<(), &'static str> {
         if series.times.len() != series.values.len() {
-            return bad("times and values differ in number");
+            return Err("times and values differ in number");
         }
         if !series.starts.is_empty() && series.starts.len() != series.times.len() {
-            return bad("times and start timestamps differ in number");
+            return Err("times and start timestamps differ in number");
         }
 
         let rising = series.times.is_sorted_by(|a, b| a < b)
             && series.histograms.is_sorted_by(|a, b| a.t < b.t);
         if !rising {
-            return bad("samples are not in rising time order");
+            return Err("samples are not in rising time order");
         }
 
         let ends = [
@@ -141,7 +145,7 @@ impl SeriesEncoder {
             .flatten()
             .any(|t| !self.window.contains(&t))
         {
-            return bad("a sample is outside the window of the block");
+            return Err("a sample is outside the window of the block");
         }
 
         Ok(())
@@ -162,38 +166,36 @@ impl SeriesEncoder {
 
         for from in run.clone().step_by(each) {
             let chunk = from..(from + each).min(run.end);
-            let min_time = floats.times[chunk.start];
-            let max_time = floats.times[chunk.end - 1];
-
             let starts = floats.starts.get(chunk.clone()).unwrap_or_default();
             if self.encodings.xor2(starts) {
-                let mut appender = Xor2Appender::default();
-                for i in chunk {
-                    let start = floats.starts.get(i).copied().unwrap_or(0);
-                    let appended = appender.append(start, floats.times[i], floats.values[i]);
-                    appended.map_err(|e| BlockError::Input(e.to_string()))?;
-                }
-                sink(EncodedChunk {
-                    encoding: Encoding::Xor2,
-                    data: appender.bytes(),
-                    min_time,
-                    max_time,
-                })?;
+                encode_xor2(floats, chunk, sink)?;
             } else {
-                let mut appender = XorAppender::start(&mut self.buffer);
-                for i in chunk {
-                    appender.append(&mut self.buffer, floats.times[i], floats.values[i]);
-                }
-                sink(EncodedChunk {
-                    encoding: Encoding::Xor,
-                    data: &self.buffer,
-                    min_time,
-                    max_time,
-                })?;
+                self.encode_xor(floats, chunk, sink)?;
             }
         }
 
         Ok(())
+    }
+
+    fn encode_xor(
+        &mut self,
+        floats: &SeriesInput,
+        chunk: Range<usize>,
+        sink: Sink<'_>,
+    ) -> Result<(), BlockError> {
+        let min_time = floats.times[chunk.start];
+        let max_time = floats.times[chunk.end - 1];
+
+        let mut appender = XorAppender::start(&mut self.buffer);
+        for i in chunk {
+            appender.append(&mut self.buffer, floats.times[i], floats.values[i]);
+        }
+        sink(EncodedChunk {
+            encoding: Encoding::Xor,
+            data: &self.buffer,
+            min_time,
+            max_time,
+        })
     }
 
     fn encode_histograms(
@@ -201,27 +203,20 @@ impl SeriesEncoder {
         samples: &[HistogramSample],
         sink: Sink<'_>,
     ) -> Result<(), BlockError> {
-        let bad = |e: trireme_chunk::ChunkError| BlockError::Input(e.to_string());
         let with_starts = self.encodings.keep_starts() && samples.iter().any(|s| s.st != 0);
 
         let mut open: Option<(HistogramAppender, i64)> = None;
         for sample in samples {
-            let hint = match &mut open {
-                None => ResetHint::Unknown,
-                Some((appender, _)) if usize::from(appender.count()) >= self.samples_max => {
-                    appender.hint_for(sample).map_err(bad)?
-                }
-                Some((appender, _)) => match appender.append(sample).map_err(bad)? {
-                    Appended::NeedsNewChunk(hint) => hint,
-                    Appended::Done | Appended::Recoded => continue,
-                },
+            let appender = open.as_mut().map(|(appender, _)| appender);
+            let Some(hint) = self.hint_of_new(appender, sample)? else {
+                continue;
             };
 
             let new = match with_starts {
                 true => HistogramAppender::start_with_starts(sample, hint),
                 false => HistogramAppender::start(sample, hint),
             };
-            let new = new.map_err(bad)?;
+            let new = new.map_err(refused)?;
 
             if let Some((full, min_time)) = open.replace((new, sample.t)) {
                 finish_histograms(&full, min_time, sink)?;
@@ -233,23 +228,75 @@ impl SeriesEncoder {
             None => Ok(()),
         }
     }
+
+    /// How the chunk begins that a sample needs; none if the open one took it.
+    fn hint_of_new(
+        &self,
+        open: Option<&mut HistogramAppender>,
+        sample: &HistogramSample,
+    ) -> Result<Option<ResetHint>, BlockError> {
+        let Some(appender) = open else {
+            return Ok(Some(ResetHint::Unknown));
+        };
+        if usize::from(appender.count()) >= self.samples_max {
+            return appender.hint_for(sample).map(Some).map_err(refused);
+        }
+
+        match appender.append(sample).map_err(refused)? {
+            Appended::NeedsNewChunk(hint) => Ok(Some(hint)),
+            Appended::Done | Appended::Recoded => Ok(None),
+        }
+    }
+}
+
+fn encode_xor2(
+    floats: &SeriesInput,
+    chunk: Range<usize>,
+    sink: Sink<'_>,
+) -> Result<(), BlockError> {
+    let min_time = floats.times[chunk.start];
+    let max_time = floats.times[chunk.end - 1];
+
+    let mut appender = Xor2Appender::default();
+    for i in chunk {
+        let start = floats.starts.get(i).copied().unwrap_or(0);
+        let appended = appender.append(start, floats.times[i], floats.values[i]);
+        appended.map_err(refused)?;
+    }
+
+    sink(EncodedChunk {
+        encoding: Encoding::Xor2,
+        data: appender.bytes(),
+        min_time,
+        max_time,
+    })
+}
+
+fn refused(e: ChunkError) -> BlockError {
+    BlockError::Input(e.to_string())
 }
 
 /// The floats without those that have a histogram's time; none if there are no such.
 fn without_ties(series: &SeriesInput) -> Option<SeriesInput> {
-    let tied = |t: i64| series.histograms.binary_search_by_key(&t, |s| s.t).is_ok();
-    if series.histograms.is_empty() || !series.times.iter().any(|t| tied(*t)) {
+    let mut times = series.times.iter();
+    if series.histograms.is_empty() || !times.any(|t| has_histogram(series, *t)) {
         return None;
     }
 
     let mut floats = SeriesInput::default();
-    for (i, t) in series.times.iter().enumerate().filter(|(_, t)| !tied(**t)) {
-        floats.times.push(*t);
-        floats.values.push(series.values[i]);
-        floats.starts.extend(series.starts.get(i));
+    for (i, t) in series.times.iter().enumerate() {
+        if !has_histogram(series, *t) {
+            floats.times.push(*t);
+            floats.values.push(series.values[i]);
+            floats.starts.extend(series.starts.get(i));
+        }
     }
 
     Some(floats)
+}
+
+fn has_histogram(series: &SeriesInput, t: i64) -> bool {
+    series.histograms.binary_search_by_key(&t, |s| s.t).is_ok()
 }
 
 fn finish_histograms(

@@ -84,11 +84,14 @@ impl Incoming {
 
 /// True for the path of a file inside a block directory, with `/`: what may be copied, and to where.
 pub fn is_block_file(name: &str) -> bool {
-    let is_segment = |n: &str| n.len() == 6 && n.bytes().all(|b| b.is_ascii_digit());
     matches!(name, META_FILE | INDEX_FILE | TOMBSTONES_FILE)
         || name
             .split_once('/')
             .is_some_and(|(dir, file)| dir == CHUNKS_DIR && is_segment(file))
+}
+
+fn is_segment(name: &str) -> bool {
+    name.len() == 6 && name.bytes().all(|b| b.is_ascii_digit())
 }
 
 /// Paths and lengths (bytes) of a block's files, `meta.json` last: a copy is no block without it.

@@ -10,7 +10,7 @@ use trireme_model::{AnyHistogram, Labels, Matcher};
 
 use crate::error::at;
 use crate::scan::block_dirs;
-use crate::{Block, BlockError, BlockMeta, CHUNKS_DIR, Samples};
+use crate::{Block, BlockError, BlockMeta, CHUNKS_DIR, IndexReader, Samples};
 
 /// One line of `block ls`.
 #[derive(Clone, Debug)]
@@ -23,21 +23,22 @@ pub struct BlockListing {
 
 /// Metas and sizes of all blocks in a directory, by ULID. Blocks without a readable meta are given as errors.
 pub fn list_blocks(dir: &Path) -> Result<Vec<Result<BlockListing, BlockError>>, BlockError> {
-    let one = |path: &Path| {
-        let meta = BlockMeta::read(path)?;
-        let chunks = path.join(CHUNKS_DIR);
-        let size_bytes = files_size(path)?
-            + if chunks.is_dir() {
-                files_size(&chunks)?
-            } else {
-                0
-            };
-        Ok(BlockListing { meta, size_bytes })
-    };
     Ok(block_dirs(dir)?
         .into_iter()
-        .map(|(_, path)| one(&path))
+        .map(|(_, path)| listing(&path))
         .collect())
+}
+
+fn listing(path: &Path) -> Result<BlockListing, BlockError> {
+    let meta = BlockMeta::read(path)?;
+    let chunks = path.join(CHUNKS_DIR);
+    let size_bytes = files_size(path)?
+        + if chunks.is_dir() {
+            files_size(&chunks)?
+        } else {
+            0
+        };
+    Ok(BlockListing { meta, size_bytes })
 }
 
 fn files_size(dir: &Path) -> Result<u64, BlockError> {
@@ -89,6 +90,30 @@ pub fn analyze(block: &Block, limit: usize) -> Result<BlockAnalysis, BlockError>
         ..BlockAnalysis::default()
     };
 
+    count_pairs(index, limit, &mut analysis)?;
+
+    let mut series = index.reader();
+
+    let mut chunks = block.chunks().reader();
+    for id in index.all_postings()?.iter() {
+        for chunk in series.read(id)?.chunks {
+            let (encoding, data, _) = chunks.read(chunk.reference)?;
+            let stats = analysis.encodings.entry(encoding).or_default();
+            stats.chunks += 1;
+            stats.bytes += data.len() as u64;
+            stats.samples += sample_count(encoding, &data);
+        }
+    }
+
+    Ok(analysis)
+}
+
+/// Counts series by label pair, and values by label name.
+fn count_pairs(
+    index: &IndexReader,
+    limit: usize,
+    analysis: &mut BlockAnalysis,
+) -> Result<(), BlockError> {
     let names: Vec<&str> = index.label_names().collect();
     let mut pairs = Top::new(limit);
     let mut metrics = Top::new(limit);
@@ -110,20 +135,7 @@ pub fn analyze(block: &Block, limit: usize) -> Result<BlockAnalysis, BlockError>
     analysis.series_of_pairs = pairs.finish();
     analysis.series_of_metrics = metrics.finish();
 
-    let mut series = index.reader();
-
-    let mut chunks = block.chunks().reader();
-    for id in index.all_postings()?.iter() {
-        for chunk in series.read(id)?.chunks {
-            let (encoding, data, _) = chunks.read(chunk.reference)?;
-            let stats = analysis.encodings.entry(encoding).or_default();
-            stats.chunks += 1;
-            stats.bytes += data.len() as u64;
-            stats.samples += sample_count(encoding, &data);
-        }
-    }
-
-    Ok(analysis)
+    Ok(())
 }
 
 /// Samples by the header of a chunk.

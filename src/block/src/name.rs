@@ -71,15 +71,14 @@ fn add_labels(hash: &mut Sha256, labels: &BTreeMap<String, String>) {
 pub(crate) fn is_named_by(meta: &BlockMeta, digest: &[u8; 32]) -> bool {
     let none = BTreeMap::new();
     let labels = meta.external_labels().unwrap_or(&none);
-    let of_resolution = || {
-        let goes_back = (meta.resolution_ms(), meta.compaction.sources.as_slice());
-        meta.ulid == downsampled_name_of(meta.max_time, digest, labels, goes_back)
-    };
+    let mut forms = [labels, &none].into_iter();
+    if forms.any(|labels| meta.ulid == name_of(meta.max_time, digest, labels)) {
+        return true;
+    }
 
-    [labels, &none]
-        .iter()
-        .any(|labels| meta.ulid == name_of(meta.max_time, digest, labels))
-        || (meta.resolution_ms() > 0 && of_resolution())
+    let goes_back = (meta.resolution_ms(), meta.compaction.sources.as_slice());
+    meta.resolution_ms() > 0
+        && meta.ulid == downsampled_name_of(meta.max_time, digest, labels, goes_back)
 }
 
 /// Times before the epoch count as 0.

@@ -136,18 +136,23 @@ impl<'a> Window<'a> {
             self.expected
         };
 
+        self.bytes = self.read_ahead(offset, len)?;
+        self.start = offset;
+        Ok(self.bytes.slice(..len))
+    }
+
+    /// Reads what is asked for, and as far ahead as there is something.
+    fn read_ahead(&self, offset: u64, len: usize) -> io::Result<Bytes> {
+        let end = offset.saturating_add(len as u64);
         let file_end = self.file.len();
         let read_end = end.max(offset.saturating_add(self.ahead).min(file_end));
         let read = self.file.read_at(offset, (read_end - offset) as usize);
 
-        self.bytes = match read {
+        match read {
             // What lies behind may be what cannot be read.
-            Err(_) if read_end > end => self.file.read_at(offset, len)?,
-            other => other?,
-        };
-
-        self.start = offset;
-        Ok(self.bytes.slice(..len))
+            Err(_) if read_end > end => self.file.read_at(offset, len),
+            other => other,
+        }
     }
 }
 

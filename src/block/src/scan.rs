@@ -47,24 +47,11 @@ pub fn scan_blocks(dir: &Path) -> Result<Scan, BlockError> {
 
 /// As [`scan_blocks`] for several directories, whose blocks `threads` threads open; a scan for each, in their order.
 pub fn scan_all(dirs: &[PathBuf], threads: usize) -> Result<Vec<Scan>, BlockError> {
-    let mut scans = Vec::with_capacity(dirs.len());
+    let (mut scans, found) = find_all(dirs)?;
 
-    let mut found = Vec::new();
-    for (number, dir) in dirs.iter().enumerate() {
-        let mut scan = Scan::default();
-        if dir.exists() {
-            scan.removed = remove_temporaries(dir)?;
-            found.extend(
-                block_dirs(dir)?
-                    .into_iter()
-                    .map(|(ulid, path)| (number, ulid, path)),
-            );
-        }
-        scans.push(scan);
-    }
-
-    let opened = side_by_side("blocks", threads, &found, |(_, _, path)| Block::open(path));
-    for ((number, ulid, _), opened) in found.into_iter().zip(opened) {
+    let opened = side_by_side("blocks", threads, &found, |found| Block::open(&found.path));
+    for (found, opened) in found.into_iter().zip(opened) {
+        let FoundBlock { number, ulid, .. } = found;
         match opened {
             Ok(block) => scans[number].blocks.push(block),
             Err(reason) if reason.is_damage() => {
@@ -78,6 +65,32 @@ pub fn scan_all(dirs: &[PathBuf], threads: usize) -> Result<Vec<Scan>, BlockErro
     }
 
     Ok(scans)
+}
+
+/// A block that is to be opened.
+struct FoundBlock {
+    /// Which of the directories it is in.
+    number: usize,
+    ulid: Ulid,
+    path: PathBuf,
+}
+
+/// A scan for each directory that says what was removed, and the blocks of all.
+fn find_all(dirs: &[PathBuf]) -> Result<(Vec<Scan>, Vec<FoundBlock>), BlockError> {
+    let mut scans = Vec::with_capacity(dirs.len());
+
+    let mut found = Vec::new();
+    for (number, dir) in dirs.iter().enumerate() {
+        let mut scan = Scan::default();
+        if dir.exists() {
+            scan.removed = remove_temporaries(dir)?;
+            let blocks = block_dirs(dir)?.into_iter();
+            found.extend(blocks.map(|(ulid, path)| FoundBlock { number, ulid, path }));
+        }
+        scans.push(scan);
+    }
+
+    Ok((scans, found))
 }
 
 /// Directories whose names are ULIDs, sorted.

@@ -46,33 +46,19 @@ impl Tombstones {
 
     /// Parses the content of the file.
     pub fn parse(bytes: &[u8]) -> Result<Self, BlockError> {
-        let bad = |e: Malformed| e.at(TOMBSTONES_FILE);
         let mut c = Cursor::new(bytes);
-        let header = c.take(HEADER.len()).map_err(bad)?;
-        if header[..4] != HEADER[..4] {
-            return Err(bad(Malformed(
-                "does not begin with the magic number of tombstones",
-            )));
-        }
-
-        if header[4] != HEADER[4] {
-            let what = format!("tombstones version {}", header[4]);
-            return Err(BlockError::Unsupported {
-                place: TOMBSTONES_FILE.into(),
-                what,
-            });
-        }
-
-        let mut c = Cursor::new(checked(&bytes[HEADER.len()..]).map_err(bad)?);
+        check_header(c.take(HEADER.len()).map_err(at_tombstones)?)?;
+        let mut c = Cursor::new(checked(&bytes[HEADER.len()..]).map_err(at_tombstones)?);
 
         let mut all = Self::default();
         while !c.is_empty() {
-            let id = u32::try_from(c.uvarint().map_err(bad)?);
-            let id = id.map_err(|_| bad(Malformed("names a series over 32 bits")))?;
-            let first = c.varint().map_err(bad)?;
-            let last = c.varint().map_err(bad)?;
+            let id = u32::try_from(c.uvarint().map_err(at_tombstones)?);
+            let id = id.map_err(|_| at_tombstones(Malformed("names a series over 32 bits")))?;
+            let first = c.varint().map_err(at_tombstones)?;
+            let last = c.varint().map_err(at_tombstones)?;
             if first > last {
-                return Err(bad(Malformed("has an interval that ends before it starts")));
+                let error = Malformed("has an interval that ends before it starts");
+                return Err(at_tombstones(error));
             }
             all.0.entry(id).or_default().push(Interval { first, last });
         }
@@ -136,6 +122,27 @@ impl Tombstones {
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
+}
+
+fn check_header(header: &[u8]) -> Result<(), BlockError> {
+    if header[..4] != HEADER[..4] {
+        let error = Malformed("does not begin with the magic number of tombstones");
+        return Err(at_tombstones(error));
+    }
+
+    if header[4] != HEADER[4] {
+        let what = format!("tombstones version {}", header[4]);
+        return Err(BlockError::Unsupported {
+            place: TOMBSTONES_FILE.into(),
+            what,
+        });
+    }
+
+    Ok(())
+}
+
+fn at_tombstones(e: Malformed) -> BlockError {
+    e.at(TOMBSTONES_FILE)
 }
 
 /// Sorts intervals and joins those that touch.

@@ -11,7 +11,7 @@ use trireme_model::Labels;
 use ulid::Ulid;
 
 use crate::chunks::{CHUNKS_DIR, ChunkWriter, SEGMENT_BYTES_MAX};
-use crate::encode::{ChunkEncodings, SampleCounts, SeriesEncoder};
+use crate::encode::{ChunkEncodings, EncodedChunk, SampleCounts, SeriesEncoder};
 use crate::files::TempDir;
 use crate::index::{ChunkMeta, INDEX_FILE, IndexWriter};
 use crate::meta::TriremeMeta;
@@ -92,19 +92,9 @@ pub fn write_block(
         }
 
         let behind = files.last_time();
-        let more = encoder.encode(&series, &mut |chunk| {
-            if behind.is_some_and(|last| chunk.min_time <= last) {
-                let what = "a part does not follow the one before it";
-                return Err(BlockError::Input(format!(
-                    "series {}: {what}",
-                    series.labels
-                )));
-            }
-            files.add_chunk(
-                chunk.encoding.as_u8(),
-                chunk.data,
-                chunk.min_time..=chunk.max_time,
-            )
+        let more = encoder.encode(&series, &mut |chunk| match behind {
+            Some(last) if chunk.min_time <= last => Err(not_following(&series.labels)),
+            _ => files.add_encoded(chunk),
         })?;
 
         counts.floats += more.floats;
@@ -113,6 +103,11 @@ pub fn write_block(
 
     files.end_series(&labels, counts)?;
     files.finish(options)
+}
+
+fn not_following(labels: &Labels) -> BlockError {
+    let what = "a part does not follow the one before it";
+    BlockError::Input(format!("series {labels}: {what}"))
 }
 
 /// The files of a block while they are written, chunk by chunk and series by series.
@@ -175,6 +170,11 @@ impl<'a> BlockFiles<'a> {
         Ok(())
     }
 
+    fn add_encoded(&mut self, chunk: EncodedChunk<'_>) -> Result<(), BlockError> {
+        let times = chunk.min_time..=chunk.max_time;
+        self.add_chunk(chunk.encoding.as_u8(), chunk.data, times)
+    }
+
     /// Time of the last sample of the series that is being written; none before its first chunk.
     fn last_time(&self) -> Option<i64> {
         self.metas.last().map(|chunk| chunk.max_time)
@@ -204,7 +204,7 @@ impl<'a> BlockFiles<'a> {
         let Self {
             dir,
             window,
-            mut temporary,
+            temporary,
             mut digest,
             index,
             chunks,
@@ -232,20 +232,29 @@ impl<'a> BlockFiles<'a> {
 
         meta.write(&path)?;
 
-        let target = dir.join(meta.ulid.to_string());
-        if temporary.publish(&target)? {
-            return Ok(Some(meta));
-        }
+        publish(dir, temporary, meta)
+    }
+}
 
-        match Block::open(&target) {
-            Ok(old) => Ok(Some(old.meta().clone())),
-            Err(error) if error.is_damage() => {
-                set_aside(dir, meta.ulid)?;
-                temporary.publish(&target)?;
-                Ok(Some(meta))
-            }
-            Err(error) => Err(error),
+/// Gives a block its name. One of that name that is there already stays, if it can be opened.
+fn publish(
+    dir: &Path,
+    mut temporary: TempDir,
+    meta: BlockMeta,
+) -> Result<Option<BlockMeta>, BlockError> {
+    let target = dir.join(meta.ulid.to_string());
+    if temporary.publish(&target)? {
+        return Ok(Some(meta));
+    }
+
+    match Block::open(&target) {
+        Ok(old) => Ok(Some(old.meta().clone())),
+        Err(error) if error.is_damage() => {
+            set_aside(dir, meta.ulid)?;
+            temporary.publish(&target)?;
+            Ok(Some(meta))
         }
+        Err(error) => Err(error),
     }
 }
 
@@ -262,16 +271,7 @@ fn meta_of(
         0 => name_of(window.end, &digest, labels),
         _ => downsampled_name_of(window.end, &digest, labels, goes_back),
     };
-    let has_section = !options.external_labels.is_empty() || options.resolution_ms > 0;
-    let thanos = has_section.then(|| ThanosMeta {
-        labels: options.external_labels.clone(),
-        source: options.source.clone(),
-        downsample: ThanosDownsample {
-            resolution: options.resolution_ms,
-        },
-        index_stats,
-        ..ThanosMeta::default()
-    });
+    let thanos = thanos_of(options, index_stats);
 
     BlockMeta {
         ulid,
@@ -297,6 +297,19 @@ fn meta_of(
         }),
         other: serde_json::Map::new(),
     }
+}
+
+fn thanos_of(options: &WriteOptions, index_stats: ThanosIndexStats) -> Option<ThanosMeta> {
+    let has_section = !options.external_labels.is_empty() || options.resolution_ms > 0;
+    has_section.then(|| ThanosMeta {
+        labels: options.external_labels.clone(),
+        source: options.source.clone(),
+        downsample: ThanosDownsample {
+            resolution: options.resolution_ms,
+        },
+        index_stats,
+        ..ThanosMeta::default()
+    })
 }
 
 /// Lower-case hex.

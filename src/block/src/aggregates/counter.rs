@@ -9,20 +9,9 @@
 
 /// Gives the samples of a counter column to `push`, times rising.
 pub(super) fn restore(times: &[i64], values: &[f64], mut push: impl FnMut(i64, f64)) {
-    let (Some(first), Some(last)) = (values.first(), values.last()) else {
+    let Some(ends) = Ends::of(times, values) else {
         return;
     };
-
-    let is_twice = times.len() > 1 && times[times.len() - 2] == times[times.len() - 1];
-    let lost = if is_twice {
-        values[values.len() - 2] - last
-    } else {
-        0.0
-    };
-
-    // What resets take away is no less than the value before the first of them. Less than that is the error of sums.
-    let has_reset = lost > 0.0 && lost >= *first;
-
     let mut before: Option<i64> = None;
 
     let mut has_fallen = false;
@@ -33,15 +22,10 @@ pub(super) fn restore(times: &[i64], values: &[f64], mut push: impl FnMut(i64, f
         }
 
         let is_last = at + 1 == times.len();
-        let value = match has_reset {
-            _ if is_last => *last,
-            false if is_twice => v.min(*last),
-            true if *v > lost => (*v - lost).min(*last),
-            _ => *v,
-        };
+        let value = ends.restored(*v, is_last);
 
-        if has_reset && !has_fallen && (is_last || *v > lost) {
-            let fall = [(1, lost), (2, 0.0)];
+        if ends.has_reset && !has_fallen && (is_last || *v > ends.lost) {
+            let fall = [(1, ends.lost), (2, 0.0)];
             let fall = fall.map(|(after, v)| (before.unwrap_or(*t).saturating_add(after), v));
             fall.into_iter()
                 .filter(|(at, _)| at < t)
@@ -51,6 +35,48 @@ pub(super) fn restore(times: &[i64], values: &[f64], mut push: impl FnMut(i64, f
 
         push(*t, value);
         before = Some(*t);
+    }
+}
+
+/// What the end of a column says about all of it.
+struct Ends {
+    last: f64,
+    /// The last time is there twice.
+    is_twice: bool,
+    /// What resets took away.
+    lost: f64,
+    has_reset: bool,
+}
+
+impl Ends {
+    fn of(times: &[i64], values: &[f64]) -> Option<Self> {
+        let first = values.first()?;
+        let last = *values.last()?;
+
+        let is_twice = times.len() > 1 && times[times.len() - 2] == times[times.len() - 1];
+        let lost = if is_twice {
+            values[values.len() - 2] - last
+        } else {
+            0.0
+        };
+
+        Some(Self {
+            last,
+            is_twice,
+            lost,
+            // What resets take away is no less than the value before the first of them. Less than that is the error of sums.
+            has_reset: lost > 0.0 && lost >= *first,
+        })
+    }
+
+    /// The value of the counter where the column has `v`.
+    fn restored(&self, v: f64, is_last: bool) -> f64 {
+        match self.has_reset {
+            _ if is_last => self.last,
+            false if self.is_twice => v.min(self.last),
+            true if v > self.lost => (v - self.lost).min(self.last),
+            _ => v,
+        }
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use bytes::Bytes;
 use trireme_model::{AnyHistogram, FloatHistogram, HistogramSample};
 
 use super::{AGGREGATES, Column, ColumnChunks, counter};
@@ -73,27 +74,41 @@ impl Block {
             let histograms = out.samples.histograms.len();
             let counts = out.counts.len();
             let (encoding, data, _) = chunks.read_any(chunk.reference)?;
-            let read = if encoding == AGGREGATES {
-                ColumnChunks::parse(&data)
-                    .and_then(|columns| read_columns(&columns, aggregate, &mut scratch, out))
-            } else {
-                super::raw_encoding(encoding)
-                    .and_then(|encoding| super::append_raw(encoding, &data, &mut out.samples))
-            };
-
-            read.map_err(|e| e.at(chunk_place(chunk.reference)))?;
+            append_chunk(encoding, &data, aggregate, &mut scratch, out)
+                .map_err(|e| e.at(chunk_place(chunk.reference)))?;
 
             out.samples
                 .trim(floats, histograms, start, end, &series.deleted);
-            let mut at = 0;
-
-            out.counts.retain(|counted| {
-                at += 1;
-                at <= counts || is_kept(counted.t, start, end, &series.deleted)
-            });
+            out.trim_counts(counts, (start, end), &series.deleted);
         }
 
         Ok(())
+    }
+}
+
+/// Appends what is asked of a chunk of any encoding.
+fn append_chunk(
+    encoding: u8,
+    data: &Bytes,
+    aggregate: Aggregate,
+    scratch: &mut Scratch,
+    out: &mut AggregateSamples,
+) -> Result<(), Malformed> {
+    if encoding != AGGREGATES {
+        return super::append_raw(super::raw_encoding(encoding)?, data, &mut out.samples);
+    }
+
+    read_columns(&ColumnChunks::parse(data)?, aggregate, scratch, out)
+}
+
+impl AggregateSamples {
+    /// Drops, among the counts from `from` on, those outside the times and those in a deleted interval.
+    fn trim_counts(&mut self, from: usize, (start, end): (i64, i64), deleted: &[Interval]) {
+        let mut at = 0;
+        self.counts.retain(|counted| {
+            at += 1;
+            at <= from || is_kept(counted.t, start, end, deleted)
+        });
     }
 }
 
@@ -113,12 +128,7 @@ fn read_columns(
     out: &mut AggregateSamples,
 ) -> Result<(), Malformed> {
     let is_histograms = columns.is_histograms();
-    let column = match aggregate {
-        Aggregate::Counter => Column::Counter,
-        Aggregate::Min if !is_histograms => Column::Min,
-        Aggregate::Max if !is_histograms => Column::Max,
-        _ => Column::Sum,
-    };
+    let column = column_for(aggregate, is_histograms);
 
     let Scratch { main, counts } = scratch;
     main.clear();
@@ -129,16 +139,7 @@ fn read_columns(
     }
 
     match aggregate {
-        Aggregate::Counter if !is_histograms => {
-            let Samples { times, values, .. } = &mut out.samples;
-            let last = times.last().copied();
-            counter::restore(&main.times, &main.values, |t, v| {
-                if last.is_none_or(|last| last < t) {
-                    times.push(t);
-                    values.push(v);
-                }
-            });
-        }
+        Aggregate::Counter if !is_histograms => restore_counter(main, &mut out.samples),
         Aggregate::Average => {
             columns.decode(Column::Count, counts)?;
             average(main, counts, out)?;
@@ -156,6 +157,27 @@ fn read_columns(
     }
 
     Ok(())
+}
+
+fn column_for(aggregate: Aggregate, is_histograms: bool) -> Column {
+    match aggregate {
+        Aggregate::Counter => Column::Counter,
+        Aggregate::Min if !is_histograms => Column::Min,
+        Aggregate::Max if !is_histograms => Column::Max,
+        _ => Column::Sum,
+    }
+}
+
+/// Appends a counter of floats behind what is there.
+fn restore_counter(main: &Samples, out: &mut Samples) {
+    let Samples { times, values, .. } = out;
+    let last = times.last().copied();
+    counter::restore(&main.times, &main.values, |t, v| {
+        if last.is_none_or(|last| last < t) {
+            times.push(t);
+            values.push(v);
+        }
+    });
 }
 
 /// Appends sums divided by counts.

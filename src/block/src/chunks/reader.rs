@@ -187,25 +187,25 @@ impl<'a> ChunkPass<'a> {
     /// A chunk of any encoding, with the byte that says which, and where it lies.
     pub(crate) fn read_any(&mut self, reference: u64) -> Result<(u8, Bytes, Extent), BlockError> {
         let (segment, start) = place_of(reference);
-        let bad = |e: Malformed| e.at(chunk_place(reference));
-        let io = |e| io_at(&chunk_place(reference))(e);
         let file_len = self.chunks.segments.get(segment).map(|file| file.len());
         let (Some(file_len), Some(window)) = (file_len, self.window(segment)) else {
-            return Err(bad(Malformed("is in a file that does not exist")));
+            return Err(Malformed("is in a file that does not exist").at(chunk_place(reference)));
         };
 
         let rest = file_len.saturating_sub(start) as usize;
-        let head = window.get(start, LENGTH_BYTES.min(rest)).map_err(io)?;
+        let head = window
+            .get(start, LENGTH_BYTES.min(rest))
+            .map_err(|e| io_at(&chunk_place(reference))(e))?;
         let mut c = Cursor::new(&head);
-        let len = c.uvarint().map_err(bad)?;
-        let len = usize::try_from(len)
-            .ok()
-            .and_then(|len| len.checked_add(5))
-            .filter(|len| *len <= rest);
-        let len = len.ok_or_else(|| bad(Malformed("is longer than its file")))?;
+        let len = framed_length(&mut c, rest).map_err(|e| e.at(chunk_place(reference)))?;
+
         let first = start + c.position() as u64;
-        let region = window.get(first, len).map_err(io)?;
-        let content = checked(&region).map_err(bad)?.len();
+        let region = window
+            .get(first, len)
+            .map_err(|e| io_at(&chunk_place(reference))(e))?;
+        let content = checked(&region)
+            .map_err(|e| e.at(chunk_place(reference)))?
+            .len();
 
         Ok((
             region[0],
@@ -217,6 +217,15 @@ impl<'a> ChunkPass<'a> {
             },
         ))
     }
+}
+
+/// How many bytes follow the length of a chunk: its encoding, its data and its checksum. No more than `rest`.
+fn framed_length(c: &mut Cursor<'_>, rest: usize) -> Result<usize, Malformed> {
+    usize::try_from(c.uvarint()?)
+        .ok()
+        .and_then(|len| len.checked_add(5))
+        .filter(|len| *len <= rest)
+        .ok_or(Malformed("is longer than its file"))
 }
 
 /// Number of the file and offset in it.

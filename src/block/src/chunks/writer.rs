@@ -43,30 +43,19 @@ impl ChunkWriter {
         encoding: u8,
         data: &[u8],
     ) -> Result<u64, BlockError> {
-        self.scratch.clear();
-        put_uvarint(&mut self.scratch, data.len() as u64);
-        let start = self.scratch.len();
-
-        self.scratch.push(encoding);
-        self.scratch.extend_from_slice(data);
-        let crc = crc32c::crc32c(&self.scratch[start..]);
-
-        self.scratch.extend_from_slice(&crc.to_be_bytes());
+        self.frame(encoding, data);
         let len = self.scratch.len() as u64;
-        let full = |file: &HashedFile| {
+        let full = self.open.take_if(|file| {
             file.position() > HEADER.len() as u64 && file.position() + len > self.segment_bytes_max
-        };
-
-        if let Some(file) = self.open.take_if(|file| full(file)) {
+        });
+        if let Some(file) = full {
             file.finish()?;
         }
 
         let file = match &mut self.open {
             Some(file) => file,
             None => {
-                let mut file = HashedFile::create(self.dir.join(segment_name(self.segments)))?;
-                file.write(digest, &HEADER)?;
-                self.segments += 1;
+                let file = self.create_file(digest)?;
                 self.open.insert(file)
             }
         };
@@ -77,6 +66,27 @@ impl ChunkWriter {
         self.chunk_bytes_max = self.chunk_bytes_max.max(len);
 
         Ok((self.segments as u64 - 1) << 32 | u64::from(offset))
+    }
+
+    /// Puts a chunk with length and checksum into the scratch.
+    fn frame(&mut self, encoding: u8, data: &[u8]) {
+        self.scratch.clear();
+        put_uvarint(&mut self.scratch, data.len() as u64);
+        let start = self.scratch.len();
+
+        self.scratch.push(encoding);
+        self.scratch.extend_from_slice(data);
+        let crc = crc32c::crc32c(&self.scratch[start..]);
+
+        self.scratch.extend_from_slice(&crc.to_be_bytes());
+    }
+
+    /// Begins the next file.
+    fn create_file(&mut self, digest: &mut Sha256) -> Result<HashedFile, BlockError> {
+        let mut file = HashedFile::create(self.dir.join(segment_name(self.segments)))?;
+        file.write(digest, &HEADER)?;
+        self.segments += 1;
+        Ok(file)
     }
 
     /// Makes everything durable; answers the length of the longest chunk.

@@ -144,15 +144,7 @@ impl Floats {
             return Ok(());
         };
 
-        let closed = u64::from(self.window.is_some());
-        if self.steps + closed >= super::STEPS_WANTED {
-            self.close(Some(first.t), sink)?;
-        }
-
-        match self.is_open() {
-            true => self.counter.advance(*first_v),
-            false => self.start_chunk(*first_t, *first_v),
-        }
+        self.begin_steps(first.t, (*first_t, *first_v), sink)?;
 
         let mut counter = chunk.counter.iter().skip(1).peekable();
 
@@ -169,6 +161,20 @@ impl Floats {
         }
 
         counter.for_each(|(t, v)| self.follow(&mut before, *t, *v));
+        Ok(())
+    }
+
+    /// Makes room for the windows of a chunk, the first of which is at `t`; its counter begins with `first`.
+    fn begin_steps(&mut self, t: i64, first: (i64, f64), sink: Sink<'_>) -> Result<(), BlockError> {
+        let closed = u64::from(self.window.is_some());
+        if self.steps + closed >= super::STEPS_WANTED {
+            self.close(Some(t), sink)?;
+        }
+
+        match self.is_open() {
+            true => self.counter.advance(first.1),
+            false => self.start_chunk(first.0, first.1),
+        }
         Ok(())
     }
 

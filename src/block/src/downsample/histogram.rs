@@ -103,6 +103,11 @@ impl Histograms {
             }
         }
 
+        self.add_to_window(end, step)
+    }
+
+    /// Adds it to the window that ends at `end`, which is the open one if there is any.
+    fn add_to_window(&mut self, end: i64, step: HistogramStep) -> Result<(), BlockError> {
         match &mut self.window {
             Some(window) => {
                 window.last_t = step.t;

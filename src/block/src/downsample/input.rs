@@ -155,34 +155,8 @@ fn steps_of(columns: &ColumnChunks, deleted: &[Interval]) -> Result<Input, Malfo
         return Err(Malformed("has too many steps"));
     }
 
-    let each = counts
-        .times
-        .iter()
-        .copied()
-        .zip(counts.values.iter().copied())
-        .enumerate();
-
     if columns.is_histograms() {
-        let times = |of: &Samples| {
-            of.histograms
-                .iter()
-                .map(|s| s.t)
-                .eq(counts.times.iter().copied())
-        };
-
-        if !times(&sums) || !times(&counter) {
-            return Err(NOT_ALIGNED);
-        }
-
-        return Ok(Input::HistogramSteps(
-            each.map(|(at, (t, count)): (usize, (i64, f64))| HistogramStep {
-                t,
-                count,
-                sum: sums.histograms[at].h.to_float(),
-                last: counter.histograms[at].h.to_float(),
-            })
-            .collect(),
-        ));
+        return histogram_steps(&counts, &sums, &counter).map(Input::HistogramSteps);
     }
 
     let mins = column(columns, Column::Min, deleted)?;
@@ -195,15 +169,43 @@ fn steps_of(columns: &ColumnChunks, deleted: &[Interval]) -> Result<Input, Malfo
         return Err(NOT_ALIGNED);
     }
 
-    let step = |(at, (t, count)): (usize, (i64, f64))| FloatStep {
-        t,
-        count,
+    let each = counts.times.iter().zip(&counts.values).enumerate();
+    let steps = each.map(|(at, (t, count))| FloatStep {
+        t: *t,
+        count: *count,
         sum: sums.values[at],
         min: mins.values[at],
         max: maxs.values[at],
-    };
+    });
 
-    let steps = each.map(step).collect();
+    let steps = steps.collect();
     let counter = counter.times.into_iter().zip(counter.values).collect();
     Ok(Input::FloatSteps(FloatSteps { steps, counter }))
+}
+
+fn histogram_steps(
+    counts: &Samples,
+    sums: &Samples,
+    counter: &Samples,
+) -> Result<Vec<HistogramStep>, Malformed> {
+    if !has_histograms_at(sums, &counts.times) || !has_histograms_at(counter, &counts.times) {
+        return Err(NOT_ALIGNED);
+    }
+
+    let each = counts.times.iter().zip(&counts.values).enumerate();
+    let steps = each.map(|(at, (t, count))| HistogramStep {
+        t: *t,
+        count: *count,
+        sum: sums.histograms[at].h.to_float(),
+        last: counter.histograms[at].h.to_float(),
+    });
+    Ok(steps.collect())
+}
+
+fn has_histograms_at(samples: &Samples, times: &[i64]) -> bool {
+    samples
+        .histograms
+        .iter()
+        .map(|s| s.t)
+        .eq(times.iter().copied())
 }

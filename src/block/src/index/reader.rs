@@ -33,7 +33,6 @@ impl IndexReader {
     /// Opens an index and checks everything but series entries and postings lists.
     pub fn open(file: Arc<dyn RangeRead>) -> Result<Self, BlockError> {
         let len = file.len();
-        let at = |part: &'static str| move |e: Malformed| e.at(format!("{INDEX_FILE}: {part}"));
 
         if len < HEADER_BYTES + Toc::BYTES as u64 {
             return Err(BlockError::corrupt(
@@ -42,35 +41,16 @@ impl IndexReader {
             ));
         }
 
-        let header = read(&*file, 0, HEADER_BYTES as usize)?;
-
-        let mut c = Cursor::new(&header);
-        if c.u32() != Ok(MAGIC) {
-            return Err(BlockError::corrupt(
-                INDEX_FILE,
-                "does not begin with the magic number of an index",
-            ));
-        }
-
-        match c.u8().map_err(at("header"))? {
-            VERSION => {}
-            version => {
-                let what = format!("index version {version}");
-                return Err(BlockError::Unsupported {
-                    place: INDEX_FILE.into(),
-                    what,
-                });
-            }
-        }
+        check_header(&*file)?;
 
         let toc = read(&*file, len - Toc::BYTES as u64, Toc::BYTES)?;
-        let toc = Toc::parse(&toc, len).map_err(at("TOC"))?;
+        let toc = Toc::parse(&toc, len).map_err(in_part("TOC"))?;
         let content = section(&*file, toc.symbols).map_err(|e| e.within("symbols"))?;
-        let symbols = Symbols::parse(&content, toc.symbols + 4).map_err(at("symbols"))?;
+        let symbols = Symbols::parse(&content, toc.symbols + 4).map_err(in_part("symbols"))?;
         let content =
             section(&*file, toc.postings_table).map_err(|e| e.within("postings table"))?;
-        let table =
-            PostingsTable::parse(&content, toc.postings_table + 4).map_err(at("postings table"))?;
+        let table = PostingsTable::parse(&content, toc.postings_table + 4)
+            .map_err(in_part("postings table"))?;
 
         Ok(Self {
             file,
@@ -195,6 +175,33 @@ impl IndexReader {
     }
 }
 
+/// Adds the part of an index to what is wrong with it.
+fn in_part(part: &'static str) -> impl FnOnce(Malformed) -> BlockError {
+    move |e| e.at(format!("{INDEX_FILE}: {part}"))
+}
+
+fn check_header(file: &dyn RangeRead) -> Result<(), BlockError> {
+    let header = read(file, 0, HEADER_BYTES as usize)?;
+    let mut c = Cursor::new(&header);
+    if c.u32() != Ok(MAGIC) {
+        return Err(BlockError::corrupt(
+            INDEX_FILE,
+            "does not begin with the magic number of an index",
+        ));
+    }
+
+    match c.u8().map_err(in_part("header"))? {
+        VERSION => Ok(()),
+        version => {
+            let what = format!("index version {version}");
+            Err(BlockError::Unsupported {
+                place: INDEX_FILE.into(),
+                what,
+            })
+        }
+    }
+}
+
 /// One pass over series of an index; cheapest in the order of their ids.
 pub struct SeriesReader<'a> {
     index: &'a IndexReader,
@@ -216,10 +223,10 @@ impl SeriesReader<'_> {
 
     /// A series and where its entry ends.
     pub(crate) fn read_extent(&mut self, id: u32) -> Result<(SeriesEntry, u64), BlockError> {
-        let at = |e: Malformed| e.at(format!("{INDEX_FILE}: series {id}"));
         let offset = u64::from(id) * SERIES_ALIGN;
         if offset < self.index.toc.series {
-            return Err(at(Malformed("stands before the series section")));
+            let error = Malformed("stands before the series section");
+            return Err(at_series(id, error));
         }
 
         let rest = self.index.file.len().saturating_sub(offset);
@@ -228,14 +235,10 @@ impl SeriesReader<'_> {
             .get(offset, LENGTH_BYTES.min(rest as usize))
             .map_err(io_at(INDEX_FILE))?;
         let mut c = Cursor::new(&head);
-        let len = c.uvarint().map_err(at)?;
+        let len = entry_length(&mut c, rest).map_err(|e| at_series(id, e))?;
         let start = offset + c.position() as u64;
-        let len = usize::try_from(len)
-            .ok()
-            .filter(|len| *len as u64 + 4 <= rest);
-        let len = len.ok_or_else(|| at(Malformed("is longer than the file")))?;
         let region = self.window.get(start, len + 4).map_err(io_at(INDEX_FILE))?;
-        let content = checked(&region).map_err(at)?;
+        let content = checked(&region).map_err(|e| at_series(id, e))?;
         let entry = series::parse(
             content,
             &self.index.symbols,
@@ -246,6 +249,18 @@ impl SeriesReader<'_> {
         let entry = entry.map_err(|e| e.within(&format!("series {id}")))?;
         Ok((entry, start + len as u64 + 4))
     }
+}
+
+fn at_series(id: u32, e: Malformed) -> BlockError {
+    e.at(format!("{INDEX_FILE}: series {id}"))
+}
+
+/// Length of an entry, which with its checksum is no longer than `rest`.
+fn entry_length(c: &mut Cursor<'_>, rest: u64) -> Result<usize, Malformed> {
+    usize::try_from(c.uvarint()?)
+        .ok()
+        .filter(|len| *len as u64 + 4 <= rest)
+        .ok_or(Malformed("is longer than the file"))
 }
 
 /// The parts of an index that [`IndexReader::open`] reads: from 0 to the end of the symbols, and from the begin of the

@@ -71,15 +71,18 @@ pub(super) fn parse(
     pages: &mut Pages<'_>,
     scratch: &mut Scratch,
 ) -> Result<SeriesEntry, BlockError> {
-    let at = |e: Malformed| e.at(INDEX_FILE);
     let mut c = Cursor::new(content);
     let labels = parse_labels(&mut c, symbols, pages, scratch)?;
-    let chunks = parse_chunks(&mut c).map_err(at)?;
+    let chunks = parse_chunks(&mut c).map_err(at_index)?;
     if !c.is_empty() {
-        return Err(at(Malformed("has bytes behind its last chunk")));
+        return Err(at_index(Malformed("has bytes behind its last chunk")));
     }
 
     Ok(SeriesEntry { labels, chunks })
+}
+
+fn at_index(e: Malformed) -> BlockError {
+    e.at(INDEX_FILE)
 }
 
 fn parse_labels(
@@ -88,7 +91,6 @@ fn parse_labels(
     pages: &mut Pages<'_>,
     scratch: &mut Scratch,
 ) -> Result<Labels, BlockError> {
-    let at = |e: Malformed| e.at(INDEX_FILE);
     let Scratch {
         numbers,
         wire,
@@ -100,16 +102,16 @@ fn parse_labels(
     wire.clear();
     last_name.clear();
 
-    let n = c.uvarint().map_err(at)?;
+    let n = c.uvarint().map_err(at_index)?;
     for _ in 0..n {
-        let name_number = c.uvarint().map_err(at)?;
-        let value_number = c.uvarint().map_err(at)?;
+        let name_number = c.uvarint().map_err(at_index)?;
+        let value_number = c.uvarint().map_err(at_index)?;
         numbers.push((name_number, value_number));
         name.clear();
         name.push_str(symbols.get(name_number, pages)?);
         let value = symbols.get(value_number, pages)?;
         if *name <= *last_name || value.is_empty() {
-            return Err(at(Malformed("has labels out of order or empty")));
+            return Err(at_index(Malformed("has labels out of order or empty")));
         }
         push_label(wire, name.as_bytes(), value.as_bytes());
         std::mem::swap(name, last_name);

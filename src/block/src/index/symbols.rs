@@ -76,9 +76,9 @@ impl Symbols {
         number: u64,
         pages: &'p mut Pages<'_>,
     ) -> Result<&'p str, BlockError> {
-        let at = |e: Malformed| e.at(format!("{INDEX_FILE}: symbols"));
         let number = usize::try_from(number).ok().filter(|n| *n < self.count);
-        let number = number.ok_or_else(|| at(Malformed("names a symbol that does not exist")))?;
+        let number =
+            number.ok_or_else(|| at_symbols(Malformed("names a symbol that does not exist")))?;
         let step = number / STEP;
         let end = self
             .offsets
@@ -90,9 +90,13 @@ impl Symbols {
 
         let mut c = Cursor::new(bytes);
         for _ in 0..number % STEP {
-            c.string().map_err(at)?;
+            c.string().map_err(at_symbols)?;
         }
 
-        c.text().map_err(at)
+        c.text().map_err(at_symbols)
     }
+}
+
+fn at_symbols(e: Malformed) -> BlockError {
+    e.at(format!("{INDEX_FILE}: symbols"))
 }

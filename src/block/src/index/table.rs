@@ -39,6 +39,14 @@ impl Name {
     fn step(&self, number: usize) -> Range<u64> {
         u64::from(self.offsets[number])..u64::from(self.offsets[number + 1])
     }
+
+    /// Counts a value whose entry is at `at`.
+    fn count_value(&mut self, at: u32) {
+        if self.values.is_multiple_of(STEP) {
+            self.offsets.push(at);
+        }
+        self.values += 1;
+    }
 }
 
 fn entry<'a>(c: &mut Cursor<'a>) -> Result<(&'a str, &'a str, u64), Malformed> {
@@ -59,6 +67,22 @@ fn at_table(e: Malformed) -> BlockError {
     e.at(format!("{INDEX_FILE}: postings table"))
 }
 
+fn place(c: &Cursor<'_>) -> Result<u32, Malformed> {
+    u32::try_from(c.position()).map_err(|_| Malformed("is over 4 GiB"))
+}
+
+/// Ends the values of the name before at `at`, where those of another begin.
+fn begin_name(names: &mut Vec<Name>, name: &str, at: u32) {
+    if let Some(before) = names.last_mut() {
+        before.offsets.push(at);
+    }
+    names.push(Name {
+        name: name.into(),
+        values: 0,
+        offsets: Vec::new(),
+    });
+}
+
 impl PostingsTable {
     /// Memory of the names and places that are kept (bytes).
     pub(super) fn memory_bytes(&self) -> usize {
@@ -72,8 +96,6 @@ impl PostingsTable {
     pub(super) fn parse(content: &[u8], start: u64) -> Result<Self, Malformed> {
         let mut c = Cursor::new(content);
         let count = c.u32()?;
-        let place =
-            |c: &Cursor<'_>| u32::try_from(c.position()).map_err(|_| Malformed("is over 4 GiB"));
         let mut names: Vec<Name> = Vec::new();
 
         let mut last: Option<(&str, &str)> = None;
@@ -85,24 +107,13 @@ impl PostingsTable {
             }
 
             if last.is_none_or(|(last, _)| last != name) {
-                if let Some(before) = names.last_mut() {
-                    before.offsets.push(at);
-                }
-                names.push(Name {
-                    name: name.into(),
-                    values: 0,
-                    offsets: Vec::new(),
-                });
+                begin_name(&mut names, name, at);
             }
 
             last = Some((name, value));
 
             let open = names.last_mut().expect("BUG: a name was just pushed");
-            if open.values.is_multiple_of(STEP) {
-                open.offsets.push(at);
-            }
-
-            open.values += 1;
+            open.count_value(at);
         }
 
         if let Some(before) = names.last_mut() {

@@ -6,7 +6,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::fs::{self, File};
 use std::io::{BufReader, BufWriter, Read, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use sha2::Sha256;
 use trireme_model::Labels;
@@ -64,16 +64,7 @@ impl IndexWriter {
         put_uvarint(&mut self.scratch, labels.len() as u64);
 
         for text in labels.iter().flat_map(|(name, value)| [name, value]) {
-            let number = match self.symbols.get(text) {
-                Some(number) => *number,
-                None => {
-                    let number = u32::try_from(self.symbols.len());
-                    let number =
-                        number.map_err(|_| BlockError::TooLarge("more than 2^32 symbols"))?;
-                    self.symbols.insert(text.into(), number);
-                    number
-                }
-            };
+            let number = self.number(text)?;
             put_uvarint(&mut self.scratch, u64::from(number));
         }
 
@@ -90,6 +81,18 @@ impl IndexWriter {
         self.last = Some(labels.clone());
 
         Ok(())
+    }
+
+    /// The number of a symbol until they are sorted.
+    fn number(&mut self, text: &str) -> Result<u32, BlockError> {
+        if let Some(number) = self.symbols.get(text) {
+            return Ok(*number);
+        }
+
+        let number = u32::try_from(self.symbols.len())
+            .map_err(|_| BlockError::TooLarge("more than 2^32 symbols"))?;
+        self.symbols.insert(text.into(), number);
+        Ok(number)
     }
 
     /// Series so far.
@@ -116,54 +119,70 @@ impl IndexWriter {
             .map_err(|e| at(&spill_path)(e.into_error()))?;
 
         drop(spill);
-        let mut sorted: Vec<(Box<str>, u32)> = symbols.into_iter().collect();
-        sorted.sort_unstable();
-
-        let mut rank = vec![0u32; sorted.len()];
-        for (i, (_, provisional)) in sorted.iter().enumerate() {
-            rank[*provisional as usize] = i as u32;
-        }
-
-        let mut out = Output {
+        let out = Output {
             file: HashedFile::create(path)?,
             digest,
         };
-        let mut header = MAGIC.to_be_bytes().to_vec();
-
-        header.push(VERSION);
-        out.write(&header)?;
-        let mut toc = Toc {
-            symbols: out.file.position(),
-            ..Toc::default()
-        };
-
-        write_symbols(&mut out, &sorted)?;
-        toc.series = out.file.position();
-        let reader =
-            BufReader::with_capacity(1 << 18, File::open(&spill_path).map_err(at(&spill_path))?);
-        let mut pass = SeriesPass {
-            pairs: BTreeMap::new(),
-            all: Vec::new(),
-            series_bytes_max: 0,
-        };
-
-        pass.run(&mut out, reader, series, &rank)
-            .map_err(|e| e.unwrap_io(&spill_path))?;
-        toc.label_indices = out.file.position();
-        toc.postings = toc.label_indices;
-
-        let table = write_postings(&mut out, &pass, &sorted)?;
-        toc.postings_table = out.file.position();
-        toc.label_table = toc.postings_table;
-        write_section(&mut out, &table)?;
-        out.write(&toc.to_bytes())?;
-        out.file.finish()?;
+        let series_bytes_max = write_index(out, &spill_path, series, symbols)?;
         fs::remove_file(&spill_path).map_err(at(&spill_path))?;
 
-        Ok(IndexSizes {
-            series_bytes_max: pass.series_bytes_max,
-        })
+        Ok(IndexSizes { series_bytes_max })
     }
+}
+
+/// Writes an index file, durable; answers the size of the largest entry.
+fn write_index(
+    mut out: Output<'_>,
+    spill_path: &Path,
+    series: u64,
+    symbols: HashMap<Box<str>, u32>,
+) -> Result<u64, BlockError> {
+    let (sorted, rank) = sort_symbols(symbols);
+    let mut header = MAGIC.to_be_bytes().to_vec();
+
+    header.push(VERSION);
+    out.write(&header)?;
+    let mut toc = Toc {
+        symbols: out.file.position(),
+        ..Toc::default()
+    };
+
+    write_symbols(&mut out, &sorted)?;
+    toc.series = out.file.position();
+    let spill = File::open(spill_path).map_err(at(spill_path))?;
+    let reader = BufReader::with_capacity(1 << 18, spill);
+    let mut pass = SeriesPass {
+        pairs: BTreeMap::new(),
+        all: Vec::new(),
+        series_bytes_max: 0,
+    };
+
+    pass.run(&mut out, reader, series, &rank)
+        .map_err(|e| e.unwrap_io(spill_path))?;
+    toc.label_indices = out.file.position();
+    toc.postings = toc.label_indices;
+
+    let table = write_postings(&mut out, &pass, &sorted)?;
+    toc.postings_table = out.file.position();
+    toc.label_table = toc.postings_table;
+    write_section(&mut out, &table)?;
+    out.write(&toc.to_bytes())?;
+    out.file.finish()?;
+
+    Ok(pass.series_bytes_max)
+}
+
+/// Symbols in order, each with the number it had until now, and by that number the new one.
+fn sort_symbols(symbols: HashMap<Box<str>, u32>) -> (Vec<(Box<str>, u32)>, Vec<u32>) {
+    let mut sorted: Vec<(Box<str>, u32)> = symbols.into_iter().collect();
+    sorted.sort_unstable();
+
+    let mut rank = vec![0u32; sorted.len()];
+    for (i, (_, provisional)) in sorted.iter().enumerate() {
+        rank[*provisional as usize] = i as u32;
+    }
+
+    (sorted, rank)
 }
 
 struct Output<'a> {
@@ -240,10 +259,7 @@ impl SeriesPass {
 
         let mut prefix = Vec::new();
         for _ in 0..series {
-            let mut len = [0; 4];
-            spill.read_exact(&mut len).map_err(PassError::Spill)?;
-            record.resize(u32::from_be_bytes(len) as usize, 0);
-            spill.read_exact(&mut record).map_err(PassError::Spill)?;
+            read_record(&mut spill, &mut record)?;
             out.pad(SERIES_ALIGN)?;
 
             let id = u32::try_from(out.file.position() / SERIES_ALIGN);
@@ -251,31 +267,41 @@ impl SeriesPass {
             self.all.push(id);
             entry.clear();
             self.renumber(&record, rank, id, &mut entry);
-            prefix.clear();
-            put_uvarint(&mut prefix, entry.len() as u64);
-            out.write(&prefix)?;
-
-            let crc = crc32c::crc32c(&entry);
-            out.write(&entry)?;
-            out.write(&crc.to_be_bytes())?;
-            self.series_bytes_max = self
-                .series_bytes_max
-                .max((prefix.len() + entry.len() + 4) as u64);
+            self.write_entry(out, &mut prefix, &entry)?;
         }
 
+        Ok(())
+    }
+
+    /// Writes an entry between its length and its checksum.
+    fn write_entry(
+        &mut self,
+        out: &mut Output<'_>,
+        prefix: &mut Vec<u8>,
+        entry: &[u8],
+    ) -> Result<(), BlockError> {
+        prefix.clear();
+        put_uvarint(prefix, entry.len() as u64);
+        out.write(prefix)?;
+
+        let crc = crc32c::crc32c(entry);
+        out.write(entry)?;
+        out.write(&crc.to_be_bytes())?;
+        self.series_bytes_max = self
+            .series_bytes_max
+            .max((prefix.len() + entry.len() + 4) as u64);
         Ok(())
     }
 
     /// Copies a spilled entry with final symbol numbers and notes its pairs.
     fn renumber(&mut self, record: &[u8], rank: &[u32], id: u32, entry: &mut Vec<u8>) {
         let mut c = Cursor::new(record);
-        let mut number = || c.uvarint().expect("BUG: the spill file is our own");
-        let labels = number();
+        let labels = own_number(&mut c);
 
         put_uvarint(entry, labels);
         for _ in 0..labels {
-            let name = rank[number() as usize];
-            let value = rank[number() as usize];
+            let name = rank[own_number(&mut c) as usize];
+            let value = rank[own_number(&mut c) as usize];
             put_uvarint(entry, u64::from(name));
             put_uvarint(entry, u64::from(value));
             self.pairs.entry((name, value)).or_default().push(id);
@@ -283,6 +309,18 @@ impl SeriesPass {
 
         entry.extend_from_slice(&record[c.position()..]);
     }
+}
+
+/// The next entry of the spill file.
+fn read_record(spill: &mut impl Read, record: &mut Vec<u8>) -> Result<(), PassError> {
+    let mut len = [0; 4];
+    spill.read_exact(&mut len).map_err(PassError::Spill)?;
+    record.resize(u32::from_be_bytes(len) as usize, 0);
+    spill.read_exact(record).map_err(PassError::Spill)
+}
+
+fn own_number(c: &mut Cursor<'_>) -> u64 {
+    c.uvarint().expect("BUG: the spill file is our own")
 }
 
 /// Writes all lists and answers the table of their offsets.
@@ -295,16 +333,14 @@ fn write_postings(
     let count = count.map_err(|_| BlockError::TooLarge("more than 2^32 label pairs"))?;
     let mut table = count.to_be_bytes().to_vec();
     let mut content = Vec::new();
-    let named =
-        |(name, value): &(u32, u32)| (&*sorted[*name as usize].0, &*sorted[*value as usize].0);
-
-    let lists = pass.pairs.iter().map(|(pair, ids)| (named(pair), ids));
+    let lists = pass.pairs.iter().map(|((name, value), ids)| {
+        let name = &*sorted[*name as usize].0;
+        let value = &*sorted[*value as usize].0;
+        ((name, value), ids)
+    });
     for ((name, value), ids) in std::iter::once((("", ""), &pass.all)).chain(lists) {
         out.pad(4)?;
-        table.push(2);
-        put_string(&mut table, name.as_bytes());
-        put_string(&mut table, value.as_bytes());
-        put_uvarint(&mut table, out.file.position());
+        put_place(&mut table, (name, value), out.file.position());
         content.clear();
         content.extend_from_slice(&(ids.len() as u32).to_be_bytes());
         content.extend(ids.iter().flat_map(|id| id.to_be_bytes()));
@@ -313,4 +349,12 @@ fn write_postings(
 
     // The table's own length field is read as a u32 at any offset: no alignment needed.
     Ok(table)
+}
+
+/// Adds where the list of a label pair is.
+fn put_place(table: &mut Vec<u8>, (name, value): (&str, &str), offset: u64) {
+    table.push(2);
+    put_string(table, name.as_bytes());
+    put_string(table, value.as_bytes());
+    put_uvarint(table, offset);
 }

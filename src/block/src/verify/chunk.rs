@@ -45,8 +45,6 @@ impl<'a> ChunkCheck<'a> {
     }
 
     fn try_check(&mut self, chunk: &ChunkMeta, faults: &mut FaultList) -> Result<(), BlockError> {
-        let place = || chunk_place(chunk.reference);
-
         let is_downsampled = self.block.meta().resolution_ms() > 0;
         if is_downsampled {
             let (encoding, data, extent) = self.chunks.read_any(chunk.reference)?;
@@ -61,32 +59,37 @@ impl<'a> ChunkCheck<'a> {
         self.samples.clear();
 
         let decoded = self.samples.append_chunk(encoding, &data);
-        decoded.map_err(|e| BlockError::corrupt(place(), e.to_string()))?;
+        decoded.map_err(|e| BlockError::corrupt(chunk_place(chunk.reference), e.to_string()))?;
+        self.check_times(chunk, faults);
+        self.floats += self.samples.times.len() as u64;
+        self.histograms += self.samples.histograms.len() as u64;
+        Ok(())
+    }
+
+    /// The times of the chunk that was read must be those of its meta.
+    fn check_times(&self, chunk: &ChunkMeta, faults: &mut FaultList) {
         let times = &self.samples.times;
         let histogram_times = self.samples.histograms.iter().map(|s| s.t);
 
         let all: Vec<i64> = times.iter().copied().chain(histogram_times).collect();
         if !all.is_sorted_by(|a, b| a < b) {
-            faults.add(place(), "its times do not rise");
+            faults.add(chunk_place(chunk.reference), "its times do not rise");
         }
 
         if all.first() != Some(&chunk.min_time) || all.last() != Some(&chunk.max_time) {
             let says = (chunk.min_time, chunk.max_time);
             let is = (all.first(), all.last());
             faults.add(
-                place(),
+                chunk_place(chunk.reference),
                 format!("the index says times {says:?}, the samples say {is:?}"),
             );
         }
 
         let meta = self.block.meta();
         if chunk.min_time < meta.min_time || chunk.max_time >= meta.max_time {
-            faults.add(place(), "has times outside the range of the block");
+            let what = "has times outside the range of the block";
+            faults.add(chunk_place(chunk.reference), what);
         }
-
-        self.floats += self.samples.times.len() as u64;
-        self.histograms += self.samples.histograms.len() as u64;
-        Ok(())
     }
 
     /// A chunk of a downsampled block: a sample is a step.
@@ -96,14 +99,12 @@ impl<'a> ChunkCheck<'a> {
         data: &Bytes,
         faults: &mut FaultList,
     ) -> Result<(), BlockError> {
-        let place = || chunk_place(chunk.reference);
-
-        let found = aggregates::check(data).map_err(|e| e.at(place()))?;
+        let found = aggregates::check(data).map_err(|e| e.at(chunk_place(chunk.reference)))?;
         if found.first < chunk.min_time || found.last > chunk.max_time {
             let says = (chunk.min_time, chunk.max_time);
             let is = (found.first, found.last);
             faults.add(
-                place(),
+                chunk_place(chunk.reference),
                 format!("the index says times {says:?}, the steps say {is:?}"),
             );
         }

@@ -8,7 +8,7 @@ use trireme_model::Labels;
 use super::chunk::ChunkCheck;
 use super::{FaultList, is_zero};
 use crate::index::Gaps;
-use crate::{Block, BlockError, INDEX_FILE, IndexReader, Postings};
+use crate::{Block, BlockError, INDEX_FILE, IndexReader, Postings, SeriesEntry, SeriesReader};
 
 /// What a block really holds.
 pub(super) struct Found {
@@ -40,90 +40,126 @@ impl Fingerprint {
 
 /// Checks all series with their chunks, then all lists; none if the list of all series cannot be read.
 pub(super) fn verify(block: &Block, faults: &mut FaultList) -> Option<Found> {
-    let all = match block.index().all_postings() {
-        Ok(all) => all,
-        Err(error) => {
-            faults.error(error);
-            return None;
-        }
+    let index = block.index();
+    let all = index.all_postings().map_err(|e| faults.error(e)).ok()?;
+
+    let gaps = Gaps::of(index);
+    let mut check = SeriesCheck {
+        index,
+        entries: index.reader(),
+        chunks: ChunkCheck::new(block),
+        pairs: HashMap::new(),
+        ids: HashSet::with_capacity(all.len()),
+        last: None,
+        end: gaps.series_start,
     };
-
-    let mut chunks = ChunkCheck::new(block);
-    let mut pairs = HashMap::new();
-    let mut ids = HashSet::with_capacity(all.len());
-    let mut series = block.index().reader();
-    let mut last: Option<(u32, Labels, u64)> = None;
-    let gaps = Gaps::of(block.index());
-
-    let mut end = gaps.series_start;
     for id in all.iter() {
-        let place = || format!("{INDEX_FILE}: series {id}");
-        if !ids.insert(id) || last.as_ref().is_some_and(|(last, ..)| *last > id) {
-            faults.add(place(), "is out of order in the list of all series");
-        }
-
-        let (entry, entry_end) = match series.read_extent(id) {
-            Ok(found) => found,
-            Err(error) => {
-                faults.error(error);
-                continue;
-            }
-        };
-
-        check_gap(block.index(), end, u64::from(id) * 16, faults);
-        end = entry_end;
-
-        if last
-            .as_ref()
-            .is_some_and(|(_, labels, _)| *labels >= entry.labels)
-        {
-            faults.add(
-                place(),
-                format!("{} does not come after its predecessor", entry.labels),
-            );
-        }
-
-        let mut reference = last.as_ref().map_or(0, |(.., reference)| *reference);
-        for chunk in &entry.chunks {
-            if chunk.reference <= reference {
-                faults.add(place(), "its chunks do not lie in the order of the index");
-            }
-            reference = chunk.reference;
-            chunks.check(chunk, faults);
-        }
-
-        if entry.chunks.is_empty() {
-            faults.add(place(), "has no chunks");
-        }
-
-        for pair in series.numbers() {
-            pairs
-                .entry(*pair)
-                .or_insert_with(Fingerprint::default)
-                .add(id);
-        }
-
-        last = Some((id, entry.labels, reference));
+        check.add(id, faults);
     }
 
+    let SeriesCheck {
+        mut chunks,
+        pairs,
+        ids,
+        end,
+        ..
+    } = check;
     if let Some(series_end) = gaps.series_end {
-        check_gap(block.index(), end, series_end, faults);
+        check_gap(index, end, series_end, faults);
     }
 
     chunks.finish(faults);
-    if let Err(error) = verify_lists(block.index(), &pairs, gaps, faults) {
+    if let Err(error) = verify_lists(index, &pairs, gaps, faults) {
         faults.error(error);
     }
 
-    let series = ids.len() as u64;
-    let count = chunks.count();
     Some(Found {
-        series,
-        chunks: count,
+        series: ids.len() as u64,
+        chunks: chunks.count(),
         floats: chunks.floats,
         histograms: chunks.histograms,
         ids,
     })
+}
+
+/// The series that was read last.
+struct Last {
+    id: u32,
+    labels: Labels,
+    /// Its last chunk.
+    reference: u64,
+}
+
+/// Checking series after series.
+struct SeriesCheck<'a> {
+    index: &'a IndexReader,
+    entries: SeriesReader<'a>,
+    chunks: ChunkCheck<'a>,
+    /// The series of each label pair, which is two numbers of symbols.
+    pairs: HashMap<(u64, u64), Fingerprint>,
+    ids: HashSet<u32>,
+    last: Option<Last>,
+    /// Where the last entry ends.
+    end: u64,
+}
+
+impl SeriesCheck<'_> {
+    fn add(&mut self, id: u32, faults: &mut FaultList) {
+        if !self.ids.insert(id) || self.last.as_ref().is_some_and(|last| last.id > id) {
+            let what = "is out of order in the list of all series";
+            faults.add(series_place(id), what);
+        }
+
+        let (entry, end) = match self.entries.read_extent(id) {
+            Ok(found) => found,
+            Err(error) => return faults.error(error),
+        };
+
+        check_gap(self.index, self.end, u64::from(id) * 16, faults);
+        self.end = end;
+
+        let reference = self.check_entry(id, &entry, faults);
+        for pair in self.entries.numbers() {
+            self.pairs.entry(*pair).or_default().add(id);
+        }
+
+        self.last = Some(Last {
+            id,
+            labels: entry.labels,
+            reference,
+        });
+    }
+
+    /// Checks the order of labels and chunks, and the chunks; answers the reference of the last one.
+    fn check_entry(&mut self, id: u32, entry: &SeriesEntry, faults: &mut FaultList) -> u64 {
+        let mut reference = 0;
+        if let Some(last) = &self.last {
+            reference = last.reference;
+            if last.labels >= entry.labels {
+                let what = format!("{} does not come after its predecessor", entry.labels);
+                faults.add(series_place(id), what);
+            }
+        }
+
+        for chunk in &entry.chunks {
+            if chunk.reference <= reference {
+                let what = "its chunks do not lie in the order of the index";
+                faults.add(series_place(id), what);
+            }
+            reference = chunk.reference;
+            self.chunks.check(chunk, faults);
+        }
+
+        if entry.chunks.is_empty() {
+            faults.add(series_place(id), "has no chunks");
+        }
+
+        reference
+    }
+}
+
+fn series_place(id: u32) -> String {
+    format!("{INDEX_FILE}: series {id}")
 }
 
 /// Bytes between entries are zero and few.
@@ -144,37 +180,25 @@ fn verify_lists(
     gaps: Gaps,
     faults: &mut FaultList,
 ) -> Result<(), BlockError> {
-    let mut extents = vec![list_extent(index, "", "")?];
-    let mut lists = 0;
+    let mut check = ListCheck {
+        index,
+        pairs,
+        extents: vec![list_extent(index, "", "")?],
+        lists: 0,
+    };
 
     let names: Vec<&str> = index.label_names().collect();
     for name in names {
         let number = symbol_number(index, name)?;
         index.each_value(name, "", &mut |value, reference| {
-            lists += 1;
-            let place = || format!("{INDEX_FILE}: postings of {name}={value:?}");
-            let list = match index.list(reference) {
-                Ok(list) => list,
-                Err(error) => {
-                    faults.error(error);
-                    return Ok(ControlFlow::Continue(()));
-                }
-            };
-
-            extents.push((reference, reference + 12 + 4 * list.len() as u64));
-            let sorted = list.iter().is_sorted_by(|a, b| a < b);
-            let series = match (number, symbol_number(index, value)?) {
-                (Some(name), Some(value)) => pairs.get(&(name, value)).copied().unwrap_or_default(),
-                _ => Fingerprint::default(),
-            };
-
-            if !sorted || series != Fingerprint::of(&list) {
-                faults.add(place(), "are not the series that have the pair");
-            }
-
+            check.add((name, number), value, reference, faults)?;
             Ok(ControlFlow::Continue(()))
         })?;
     }
+
+    let ListCheck {
+        mut extents, lists, ..
+    } = check;
 
     if lists != pairs.len() {
         let what = format!(
@@ -195,6 +219,51 @@ fn verify_lists(
     }
 
     Ok(())
+}
+
+/// Checking list after list.
+struct ListCheck<'a> {
+    index: &'a IndexReader,
+    pairs: &'a HashMap<(u64, u64), Fingerprint>,
+    /// Where each list begins and ends.
+    extents: Vec<(u64, u64)>,
+    lists: usize,
+}
+
+impl ListCheck<'_> {
+    /// Checks the list at `reference`, of a label name with the number of its symbol and a value.
+    fn add(
+        &mut self,
+        (name, number): (&str, Option<u64>),
+        value: &str,
+        reference: u64,
+        faults: &mut FaultList,
+    ) -> Result<(), BlockError> {
+        self.lists += 1;
+        let list = match self.index.list(reference) {
+            Ok(list) => list,
+            Err(error) => {
+                faults.error(error);
+                return Ok(());
+            }
+        };
+
+        self.extents
+            .push((reference, reference + 12 + 4 * list.len() as u64));
+        let sorted = list.iter().is_sorted_by(|a, b| a < b);
+        let series = match (number, symbol_number(self.index, value)?) {
+            (Some(name), Some(value)) => {
+                self.pairs.get(&(name, value)).copied().unwrap_or_default()
+            }
+            _ => Fingerprint::default(),
+        };
+
+        if !sorted || series != Fingerprint::of(&list) {
+            let place = format!("{INDEX_FILE}: postings of {name}={value:?}");
+            faults.add(place, "are not the series that have the pair");
+        }
+        Ok(())
+    }
 }
 
 fn list_extent(index: &IndexReader, name: &str, value: &str) -> Result<(u64, u64), BlockError> {
