@@ -14,14 +14,14 @@ use trireme_head::{CheckpointPace, HeadError};
 use trireme_mailbox::{Call, Port};
 use trireme_model::Tenant;
 use trireme_replication::CutBlocker;
+use trireme_storage::{
+    CheckpointDone, CutDone, Cutting, CuttingError, GateState, NextCut, Windows, Written,
+};
 use trireme_telemetry::{Metrics, MetricsError};
 use trireme_wire::rebuild::Manifest;
 
 use crate::canary::Canary;
-use crate::closing::Windows;
-use crate::cutting::{CheckpointDone, CutDone, Cutting, CuttingError, NextCut, Written};
 use crate::delivery::{Delivery, behind, crasher, crashes};
-use crate::gate::GateState;
 use crate::ingest::{CloseWindow, CollectSeries, IngestPorts, NotePositions};
 use crate::policy::{ActorKind, policy};
 use crate::supervisor::{Start, Started};

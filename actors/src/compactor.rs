@@ -22,13 +22,13 @@ use trireme_compaction::{
     CompactionError, Compactor, CompactorParts, Done, FindLocal, Finished, Job, Limits, Plan, plan,
 };
 use trireme_model::Tenant;
+use trireme_storage::Shelf;
 use trireme_telemetry::{Metrics, MetricsError};
 use trireme_transport::Hub;
 use ulid::Ulid;
 
 use crate::canary::Canary;
 use crate::delivery::{crasher, crashes};
-use crate::shelf::Shelf;
 use crate::supervisor::{Start, Started};
 use crate::turn::Live;
 

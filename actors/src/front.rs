@@ -10,6 +10,7 @@ use actix::{Actor, Context, Handler};
 use slog::{Logger, info};
 use trireme_base::NodeName;
 use trireme_mailbox::{Call, Port};
+use trireme_write::Substitute;
 
 use crate::canary::Canary;
 use crate::delivery::{Delivery, behind, crasher, crashes};
@@ -36,13 +37,6 @@ pub struct MemberHealth {
     pub writes_waiting: u64,
     /// Its last fsync.
     pub fsync: Duration,
-}
-
-/// Asks for a member that takes a write in this node's place.
-pub struct Substitute;
-
-impl Call for Substitute {
-    type Reply = Option<NodeName>;
 }
 
 /// The members that are connected as this node sees them, for the admin API.

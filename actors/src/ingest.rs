@@ -12,10 +12,8 @@ use trireme_mailbox::{Call, Port};
 
 use crate::canary::Canary;
 use crate::delivery::{Delivery, behind, crasher, crashes};
-use crate::lane::{LaneReady, TURN_RECORDS};
-use crate::shard_writer::{ShardWriter, ShardWriterParts};
 use crate::supervisor::{Start, StartError, Started};
-use crate::write_path::IngestBatch;
+use trireme_storage::{IngestBatch, LaneReady, ShardWriter, ShardWriterParts, TURN_RECORDS};
 
 /// The origin closes a window: the shard logs its marker.
 pub struct CloseWindow {

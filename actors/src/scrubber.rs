@@ -33,12 +33,11 @@ use tokio::runtime::Handle;
 use trireme_base::pool::CpuPool;
 use trireme_base::{Backoff, Clock};
 use trireme_block::Reread;
+use trireme_storage::{Cutting, ShelfBlock};
 use trireme_transport::{CallBook, Hub};
 
 use crate::canary::Canary;
-use crate::cutting::Cutting;
 use crate::delivery::{crasher, crashes};
-use crate::shelf::ShelfBlock;
 use crate::supervisor::{Start, Started};
 use compare::Compared;
 use error::ScrubError;

@@ -27,13 +27,13 @@ use trireme_bucket::{
     BucketError, CopyState, LocalBlock, MetaCache, Published, check_holder, compare, publish,
 };
 use trireme_model::Tenant;
+use trireme_storage::{Shelf, ShelfBlock};
 use trireme_telemetry::{Metrics, MetricsError};
 use trireme_transport::Hub;
 use ulid::Ulid;
 
 use crate::canary::Canary;
 use crate::delivery::{crasher, crashes};
-use crate::shelf::{Shelf, ShelfBlock};
 use crate::supervisor::{Start, Started};
 use crate::turn::Live;
 

@@ -7,6 +7,7 @@ use prost::Message;
 use slog::{debug, warn};
 use trireme_base::{ErrorKind, NodeName};
 use trireme_model::Tenant;
+use trireme_storage::SettledBlocks;
 use trireme_transport::CallError;
 use trireme_wire::blocks::{
     CALL_BLOCKS, CALL_BLOCKS_VERSION, List, ListedBlock, Listing, Question, Request,
@@ -15,7 +16,6 @@ use ulid::Ulid;
 
 use super::ScrubberParts;
 use super::plan::{Keep, Listed, Own, Wanted, wanted};
-use crate::cutting::SettledBlocks;
 
 /// The peer looks at the sizes of a few thousand blocks.
 const LIST_TIMEOUT: Duration = Duration::from_secs(30);

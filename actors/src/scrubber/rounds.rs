@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::shelf::ShelfBlock;
+use trireme_storage::ShelfBlock;
 
 /// After a start a node has other things to do first.
 const START_DELAY: Duration = Duration::from_secs(600);

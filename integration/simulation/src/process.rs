@@ -13,19 +13,20 @@ use std::time::Duration;
 
 use anyhow::Context;
 use slog::{Discard, Logger, o};
-use trireme_actors::{
-    ActorKind, BlockStyle, ClockMetrics, ClockWatch, Commits, Completeness, Cutting, ENDED, Gate,
-    GateState, HeadMetrics, Lane, LimitsTable, MailboxMetrics, ShardWriter, ShardWriterParts,
-    Shelf, Snapshots, Store, StoreMetrics, StoreParts, Unlogged, WriterMark,
-};
 use trireme_base::{Clock, Incarnation, NodeName, StreamId};
 use trireme_head::{CutManifest, HeadError, IngestOutput, Shard, ShardOptions, covered_by_all};
 use trireme_log::{Log, LogOptions, ReplayPlan};
+use trireme_mailbox::{Port, PortMetrics};
 use trireme_replication::{
     CommitTracker, GroupLimits, GroupView, PeerIdentity, PeerLink, PositionVector, Rebuild,
     RebuildLimits,
 };
 use trireme_ring::{Quorum, Ring};
+use trireme_storage::{
+    BlockStyle, ClockMetrics, ClockWatch, Commits, Completeness, Cutting, ENDED, Gate, GateState,
+    HeadMetrics, Lane, LimitsTable, ShardWriter, ShardWriterParts, Shelf, Snapshots, Store,
+    StoreMetrics, StoreParts, Unlogged, WriterMark,
+};
 use trireme_telemetry::Metrics;
 use trireme_transport::{Hub, Lineage, Processes, Witnesses, note_start};
 use trireme_wire::entry::read_marker;
@@ -185,12 +186,17 @@ impl Process {
         let tracker = CommitTracker::new(own, me, counted, WAITERS_MAX);
         let metrics = Metrics::default();
         let gate = Arc::new(Gate::default());
-        let mailboxes = MailboxMetrics::new(&metrics)?;
         let commits = Arc::new(Commits::new(Arc::clone(&shared), tracker));
         let hub = Arc::new(Hub::new(view, 4_000));
         let lanes: Vec<Arc<Lane>> = shards
             .iter()
-            .map(|_| Arc::new(Lane::new(mailboxes.port(ActorKind::Ingest, "lane"))))
+            .map(|_| {
+                Arc::new(Lane::new(Port::new(
+                    "lane",
+                    512,
+                    PortMetrics::unregistered(),
+                )))
+            })
             .collect();
         let unlogged: Vec<Arc<Unlogged>> = shards.iter().map(|_| Arc::default()).collect();
         let store = Arc::new(Store::new(StoreParts {

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use tokio::sync::oneshot::error::TryRecvError;
-use trireme_actors::{CommitReceiver, Committed, IngestBatch};
 use trireme_head::is_refused_by_clock;
+use trireme_storage::{CommitReceiver, Committed, IngestBatch};
 
 use crate::history::SentBatch;
 use crate::mutation::Mutation;

@@ -6,9 +6,9 @@ use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
-use trireme_actors::ENDED;
 use trireme_base::NodeName;
 use trireme_replication::{Have, RebuildReason};
+use trireme_storage::ENDED;
 use trireme_wire::rebuild::Manifest;
 
 use crate::mutation::Mutation;

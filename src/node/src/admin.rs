@@ -9,8 +9,7 @@ use serde::Serialize;
 use serde_json::{Value, json};
 use tokio::runtime::Handle;
 use trireme_actors::{
-    BlockWriterPorts, Checkpoint, FrontPorts, GetHealth, GetRing, GetWindows, Neighbours, Store,
-    SupervisorHandle,
+    BlockWriterPorts, Checkpoint, FrontPorts, GetHealth, GetRing, GetWindows, SupervisorHandle,
 };
 use trireme_api::{Admin, AdminError};
 use trireme_base::{Clock, ErrorKind, NodeName};
@@ -18,7 +17,9 @@ use trireme_mailbox::{Port, PortError};
 use trireme_model::Tenant;
 use trireme_replication::{ClockWord, RebuildReason, may_cancel};
 use trireme_ring::Placement;
+use trireme_storage::Store;
 use trireme_transport::{Mesh, ReplicaStore};
+use trireme_write::Neighbours;
 
 use crate::node::ASKED_BY_OPERATOR;
 use crate::ring::ask::{Ask, Op, ask};

@@ -8,7 +8,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::future::{BoxFuture, ready};
-use trireme_actors::Store;
 use trireme_base::ErrorKind;
 use trireme_model::{Labels, MetricMetadata};
 use trireme_promql::{QueryResult, SelectRequest, SeriesSet};
@@ -16,6 +15,7 @@ use trireme_query::{
     Asked, ExemplarSeries, Found, InstantQuery, Queries, QueryContext, QueryError, RangeQuery,
     Selection, TsdbStatus,
 };
+use trireme_storage::Store;
 
 /// How often a waiting query looks whether it was canceled.
 const LOOK_EVERY: Duration = Duration::from_millis(20);

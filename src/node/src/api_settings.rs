@@ -3,13 +3,13 @@
 use std::sync::Arc;
 
 use anyhow::Context;
-use trireme_actors::LimitsTable;
 use trireme_api::{ApiSettings, CostCeilings, Features};
 use trireme_head::IngestLimits;
 use trireme_model::Tenant;
 use trireme_promql::ParserOptions;
 use trireme_query::{TenantLimits, TenantLimitsTable};
 use trireme_settings::{Limits, Settings, Tenants};
+use trireme_storage::LimitsTable;
 use trireme_wire::otlp::OtlpOptions;
 
 use crate::machine;

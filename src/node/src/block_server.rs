@@ -9,11 +9,11 @@ use std::sync::Arc;
 use bytes::Bytes;
 use prometheus::IntCounter;
 use prost::Message;
-use trireme_actors::{Cutting, SettledBlocks, ShelfBlock};
 use trireme_base::ErrorKind;
 use trireme_base::pool::CpuPool;
 use trireme_block::{block_files, is_block_file};
 use trireme_model::Tenant;
+use trireme_storage::{Cutting, SettledBlocks, ShelfBlock};
 use trireme_telemetry::{Metrics, MetricsError};
 use trireme_transport::CallError;
 use trireme_wire::blocks::{

@@ -6,7 +6,6 @@ use std::collections::BTreeMap;
 use std::ops::Range;
 use std::sync::Arc;
 
-use trireme_actors::Shelf;
 use trireme_block::BlockMeta;
 use trireme_bucket::{BucketReader, MetaCache, ReadBlock};
 use trireme_head::Shard;
@@ -16,6 +15,7 @@ use trireme_query::{
     Scope, Source, SourceError, SourceList, Span, TsdbStatus, choose_blocks, choose_resolutions,
     clipped, is_uncovered, only_coarser,
 };
+use trireme_storage::Shelf;
 
 use crate::bucket::Freshness;
 

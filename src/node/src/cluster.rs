@@ -7,12 +7,13 @@ use std::time::Duration;
 
 use anyhow::Context;
 use slog::{Logger, o};
-use trireme_actors::{GateState, Neighbours, Route, Routes};
 use trireme_base::{Clock, NodeName, SeededRng, StreamId};
 use trireme_replication::{GroupLimits, GroupView, LinkConfig, PeerIdentity};
 use trireme_ring::Ring;
 use trireme_settings::Settings;
+use trireme_storage::GateState;
 use trireme_transport::{CallBook, Hub, LocalNode, Mesh, MeshConfig, note_start};
+use trireme_write::{Neighbours, Route, Routes};
 
 use crate::membership::Place;
 use crate::spread::PeerQueries;

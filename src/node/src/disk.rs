@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use prometheus::IntGauge;
 use slog::{Logger, info, warn};
-use trireme_actors::{Gate, GateState};
 use trireme_log::{Log, LogError};
+use trireme_storage::{Gate, GateState};
 
 use crate::datadir::Held;
 

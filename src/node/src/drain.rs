@@ -8,8 +8,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::time::Instant;
-use trireme_actors::{Gate, GateState};
 use trireme_api::Traffic;
+use trireme_storage::{Gate, GateState};
 
 /// So long without a request, and the clients are gone.
 const QUIET: Duration = Duration::from_secs(1);

@@ -5,12 +5,13 @@ use std::sync::Arc;
 use anyhow::Context;
 use slog::{Logger, info, o};
 use tokio::sync::mpsc;
-use trireme_actors::{Gate, MailboxMetrics};
+use trireme_actors::MailboxMetrics;
 use trireme_base::pool::CpuPool;
 use trireme_base::{Clock, NodeName, SystemClock};
 use trireme_consensus::RingBook;
 use trireme_promql::STACK_BYTES;
 use trireme_settings::Settings;
+use trireme_storage::Gate;
 use trireme_telemetry::Metrics;
 
 use crate::datadir::DataDir;

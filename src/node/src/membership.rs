@@ -3,11 +3,11 @@
 use std::collections::BTreeMap;
 
 use anyhow::Context;
-use trireme_actors::GateState;
 use trireme_base::NodeName;
 use trireme_replication::GroupRing;
 use trireme_ring::{Group, GroupPhase, Member, MemberState, Quorum, Ring};
 use trireme_settings::Settings;
+use trireme_storage::GateState;
 use trireme_transport::{PeerAddress, PeerRole};
 
 /// Epoch of a ring that was not decided by anybody: that of a node which waits to be let in.

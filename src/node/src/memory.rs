@@ -4,12 +4,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use prometheus::IntGaugeVec;
-use trireme_actors::Shelf;
 use trireme_base::memory;
 use trireme_base::pool::CpuPool;
 use trireme_bucket::PageCache;
 use trireme_head::{HeadMemory, Shard};
 use trireme_log::Log;
+use trireme_storage::Shelf;
 use trireme_telemetry::Metrics;
 
 use crate::storage::Storage;

@@ -9,10 +9,11 @@ use futures::FutureExt;
 use slog::{Logger, error, info, warn};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
-use trireme_actors::{GateState, SupervisorHandle};
+use trireme_actors::SupervisorHandle;
 use trireme_api::Traffic;
 use trireme_base::Clock;
 use trireme_settings::Settings;
+use trireme_storage::GateState;
 
 use crate::cluster::{Cluster, wait_until};
 use crate::ground::Ground;

@@ -8,7 +8,6 @@ use std::time::Duration;
 use actix_web::dev::ServerHandle;
 use slog::{Logger, error};
 use tokio::sync::mpsc;
-use trireme_actors::CLOCK_EVERY;
 use trireme_api::{ApiMetrics, ApiParts, ApiState, Runner, Traffic};
 use trireme_bucket::{BucketReader, MetaCache, ReaderOptions};
 use trireme_consensus::Consensus;
@@ -16,6 +15,7 @@ use trireme_model::Tenant;
 use trireme_promql::{EngineOptions, Room};
 use trireme_query::{Querier, QuerierOptions, Queries};
 use trireme_settings::Settings;
+use trireme_storage::CLOCK_EVERY;
 use trireme_transport::{Hub, Mesh};
 
 use crate::addresses::Addresses;

@@ -7,9 +7,9 @@ use std::time::Duration;
 use anyhow::Context;
 use slog::{Logger, error, info};
 use tokio::sync::mpsc;
-use trireme_actors::Store;
 use trireme_base::Clock;
 use trireme_log::{LogError, ReplayPlan, ReplayReport};
+use trireme_storage::Store;
 
 use crate::ground::Ground;
 

@@ -3,13 +3,13 @@
 use std::sync::Arc;
 
 use slog::{Logger, o};
-use trireme_actors::{
-    Bystander, FrontPorts, PeerHealth, Replicator, ReplicatorParts, Start, Store,
-};
+use trireme_actors::{FrontPorts, PeerHealth, Replicator, ReplicatorParts, Start};
 use trireme_base::Clock;
 use trireme_mailbox::Port;
 use trireme_replication::{LinkConfig, PeerIdentity};
+use trireme_storage::Store;
 use trireme_transport::{CallBook, CallHandler, Hub, Mesh, PeerAddress, PeerRole, ReplicaStore};
+use trireme_write::Bystander;
 
 use crate::cluster::Cluster;
 use crate::ground::Ground;

@@ -10,11 +10,11 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread::available_parallelism;
 
 use anyhow::{Context, ensure};
-use trireme_actors::{Shelf, Written, note_missing};
 use trireme_base::{StreamId, SystemClock};
 use trireme_head::{CutManifest, HeadError, Shard, cut_windows, left_windows};
 use trireme_log::{Log, NoObserver, ReplayWatch};
 use trireme_settings::Settings;
+use trireme_storage::{Shelf, Written, note_missing};
 
 use crate::datadir::{DataDir, INCOMPLETE};
 use crate::rebuild::Staging;

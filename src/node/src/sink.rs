@@ -4,13 +4,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use trireme_actors::{Evaluate, GateState, ReplayProgress, Store, WritePath, evaluate};
+use trireme_actors::{Evaluate, evaluate};
 use trireme_api::{Health, Readiness, ReplayStatus, Runner, WriteSink};
 use trireme_base::Clock;
 use trireme_mailbox::Port;
 use trireme_model::{Tenant, WriteOutcome};
 use trireme_query::QueryError;
+use trireme_storage::{GateState, ReplayProgress, Store};
 use trireme_wire::batch::Batch;
+use trireme_write::WritePath;
 
 use crate::tenants::TenantGate;
 

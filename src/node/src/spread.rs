@@ -9,7 +9,6 @@ use futures::future::BoxFuture;
 use prometheus::IntCounter;
 use tokio::runtime::Handle;
 use tokio::task::JoinHandle;
-use trireme_actors::{Gate, Neighbours, Store};
 use trireme_base::pool::CpuPool;
 use trireme_base::{Clock, ErrorKind, NodeName, StreamId};
 use trireme_consensus::{Consensus, RingBook};
@@ -20,7 +19,9 @@ use trireme_query::{
 };
 use trireme_ring::GroupPhase;
 use trireme_settings::SpreadSetting;
+use trireme_storage::{Gate, Store};
 use trireme_transport::{CallBook, CallError, Hub, ReplicaStore};
+use trireme_write::Neighbours;
 
 use crate::after_replay::AfterReplay;
 use crate::answers::AnswerRoom;
@@ -132,7 +133,7 @@ impl Replicas for GroupReplicas {
         let groups = self.neighbours.groups();
         groups
             .iter()
-            .map(|group: &trireme_actors::NeighbourGroup| OtherGroup {
+            .map(|group: &trireme_write::NeighbourGroup| OtherGroup {
                 name: group.name.clone(),
                 members: self.neighbours.witnesses(&group.name),
                 has_data: group.phase != GroupPhase::Forming,

@@ -7,16 +7,17 @@ use anyhow::Context;
 use slog::{o, warn};
 use trireme_actors::{
     ActorKind, BlockWriter, BlockWriterMetrics, BlockWriterOptions, BlockWriterParts,
-    BlockWriterPorts, Evaluate, ForwardMetrics, Forwarder, Front, FrontPorts, GetRing, HeadMetrics,
-    Ingest, IngestParts, IngestPorts, Membership, QueryShard, ShardWriterParts, Supervisor,
-    SupervisorDoor, SupervisorHandle, SupervisorParts, Uploader, UploaderMetrics, UploaderParts,
-    Windows, WritePath, WriterMark, close_window,
+    BlockWriterPorts, Evaluate, Front, FrontPorts, GetRing, Ingest, IngestParts, IngestPorts,
+    Membership, QueryShard, Supervisor, SupervisorDoor, SupervisorHandle, SupervisorParts,
+    Uploader, UploaderMetrics, UploaderParts, close_window, policy,
 };
 use trireme_consensus::Consensus;
 use trireme_log::AppendError;
 use trireme_mailbox::Port;
 use trireme_query::ANSWER_BYTES_MAX;
 use trireme_settings::BucketType;
+use trireme_storage::{HeadMetrics, ShardWriterParts, Windows, WriterMark};
+use trireme_write::{ForwardMetrics, Forwarder, WritePath};
 
 use crate::answers::AnswerRoom;
 use crate::api_settings::limits_table;
@@ -354,6 +355,7 @@ fn write_path(
         routes: Arc::clone(&cluster.routes),
         forwarder: Forwarder {
             front: front.substitute.clone(),
+            front_timeout: policy(ActorKind::Front).deadline,
             gate: Arc::clone(&ground.gate),
             neighbours: Arc::clone(&cluster.neighbours),
             calls: Arc::clone(&cluster.calls),

@@ -6,15 +6,16 @@ use std::time::Duration;
 use anyhow::Context;
 use parking_lot::Mutex;
 use slog::warn;
-use trireme_actors::{
-    ActorKind, BlockStyle, ClockMetrics, ClockWatch, Commits, Completeness, Cutting, ENDED, Lane,
-    Shelf, Snapshots, Store, StoreMetrics, StoreParts, Unlogged,
-};
+use trireme_actors::ActorKind;
 use trireme_block::ChunkEncodings;
 use trireme_head::Shard;
 use trireme_log::{Durability, Log, LogOptions};
 use trireme_replication::CommitTracker;
 use trireme_settings::{Durability as DurabilitySetting, FloatEncoding, LogCompression, Settings};
+use trireme_storage::{
+    BlockStyle, ClockMetrics, ClockWatch, Commits, Completeness, Cutting, ENDED, Lane, Shelf,
+    Snapshots, Store, StoreMetrics, StoreParts, Unlogged,
+};
 
 use crate::catalog::{BucketView, NodeCatalog};
 use crate::cluster::Cluster;

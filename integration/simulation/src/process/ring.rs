@@ -3,10 +3,10 @@
 use std::collections::BTreeMap;
 use std::ops::RangeInclusive;
 
-use trireme_actors::GateState;
 use trireme_base::{Clock, NodeName, StreamId};
 use trireme_replication::GroupRing;
 use trireme_ring::{GroupPhase, MemberState, Ring};
+use trireme_storage::GateState;
 use trireme_wire::record::RecordKind;
 
 use super::Process;

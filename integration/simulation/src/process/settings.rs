@@ -4,11 +4,11 @@ use std::path::Path;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use trireme_actors::Windows;
 use trireme_base::pool::CpuPool;
 use trireme_head::IngestLimits;
 use trireme_log::LogOptions;
 use trireme_replication::LinkConfig;
+use trireme_storage::Windows;
 
 use super::Start;
 

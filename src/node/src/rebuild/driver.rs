@@ -10,12 +10,12 @@ use prometheus::{IntCounter, IntGauge};
 use prost::Message;
 use slog::{Logger, error, info, warn};
 use tokio::sync::mpsc;
-use trireme_actors::{ENDED, Store};
 use trireme_base::pool::CpuPool;
 use trireme_base::{Clock, ErrorKind, NodeName, StreamId};
 use trireme_head::{HeadError, verify_checkpoint};
 use trireme_log::Log;
 use trireme_replication::{Action, Rebuild, RebuildLimits, SourceFault};
+use trireme_storage::{ENDED, Store};
 use trireme_telemetry::{Metrics, MetricsError};
 use trireme_transport::{CallBook, CallError};
 use trireme_wire::rebuild::{

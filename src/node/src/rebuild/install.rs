@@ -6,8 +6,8 @@ use std::path::Path;
 
 use slog::{Logger, info};
 
-use trireme_actors::note_missing;
 use trireme_base::durable::sync_dir;
+use trireme_storage::note_missing;
 
 use super::staging::Staging;
 use crate::datadir::INCOMPLETE;

@@ -4,14 +4,14 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use slog::{Logger, error, info, warn};
-use trireme_actors::{
-    ActorKind, Commits, Gate, GateState, Neighbours, PeerHealth, Route, Routes, SupervisorDoor,
-};
+use trireme_actors::{ActorKind, PeerHealth, SupervisorDoor};
 use trireme_base::{Clock, NodeName};
 use trireme_consensus::Consensus;
 use trireme_mailbox::Port;
 use trireme_ring::Ring;
+use trireme_storage::{Commits, Gate, GateState};
 use trireme_transport::{CallBook, Hub, Mesh, PeerAddress, PeerRole};
+use trireme_write::{Neighbours, Route, Routes};
 
 use super::keeper::tell;
 use crate::membership::Place;

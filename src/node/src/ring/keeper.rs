@@ -8,10 +8,10 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use prometheus::IntGauge;
 use slog::{Logger, debug, info, warn};
-use trireme_actors::{Commits, Gate};
 use trireme_base::{Clock, NodeName};
 use trireme_consensus::{Consensus, ConsensusParts, Timing, Voice};
 use trireme_ring::{Member, MemberState};
+use trireme_storage::{Commits, Gate};
 use trireme_transport::{CallBook, Hub};
 
 use super::ask::{Ask, Op, ask};

@@ -11,7 +11,6 @@ use async_trait::async_trait;
 use parking_lot::Mutex;
 use serde_json::Value;
 use slog::{Logger, info, warn};
-use trireme_actors::{Neighbours, Store};
 use trireme_base::{Clock, NodeName, StreamId};
 use trireme_consensus::{Asked, Consensus, ConsensusError};
 use trireme_replication::PositionVector;
@@ -19,7 +18,9 @@ use trireme_ring::{
     Change, Evidence, Group, Holdings, Member, MemberEvidence, MemberState, Proposal, Refusal,
     Ring, goes_on, guard, next_step,
 };
+use trireme_storage::Store;
 use trireme_transport::ReplicaStore;
+use trireme_write::Neighbours;
 
 use super::ask::{Ask, Outcome};
 use super::stock::Stock;

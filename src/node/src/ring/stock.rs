@@ -3,10 +3,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use trireme_actors::{Shelf, Store};
 use trireme_base::Clock;
 use trireme_head::Shard;
 use trireme_ring::Holdings;
+use trireme_storage::{Shelf, Store};
 
 use crate::ground::Ground;
 use crate::storage::Storage;

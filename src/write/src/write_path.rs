@@ -14,45 +14,17 @@ use std::time::Duration;
 use tokio::sync::oneshot;
 use trireme_base::Clock;
 use trireme_head::is_refused_by_clock;
-use trireme_log::{Bell, LastRings};
-use trireme_mailbox::{Call, Port, PortError};
+use trireme_log::Bell;
+use trireme_mailbox::{Port, PortError};
 use trireme_model::{RetryLater, Tenant, WriteOutcome};
+use trireme_storage::{
+    ClockWatch, CommitReceiver, Committed, Gate, GateState, IngestBatch, ShardAnswer,
+};
 use trireme_wire::batch::{Batch, BatchSeries};
 use trireme_wire::entry::{encode_batch, encode_part};
 
-use crate::clock_watch::ClockWatch;
-use crate::commits::{CommitReceiver, Committed};
 use crate::forward::{Forwarder, PASSES_MAX};
-use crate::gate::{Gate, GateState};
 use crate::route::{Route, Routes};
-
-/// A shard's share of a request.
-pub struct IngestBatch {
-    /// Whose data.
-    pub tenant: Tenant,
-    /// The whole request.
-    pub batch: Arc<Batch>,
-    /// Series of `batch` for this shard.
-    pub indexes: Vec<u32>,
-    /// True for one shard of the request only: it keeps the request's metadata.
-    pub with_metadata: bool,
-    /// Wakes the log when the last shard of the request has appended its part or given up.
-    pub together: Arc<LastRings>,
-}
-
-impl Call for IngestBatch {
-    type Reply = ShardAnswer;
-}
-
-/// What a shard did.
-pub struct ShardAnswer {
-    /// Counts and refusals.
-    pub outcome: WriteOutcome,
-    /// Series that belong to another shard.
-    pub redirects: Vec<(u32, u16)>,
-    /// Resolves when a quorum has what was stored; `None` if nothing was.
-    pub committed: Option<CommitReceiver>,
-}
 
 /// Routes writes to the shards of this node.
 pub struct WritePath {

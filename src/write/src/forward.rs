@@ -1,7 +1,7 @@
 //! Writes that this node cannot take, and parts of writes that belong to other groups, go to a member that can take them.
 //!
 //! A whole write goes to a member of the own group, which the front names; the member never sends it to a substitute in its
-//! turn, so that two full nodes do not play ball. A part goes to a member of the group to which its series belong. Both travel
+//! turn, so that two full nodes cannot loop. A part goes to a member of the group to which its series belong. Both travel
 //! over the cluster's TCP in the form of a log entry, label bytes as they came, and the outcome comes back.
 
 use std::sync::Arc;
@@ -11,18 +11,16 @@ use bytes::Bytes;
 use prometheus::IntCounterVec;
 use prost::Message;
 use trireme_base::{Clock, ErrorKind, NodeName};
-use trireme_mailbox::Port;
+use trireme_mailbox::{Call, Port};
 use trireme_model::{RetryLater, Tenant, WriteOutcome};
+use trireme_storage::Gate;
 use trireme_telemetry::{Metrics, MetricsError};
 use trireme_transport::{CallBook, CallError};
 use trireme_wire::batch::Batch;
 use trireme_wire::entry::encode_part;
 use trireme_wire::record::{HEADER_BYTES, RecordDraft};
 
-use crate::front::Substitute;
-use crate::gate::Gate;
 use crate::neighbours::Neighbours;
-use crate::policy::{ActorKind, policy};
 
 /// Kind number of a forwarded write among the cluster's calls.
 pub const CALL_WRITE: u32 = 1;
@@ -45,10 +43,19 @@ const PAUSE: Duration = Duration::from_millis(20);
 /// When a sender should try again.
 const RETRY_AFTER: Duration = Duration::from_secs(1);
 
+/// Asks for a member that takes a write in this node's place.
+pub struct Substitute;
+
+impl Call for Substitute {
+    type Reply = Option<NodeName>;
+}
+
 /// Sends writes to other members.
 pub struct Forwarder {
     /// Names the member of the own group.
     pub front: Port<Substitute>,
+    /// How long the front may take for it.
+    pub front_timeout: Duration,
     /// Whether the ring still has this node: nobody is connected to one that has left.
     pub gate: Arc<Gate>,
     /// Knows the members of other groups.
@@ -84,7 +91,7 @@ impl Forwarder {
     pub async fn write(&self, draft: RecordDraft) -> Option<WriteOutcome> {
         let member = self
             .front
-            .call(Substitute, policy(ActorKind::Front).deadline)
+            .call(Substitute, self.front_timeout)
             .await
             .ok()??;
 
@@ -375,6 +382,7 @@ mod tests {
     #[tokio::test]
     async fn a_node_that_has_left_looks_for_nobody() {
         use trireme_base::{Boot, Incarnation, ManualClock};
+        use trireme_mailbox::PortMetrics;
         use trireme_replication::{GroupLimits, GroupView, PeerIdentity};
 
         let me = NodeName::new("me");
@@ -387,9 +395,9 @@ mod tests {
         let quorum = trireme_ring::Quorum::new([me], 1);
         let view = GroupView::new(identity, quorum, [], GroupLimits::default(), Duration::ZERO);
         let metrics = Metrics::default();
-        let mailboxes = crate::MailboxMetrics::new(&metrics).expect("metrics");
         let forwarder = Forwarder {
-            front: mailboxes.port(ActorKind::Front, "front"),
+            front: Port::new("front", 1, PortMetrics::unregistered()),
+            front_timeout: Duration::ZERO,
             gate: Arc::default(),
             neighbours: Arc::new(Neighbours::new(Arc::new(trireme_transport::Hub::new(
                 view,
@@ -401,7 +409,7 @@ mod tests {
             metrics: ForwardMetrics::new(&metrics).expect("metrics"),
         };
 
-        forwarder.gate.set_by_ring(crate::GateState::Left);
+        forwarder.gate.set_by_ring(trireme_storage::GateState::Left);
         // Time stands still, so it would look for ever.
         let asked = forwarder.to_group("b", Bytes::new());
         let outcome = tokio::time::timeout(Duration::from_secs(5), asked)

@@ -16,11 +16,11 @@ use trireme_wire::record::RecordDraft;
 
 use crate::commits::CommitReceiver;
 use crate::head_metrics::HeadMetrics;
+use crate::ingest_batch::{IngestBatch, ShardAnswer};
 use crate::lane::Lane;
 use crate::limits::LimitsTable;
 use crate::store::Store;
 use crate::unlogged::Unlogged;
-use crate::write_path::{IngestBatch, ShardAnswer};
 
 /// Says whether a writer died while it changed a shard. What it left behind is then not trusted.
 #[derive(Debug, Default)]
@@ -36,7 +36,8 @@ impl WriterMark {
         result
     }
 
-    pub(crate) fn is_suspect(&self) -> bool {
+    /// True after a change of the shard that did not come to its end.
+    pub fn is_suspect(&self) -> bool {
         self.0.load(Ordering::Acquire)
     }
 }

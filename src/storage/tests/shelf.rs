@@ -5,11 +5,11 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use slog::Logger;
-use trireme_actors::Shelf;
 use trireme_block::{
     BlockMeta, Incoming, IterSource, SeriesInput, WriteOptions, block_files, write_block,
 };
 use trireme_model::{Labels, Tenant};
+use trireme_storage::Shelf;
 
 const WINDOW: std::ops::Range<i64> = 0..100_000;
 

@@ -12,17 +12,18 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 use slog::{Discard, Logger, o};
-use trireme_actors::{
-    ActorKind, BlockStyle, Commits, Completeness, Cutting, CuttingError, Gate, Lane,
-    MailboxMetrics, NextCut, Shelf, Snapshots, Store, StoreMetrics, StoreParts,
-};
 use trireme_base::pool::CpuPool;
 use trireme_base::{Boot, Clock, Incarnation, NodeName, StreamId, SystemClock};
 use trireme_head::{IngestLimits, IngestOutput, Shard, ShardOptions, covered_by_all};
 use trireme_log::{CompletionTag, Log, LogOptions, ReplayPlan};
+use trireme_mailbox::{Port, PortMetrics};
 use trireme_model::{FloatSample, SeriesKey, Tenant, push_label};
 use trireme_replication::{CommitTracker, GroupLimits, GroupView, PeerIdentity};
 use trireme_ring::Quorum;
+use trireme_storage::{
+    BlockStyle, Commits, Completeness, Cutting, CuttingError, Gate, Lane, NextCut, Shelf,
+    Snapshots, Store, StoreMetrics, StoreParts,
+};
 use trireme_telemetry::Metrics;
 use trireme_transport::{Hub, ReplicaStore};
 use trireme_wire::batch::{Batch, BatchSeries};
@@ -70,7 +71,6 @@ impl Small {
         let covered = covered_by_all(positions);
         let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
         let metrics = Metrics::default();
-        let mailboxes = MailboxMetrics::new(&metrics).unwrap();
         let identity = PeerIdentity {
             node: me.clone(),
             incarnation: own.incarnation,
@@ -94,7 +94,7 @@ impl Small {
             commits: Arc::new(Commits::new(Arc::clone(&clock), tracker)),
             shards: shards.clone(),
             lanes: (0..SHARDS)
-                .map(|_| Arc::new(Lane::new(mailboxes.port(ActorKind::Ingest, "lane"))))
+                .map(|_| Arc::new(Lane::new(Port::new("lane", 1, PortMetrics::unregistered()))))
                 .collect(),
             unlogged: (0..SHARDS).map(|_| Arc::default()).collect(),
             completeness: Arc::new(Completeness::new(true)),

@@ -16,7 +16,7 @@ use trireme_mailbox::{Call, Port};
 use trireme_wire::record::Record;
 
 /// Records that a shard applies at a time, and for which it is woken; about a millisecond of its work.
-pub(crate) const TURN_RECORDS: usize = 16;
+pub const TURN_RECORDS: usize = 16;
 
 /// Tells an `Ingest` that its lane has records.
 pub struct LaneReady;
@@ -110,15 +110,14 @@ impl Lane {
 #[cfg(test)]
 mod tests {
     use trireme_base::{Boot, Incarnation, StreamId};
+    use trireme_mailbox::PortMetrics;
     use trireme_wire::record::{RecordDraft, RecordKind};
 
     use super::*;
-    use crate::{ActorKind, MailboxMetrics};
 
     #[test]
     fn gives_nothing_out_before_it_is_released_and_then_everything_in_order() {
-        let metrics = MailboxMetrics::new(&trireme_telemetry::Metrics::default()).expect("metrics");
-        let lane = Lane::new(metrics.port(ActorKind::Ingest, "ingest-lane"));
+        let lane = Lane::new(Port::new("ingest-lane", 1, PortMetrics::unregistered()));
         let stream = StreamId {
             incarnation: Incarnation(1),
             boot: Boot(1),

@@ -9,19 +9,20 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use slog::{Discard, Logger, o};
-use trireme_actors::{
-    ActorKind, BlockStyle, Commits, Completeness, Cutting, Gate, HeadMetrics, IngestBatch, Lane,
-    LimitsTable, MailboxMetrics, NextCut, ShardWriter, ShardWriterParts, Shelf, Snapshots, Store,
-    StoreMetrics, StoreParts, Unlogged, WriterMark,
-};
 use trireme_base::pool::CpuPool;
 use trireme_base::{Boot, Clock, Incarnation, ManualClock, NodeName, StreamId};
 use trireme_head::{CutManifest, IngestLimits, Shard, ShardOptions};
 use trireme_log::disk::{Disk, DiskFile, RealDisk};
 use trireme_log::{Log, LogOptions};
+use trireme_mailbox::{Port, PortMetrics};
 use trireme_model::{FloatSample, SeriesKey, Tenant, push_label};
 use trireme_replication::{CommitTracker, Event, GroupLimits, GroupView, PeerIdentity};
 use trireme_ring::Quorum;
+use trireme_storage::{
+    BlockStyle, Commits, Completeness, Cutting, Gate, HeadMetrics, IngestBatch, Lane, LimitsTable,
+    NextCut, ShardWriter, ShardWriterParts, Shelf, Snapshots, Store, StoreMetrics, StoreParts,
+    Unlogged, WriterMark,
+};
 use trireme_telemetry::Metrics;
 use trireme_transport::{Hub, ReplicaStore};
 use trireme_wire::batch::{Batch, BatchSeries};
@@ -114,8 +115,7 @@ impl Node {
             Duration::ZERO,
         );
 
-        let mailboxes = MailboxMetrics::new(&metrics).unwrap();
-        let lane = Arc::new(Lane::new(mailboxes.port(ActorKind::Ingest, "lane")));
+        let lane = Arc::new(Lane::new(Port::new("lane", 1, PortMetrics::unregistered())));
         let unlogged: Arc<Unlogged> = Arc::default();
         let store = Arc::new(Store::new(StoreParts {
             own: OWN,
