@@ -1,9 +1,12 @@
 //! A small file that is either the old or the new version, whole.
 //!
 //! ```text
-//! trireme-ring 1 crc32c=1a2b3c4d bytes=1234\n
+//! trireme-ring 2 crc32c=1a2b3c4d bytes=1234\n
 //! {"epoch":7,...}
 //! ```
+//!
+//! The checksum is that of magic and version, `trireme-ring 2`, and the body behind them, so that a turned bit in the version is
+//! damage and not another release. Version 1, whose checksum is the body's alone, is still read.
 //!
 //! The ring and the log of its changes are a few kilobytes, so every change writes the file anew: to a second file, fsync,
 //! rename, fsync of the directory. A crash in between leaves the old version; a damaged file shows by its checksum.
@@ -17,7 +20,9 @@ use serde::de::DeserializeOwned;
 use trireme_base::durable;
 
 const MAGIC: &str = "trireme-ring";
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
+/// The checksum leaves the version out.
+const VERSION_UNPROVEN: u32 = 1;
 
 /// Why a file could not be read.
 #[derive(Debug, thiserror::Error)]
@@ -86,13 +91,6 @@ fn parse<T: DeserializeOwned>(path: &Path, bytes: &[u8]) -> Result<T, FileError>
         .and_then(|w| w.parse().ok())
         .ok_or_else(|| damaged("no version"))?;
 
-    if version != VERSION {
-        return Err(FileError::Version {
-            path: path.to_owned(),
-            version,
-        });
-    }
-
     let field =
         |word: Option<&str>, key: &str| word.and_then(|w| w.strip_prefix(key)).map(str::to_owned);
     let crc = field(words.next(), "crc32c=").ok_or_else(|| damaged("no checksum"))?;
@@ -101,11 +99,26 @@ fn parse<T: DeserializeOwned>(path: &Path, bytes: &[u8]) -> Result<T, FileError>
         return Err(damaged("its length is not what its header says"));
     }
 
-    if crc != format!("{:08x}", crc32c::crc32c(body)) {
+    if crc != format!("{:08x}", checksum(version, body)) {
         return Err(damaged("its checksum does not match"));
     }
 
+    if !(VERSION_UNPROVEN..=VERSION).contains(&version) {
+        return Err(FileError::Version {
+            path: path.to_owned(),
+            version,
+        });
+    }
+
     serde_json::from_slice(body).map_err(|e| damaged(&e.to_string()))
+}
+
+fn checksum(version: u32, body: &[u8]) -> u32 {
+    if version == VERSION_UNPROVEN {
+        return crc32c::crc32c(body);
+    }
+    let start = crc32c::crc32c(format!("{MAGIC} {version}").as_bytes());
+    crc32c::crc32c_append(start, body)
 }
 
 /// Replaces a file; when this returns, the new version survives a power cut.
@@ -113,7 +126,7 @@ pub(crate) fn write<T: Serialize>(path: &Path, value: &T) -> io::Result<()> {
     let body = serde_json::to_vec(value)?;
     let header = format!(
         "{MAGIC} {VERSION} crc32c={:08x} bytes={}\n",
-        crc32c::crc32c(&body),
+        checksum(VERSION, &body),
         body.len()
     );
     durable::replace(path, &[header.as_bytes(), &body].concat())
@@ -149,13 +162,37 @@ mod tests {
         let bytes = fs::read(&path).expect("readable");
         for i in 0..bytes.len() {
             let mut torn = bytes.clone();
-            torn[i] ^= 0x10;
-            assert!(parse::<Vec<u64>>(&path, &torn).is_err(), "byte {i} changed");
+            for bit in 0..8 {
+                torn[i] = bytes[i] ^ (1 << bit);
+                let read = parse::<Vec<u64>>(&path, &torn);
+                assert!(
+                    matches!(read, Err(FileError::Damaged { .. })),
+                    "byte {i} changed: {read:?}"
+                );
+            }
             assert!(
                 parse::<Vec<u64>>(&path, &bytes[..i]).is_err(),
                 "cut off at {i}"
             );
         }
+    }
+
+    #[test]
+    fn an_earlier_version_is_read_and_a_later_one_is_named() {
+        let path = Path::new("ring");
+        let file = |version: u32| {
+            let crc = checksum(version, b"7");
+            format!("{MAGIC} {version} crc32c={crc:08x} bytes=1\n7").into_bytes()
+        };
+
+        for version in [1, 2] {
+            assert_eq!(parse::<u64>(path, &file(version)).expect("readable"), 7);
+        }
+
+        assert!(matches!(
+            parse::<u64>(path, &file(3)),
+            Err(FileError::Version { version: 3, .. })
+        ));
     }
 
     #[test]

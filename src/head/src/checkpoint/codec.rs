@@ -17,8 +17,14 @@ use crate::starts::Starts;
 pub(super) const MAGIC: &[u8; 8] = b"TRIRMCKP";
 /// What is written. Older ones are still read: version 1 does not say how many series a tenant and a pair has, version 2
 /// counts the buckets of a series and the bytes of an open chunk in 16 bits, version 3 has histograms of an open run whole and
-/// a text for every name.
-pub(super) const VERSION: u32 = 4;
+/// a text for every name, and no version before 5 has a checksum of the version itself.
+pub(super) const VERSION: u32 = 5;
+/// The last version whose number no checksum covers.
+pub(super) const VERSION_UNPROVEN: u32 = 4;
+/// What a file begins with: its magic, its version and a checksum of both. It stays so in all later versions.
+pub(super) const START_BYTES: usize = 16;
+/// What it begins with up to [`VERSION_UNPROVEN`].
+pub(super) const START_BYTES_UNPROVEN: usize = 12;
 
 /// Kinds of parts.
 pub(super) mod part {

@@ -7,6 +7,8 @@ use std::fs::File;
 use std::io::{Read, Seek, SeekFrom};
 use std::path::Path;
 
+use bytes::Buf;
+
 use super::codec::{self, part};
 use crate::HeadError;
 use crate::error::READ;
@@ -43,20 +45,36 @@ impl<'a> Parts<'a> {
             buffer: Vec::new(),
         };
 
-        let mut head = [0; 12];
-        parts.read_into(&mut head)?;
-        let version = head
-            .strip_prefix(codec::MAGIC)
-            .ok_or_else(|| parts.bad("not a checkpoint"))?;
+        parts.version = parts.read_version()?;
+        Ok(parts)
+    }
 
-        parts.version = u32::from_le_bytes([version[0], version[1], version[2], version[3]]);
-        if !(1..=codec::VERSION).contains(&parts.version) {
-            return Err(HeadError::Version {
-                path: path.to_owned(),
-            });
+    /// The version that the file says it has. A later one is believed only if its checksum fits: the number alone may be a bit
+    /// that the disk has turned, and then another copy is needed and not another release.
+    fn read_version(&mut self) -> Result<u32, HeadError> {
+        let mut start = [0; codec::START_BYTES_UNPROVEN];
+        self.read_into(&mut start)?;
+        let mut rest = start
+            .strip_prefix(codec::MAGIC)
+            .ok_or_else(|| self.bad("not a checkpoint"))?;
+
+        let version = rest.get_u32_le();
+        if (1..=codec::VERSION_UNPROVEN).contains(&version) {
+            return Ok(version);
         }
 
-        Ok(parts)
+        let mut crc = [0; codec::START_BYTES - codec::START_BYTES_UNPROVEN];
+        self.read_into(&mut crc)?;
+        if u32::from_le_bytes(crc) != crc32c::crc32c(&start) {
+            return Err(self.bad("its first bytes are damaged"));
+        }
+
+        match version {
+            codec::VERSION => Ok(version),
+            _ => Err(HeadError::Version {
+                path: self.path.to_owned(),
+            }),
+        }
     }
 
     fn bad(&self, what: impl Into<String>) -> HeadError {

@@ -8,7 +8,7 @@ use trireme_base::{Boot, Incarnation, StreamId};
 use trireme_model::{FloatSample, Labels, SeriesKey, Tenant};
 use trireme_wire::batch::{Batch, BatchSeries};
 
-use super::codec::{MAGIC, Reader, VERSION, part, put_bytes};
+use super::codec::{MAGIC, Reader, START_BYTES, START_BYTES_UNPROVEN, VERSION, part, put_bytes};
 use super::{CheckpointReport, DAMAGED_FILE, PREVIOUS_FILE};
 use crate::bucket::ClosedChunk;
 use crate::chunkfile::ChunkPlace;
@@ -95,7 +95,7 @@ fn what_one_shard_lacks_is_not_covered() {
 fn as_version(version: u32, bytes: &[u8]) -> Vec<u8> {
     let mut out = [MAGIC.as_slice(), &version.to_le_bytes()].concat();
 
-    let mut rest = Reader::new(&bytes[12..], VERSION);
+    let mut rest = Reader::new(&bytes[START_BYTES..], VERSION);
     while !rest.is_empty() {
         let (Ok(kind), Ok(length), Ok(_crc)) = (rest.u8(), rest.u32(), rest.u32()) else {
             panic!("a part")
@@ -177,6 +177,29 @@ fn narrow(body: &[u8]) -> Vec<u8> {
 }
 
 #[test]
+fn a_turned_bit_in_the_version_is_damage_and_no_other_version() {
+    let dir = tempfile::tempdir().expect("temp dir");
+    let shard = Shard::new(options(dir.path(), 1)).expect("opens");
+    fill(&shard);
+    checkpoint(&shard).expect("written");
+
+    let path = dir.path().join(CHECKPOINT_FILE);
+    let written = std::fs::read(&path).expect("there");
+    for file in [written.clone(), as_version(2, &written)] {
+        for bit in 0..START_BYTES * 8 {
+            let mut turned = file.clone();
+            turned[bit / 8] ^= 1 << (bit % 8);
+            std::fs::write(&path, turned).expect("writable");
+
+            let error = Shard::recover(options(dir.path(), 2), None)
+                .err()
+                .expect("refused");
+            assert!(error.is_damage(), "bit {bit}: {error}");
+        }
+    }
+}
+
+#[test]
 fn reads_earlier_versions_and_refuses_what_it_does_not_know() {
     let dir = tempfile::tempdir().expect("temp dir");
     let shard = Shard::new(options(dir.path(), 1)).expect("opens");
@@ -199,6 +222,8 @@ fn reads_earlier_versions_and_refuses_what_it_does_not_know() {
 
     let mut newer = bytes.clone();
     newer[8] = VERSION as u8 + 1;
+    let crc = crc32c::crc32c(&newer[..START_BYTES_UNPROVEN]);
+    newer[START_BYTES_UNPROVEN..START_BYTES].copy_from_slice(&crc.to_le_bytes());
     std::fs::write(&path, newer).expect("writable");
 
     let error = Shard::recover(options(dir.path(), 2), None)

@@ -210,8 +210,7 @@ impl Shard {
     }
 
     fn put_header(&self, out: &mut Output, own: OwnLogged, next_ref: u32) -> Result<(), HeadError> {
-        out.buffer.put_slice(codec::MAGIC);
-        out.buffer.put_u32_le(codec::VERSION);
+        put_start(&mut out.buffer);
         let from = begin(&mut out.buffer, part::HEADER);
         let buffer = &mut out.buffer;
 
@@ -436,6 +435,15 @@ struct Output {
     file: BufWriter<File>,
     buffer: Vec<u8>,
     bytes: u64,
+}
+
+/// Magic, version and their checksum.
+fn put_start(out: &mut Vec<u8>) {
+    let from = out.len();
+    out.put_slice(codec::MAGIC);
+    out.put_u32_le(codec::VERSION);
+    let crc = crc32c::crc32c(&out[from..]);
+    out.put_u32_le(crc);
 }
 
 impl Output {
