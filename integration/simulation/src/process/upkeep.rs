@@ -1,9 +1,9 @@
 //! What the block writer and the timers of a node do.
 
-use trireme_actors::{CuttingError, GateState, NextCut};
 use trireme_base::Clock;
 use trireme_head::{HeadError, Shard, covered_by_all};
 use trireme_replication::PeerIdentity;
+use trireme_storage::{CuttingError, GateState, NextCut};
 
 use super::{Process, SHARDS, WINDOWS};
 use crate::mutation::Mutation;
@@ -226,12 +226,21 @@ impl Process {
     pub fn blocked_by(&self) -> String {
         match self.closed.map(|closed| self.cutting.next_cut(closed)) {
             Some(NextCut::Blocked(k, blocker)) => format!("{k} {blocker}"),
-            other => format!("{other:?}"),
+            other => {
+                let oldest = self
+                    .shards
+                    .iter()
+                    .filter_map(|shard| shard.oldest_cut())
+                    .min();
+                format!("{other:?}; closed {:?}, oldest {oldest:?}", self.closed)
+            }
         }
     }
 
-    /// Nothing waits to be cut into blocks.
-    pub fn is_cut(&self) -> bool {
-        self.shards.iter().all(|shard| shard.oldest_cut().is_none())
+    /// Nothing waits to be cut into blocks before or with the cut `k`.
+    pub fn is_cut_up_to(&self, k: i64) -> bool {
+        self.shards
+            .iter()
+            .all(|shard| shard.oldest_cut().is_none_or(|oldest| oldest > k))
     }
 }
