@@ -14,6 +14,7 @@ use trireme_actors::{
 use trireme_api::{Admin, AdminError};
 use trireme_base::{Clock, ErrorKind, NodeName};
 use trireme_mailbox::{Port, PortError};
+use trireme_membership::{ChangeRequest, Op, RequestError, RingController, submit};
 use trireme_model::Tenant;
 use trireme_replication::{ClockWord, RebuildReason, may_cancel};
 use trireme_ring::Placement;
@@ -22,14 +23,12 @@ use trireme_transport::{Mesh, ReplicaStore};
 use trireme_write::Neighbours;
 
 use crate::node::ASKED_BY_OPERATOR;
-use crate::ring::ask::{Ask, Op, ask};
-use crate::ring::steward::Steward;
 
 /// The node as an operator sees it.
 pub(crate) struct NodeAdmin {
     pub(crate) me: NodeName,
     pub(crate) membership: Port<GetRing>,
-    pub(crate) steward: Arc<Steward>,
+    pub(crate) controller: Arc<RingController>,
     pub(crate) front: FrontPorts,
     pub(crate) block_writer: BlockWriterPorts,
     pub(crate) store: Arc<Store>,
@@ -98,20 +97,28 @@ fn rebuild_of(view: &trireme_replication::PeerView) -> Option<String> {
     Some(format!("{}%", health.rebuilt_permille / 10))
 }
 
+fn admin_error(error: RequestError) -> AdminError {
+    AdminError {
+        kind: error.kind,
+        message: error.message,
+    }
+}
+
 impl NodeAdmin {
     /// On the runtime of sockets, where consensus lives; the request may go away meanwhile without undoing anything.
-    async fn change_ring(&self, asked: Ask) -> Result<Value, AdminError> {
-        let steward = Arc::clone(&self.steward);
+    async fn change_ring(&self, asked: ChangeRequest) -> Result<Value, AdminError> {
+        let controller = Arc::clone(&self.controller);
         let changing = self
             .io
-            .spawn(async move { ask(&steward.consensus, &steward, asked).await });
+            .spawn(async move { submit(&controller, asked).await });
 
-        changing.await.unwrap_or_else(|e| {
-            Err(AdminError {
+        match changing.await {
+            Ok(answer) => answer.map_err(admin_error),
+            Err(error) => Err(AdminError {
                 kind: ErrorKind::Internal,
-                message: format!("the change was interrupted: {e}"),
-            })
-        })
+                message: format!("the change was interrupted: {error}"),
+            }),
+        }
     }
 
     fn own_rebuild(&self) -> Option<String> {
@@ -267,8 +274,8 @@ impl Admin for NodeAdmin {
             "replication_factor": ring.replication_factor,
             "node": self.me.as_str(),
             "healthy_peers": healthy,
-            "leader": self.steward.consensus.leader().map(|node| node.to_string()),
-            "voters": self.steward.consensus.voters(),
+            "leader": self.controller.consensus().leader().map(|node| node.to_string()),
+            "voters": self.controller.consensus().voters(),
             "warnings": warnings,
             "groups": groups,
         }))
@@ -386,11 +393,13 @@ impl Admin for NodeAdmin {
     }
 
     async fn add_member(&self, body: Value) -> Result<Value, AdminError> {
-        self.change_ring(Ask::join(body, None)?).await
+        self.change_ring(ChangeRequest::join(body, None).map_err(admin_error)?)
+            .await
     }
 
     async fn remove_member(&self, node: &str, body: Value) -> Result<Value, AdminError> {
-        self.change_ring(Ask::about(Op::Remove, node, body)?).await
+        self.change_ring(ChangeRequest::about(Op::Remove, node, body).map_err(admin_error)?)
+            .await
     }
 
     async fn change_member(
@@ -400,10 +409,10 @@ impl Admin for NodeAdmin {
         body: Value,
     ) -> Result<Value, AdminError> {
         let asked = match action {
-            "activate" => Ask::about(Op::Activate, node, body)?,
-            "drain" => Ask::about(Op::Drain, node, body)?,
-            "move" => Ask::moved(node, body)?,
-            "replace" => Ask::join(body, Some(node))?,
+            "activate" => ChangeRequest::about(Op::Activate, node, body).map_err(admin_error)?,
+            "drain" => ChangeRequest::about(Op::Drain, node, body).map_err(admin_error)?,
+            "move" => ChangeRequest::moved(node, body).map_err(admin_error)?,
+            "replace" => ChangeRequest::join(body, Some(node)).map_err(admin_error)?,
             other => {
                 let message = format!(
                     "no action {other:?} on a member; there are activate, drain, move and replace"
@@ -438,7 +447,8 @@ impl Admin for NodeAdmin {
                 });
             }
         };
-        self.change_ring(Ask::about_group(op, group, body)?).await
+        self.change_ring(ChangeRequest::about_group(op, group, body).map_err(admin_error)?)
+            .await
     }
 
     async fn crash(&self, actor: &str) -> Result<Value, AdminError> {

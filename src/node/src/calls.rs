@@ -8,6 +8,7 @@ use futures::future::BoxFuture;
 use prost::Message;
 use trireme_base::ErrorKind;
 use trireme_base::pool::CpuPool;
+use trireme_membership::RingController;
 use trireme_model::Tenant;
 use trireme_query::CALL_KIND as CALL_QUERY;
 use trireme_replication::PeerIdentity;
@@ -24,7 +25,6 @@ use crate::answers::AnswerRoom;
 use crate::block_server::BlockServer;
 use crate::rebuild::SnapshotServer;
 use crate::ring::keeper::CALL_RING;
-use crate::ring::steward::Steward;
 use crate::spread::{PeerQueries, answer};
 
 /// Entries up to this size are decoded on the thread that serves the peers: that takes less than to hand them over.
@@ -40,7 +40,7 @@ pub(crate) struct NodeCalls {
     /// The own group.
     pub(crate) hub: Arc<Hub>,
     /// Decides about the ring.
-    pub(crate) steward: Arc<Steward>,
+    pub(crate) controller: Arc<RingController>,
     /// Set once the node can answer queries.
     pub(crate) queries: Arc<OnceLock<PeerQueries>>,
     /// For answers that may be large.
@@ -80,7 +80,7 @@ impl CallHandler for NodeCalls {
                 let room = (Arc::clone(&self.rooms), peer.node.clone());
                 Box::pin(answer(Arc::clone(&self.queries), room, deadline, body))
             }
-            CALL_RING => Box::pin(ring(Arc::clone(&self.steward), body)),
+            CALL_RING => Box::pin(ring(Arc::clone(&self.controller), body)),
             // Who is not in the group would copy what it must not have; its ring is old, or it is not in any yet.
             CALL_REBUILD | CALL_BLOCKS
                 if !self
@@ -146,8 +146,11 @@ async fn decoded(pool: &CpuPool, entry: Bytes) -> Result<(Tenant, Batch), CallEr
         .unwrap_or_else(|e| Err(CallError::new(ErrorKind::Unavailable, e.to_string())))
 }
 
-async fn ring(steward: Arc<Steward>, body: Bytes) -> Result<Bytes, CallError> {
-    let answer = steward.consensus.answer(&body, steward.as_ref()).await;
+async fn ring(controller: Arc<RingController>, body: Bytes) -> Result<Bytes, CallError> {
+    let answer = controller
+        .consensus()
+        .answer(&body, controller.as_ref())
+        .await;
     answer.map_err(|why| CallError::new(ErrorKind::Invalid, why))
 }
 

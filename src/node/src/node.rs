@@ -116,7 +116,7 @@ async fn start(settings: &Settings, log: &Logger) -> anyhow::Result<Option<(Node
     let staff = Staff::hire(&ground, &cluster, &storage, bucket.as_ref(), &consensus).await?;
 
     outside::join_mesh(&ground, &cluster, mesh_listener);
-    ring::keeper::keep(&ground, &cluster, &staff.steward)?;
+    ring::keeper::keep(&ground, &cluster, &staff.controller)?;
     let traffic = Traffic::default();
     let doors = outside::Doors {
         listener: http_listener,

@@ -124,7 +124,13 @@ pub(crate) fn open_doors(
         .map(|bucket| Arc::clone(bucket.reader.cache()));
     let state = ApiState::new(ApiParts {
         sink: sink.clone(),
-        queries: queries(ground, cluster, storage, &staff.steward.consensus, bucket)?,
+        queries: queries(
+            ground,
+            cluster,
+            storage,
+            staff.controller.consensus(),
+            bucket,
+        )?,
         admin: Arc::new(admin(ground, cluster, storage, staff)),
         health: Arc::new(StoreHealth(Arc::clone(&storage.store))),
         runner: Arc::new(QueryRunner {
@@ -290,7 +296,7 @@ fn admin(ground: &Ground, cluster: &Cluster, storage: &Storage, staff: &Staff) -
     NodeAdmin {
         me: ground.name.clone(),
         membership: staff.membership.clone(),
-        steward: Arc::clone(&staff.steward),
+        controller: Arc::clone(&staff.controller),
         front: staff.front.clone(),
         block_writer: staff.block_writer.clone(),
         store: Arc::clone(&storage.store),

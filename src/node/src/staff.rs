@@ -14,6 +14,7 @@ use trireme_actors::{
 use trireme_consensus::Consensus;
 use trireme_log::AppendError;
 use trireme_mailbox::Port;
+use trireme_membership::{LocalHoldings, RingController, RingControllerParts};
 use trireme_query::ANSWER_BYTES_MAX;
 use trireme_settings::BucketType;
 use trireme_storage::{HeadMetrics, ShardWriterParts, Windows, WriterMark};
@@ -30,8 +31,6 @@ use crate::ground::Ground;
 use crate::rebuild::{ServerMetrics, SnapshotServer};
 use crate::replicators::Replicators;
 use crate::ring::follow::Follower;
-use crate::ring::steward::{Steward, StewardParts};
-use crate::ring::stock::Stock;
 use crate::scrub::add_scrubber;
 use crate::storage::Storage;
 
@@ -41,7 +40,7 @@ const ANSWERS_MIN: usize = 4;
 /// The ports by which the rest of the node reaches its actors.
 pub(crate) struct Staff {
     pub(crate) membership: Port<GetRing>,
-    pub(crate) steward: Arc<Steward>,
+    pub(crate) controller: Arc<RingController>,
     pub(crate) front: FrontPorts,
     pub(crate) ingest: Vec<IngestPorts>,
     pub(crate) writes: Arc<WritePath>,
@@ -82,13 +81,19 @@ impl Staff {
         let (ingest, arbiters) = start_shards(&mut supervisor, ground, storage).await?;
         let writes = write_path(ground, cluster, storage, &front, &ingest)?;
         let log = ground.part_log("ring");
-        let steward = Arc::new(Steward::new(StewardParts {
+        let controller = Arc::new(RingController::new(RingControllerParts {
             clock: Arc::clone(&ground.clock),
             me: ground.name.clone(),
             consensus: Arc::clone(consensus),
             store: Arc::clone(&storage.store),
             neighbours: Arc::clone(&cluster.neighbours),
-            stock: Stock::of(ground, storage),
+            holdings: LocalHoldings::new(
+                storage.shards.clone(),
+                Arc::clone(&storage.shelf),
+                Arc::clone(&storage.store),
+                Arc::clone(&ground.clock),
+                ground.settings.bucket.sync_interval.as_duration(),
+            ),
             log,
         }));
 
@@ -102,7 +107,7 @@ impl Staff {
             writes: Arc::clone(&writes),
             gate: Arc::clone(&ground.gate),
             hub: Arc::clone(&cluster.hub),
-            steward: Arc::clone(&steward),
+            controller: Arc::clone(&controller),
             queries: Arc::clone(&cluster.queries),
             rooms: Arc::new(AnswerRoom::new(
                 ANSWER_BYTES_MAX * ground.cores.max(ANSWERS_MIN),
@@ -133,7 +138,7 @@ impl Staff {
 
         let staff = Self {
             writes,
-            steward,
+            controller,
             membership,
             front,
             ingest,
@@ -246,7 +251,7 @@ fn follow_ring(
     ground.gate.set_by_ring(cluster.place.gate);
     let follower = Follower {
         me: ground.name.clone(),
-        consensus: Arc::clone(&staff.steward.consensus),
+        consensus: Arc::clone(staff.controller.consensus()),
         hub: Arc::clone(&cluster.hub),
         neighbours: Arc::clone(&cluster.neighbours),
         routes: Arc::clone(&cluster.routes),

@@ -10,12 +10,11 @@ use prometheus::IntGauge;
 use slog::{Logger, debug, info, warn};
 use trireme_base::{Clock, NodeName};
 use trireme_consensus::{Consensus, ConsensusParts, Timing, Voice};
+use trireme_membership::{ChangeRequest, Op, RingController, submit};
 use trireme_ring::{Member, MemberState};
 use trireme_storage::{Commits, Gate};
 use trireme_transport::{CallBook, Hub};
 
-use super::ask::{Ask, Op, ask};
-use super::steward::Steward;
 use crate::cluster::Cluster;
 use crate::ground::Ground;
 use crate::membership::EPOCH_OUTSIDE;
@@ -82,9 +81,9 @@ pub(crate) async fn start(ground: &Ground, cluster: &Cluster) -> anyhow::Result<
 pub(crate) fn keep(
     ground: &Ground,
     cluster: &Cluster,
-    steward: &Arc<Steward>,
+    controller: &Arc<RingController>,
 ) -> anyhow::Result<()> {
-    let chores = Arc::clone(&steward.consensus);
+    let chores = Arc::clone(controller.consensus());
     ground.io.spawn(async move { chores.run().await });
     let gauges = Gauges {
         epoch: ground.metrics.gauge(
@@ -98,26 +97,28 @@ pub(crate) fn keep(
     };
 
     let listener = Listener {
-        consensus: Arc::clone(&steward.consensus),
+        consensus: Arc::clone(controller.consensus()),
         hubs: [
             Arc::clone(&cluster.hub),
             Arc::clone(cluster.neighbours.hub()),
         ],
         gate: Arc::clone(&ground.gate),
-        commits: Arc::clone(&steward.store.parts().commits),
+        commits: Arc::clone(&controller.store().parts().commits),
         clock: Arc::clone(&ground.clock),
         log: ground.part_log("ring"),
     };
 
     ground.io.spawn(listener.run(gauges));
-    let bringing_forward = Arc::clone(steward);
+    let bringing_forward = Arc::clone(controller);
     ground.io.spawn(async move { bringing_forward.run().await });
 
     let zone = ground.settings.node.zone.clone();
     if !zone.is_empty() {
-        ground
-            .io
-            .spawn(describe(Arc::clone(steward), zone, ground.part_log("ring")));
+        ground.io.spawn(describe(
+            Arc::clone(controller),
+            zone,
+            ground.part_log("ring"),
+        ));
     }
 
     Ok(())
@@ -129,25 +130,25 @@ struct Gauges {
 }
 
 /// Sees to it that the ring knows the zone of the settings.
-async fn describe(steward: Arc<Steward>, zone: String, log: Logger) {
+async fn describe(controller: Arc<RingController>, zone: String, log: Logger) {
     loop {
         tokio::time::sleep(DESCRIBE_EVERY).await;
 
-        let ring = steward.consensus.book().current();
+        let ring = controller.consensus().book().current();
         if ring.epoch == EPOCH_OUTSIDE
-            || !ring.member(&steward.me).is_some_and(|m: &Member| {
+            || !ring.member(controller.me()).is_some_and(|m: &Member| {
                 m.state != MemberState::Left && m.zone.as_deref() != Some(&zone)
             })
         {
             continue;
         }
 
-        let told = Ask {
+        let told = ChangeRequest {
             zone: Some(zone.clone()),
-            ..Ask::new(Op::Describe, steward.me.as_str())
+            ..ChangeRequest::new(Op::Describe, controller.me().as_str())
         };
 
-        if let Err(err) = ask(&steward.consensus, &steward, told).await {
+        if let Err(err) = submit(&controller, told).await {
             debug!(log, "the ring could not be told this node's zone"; "err" => err.message);
         }
     }

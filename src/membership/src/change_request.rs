@@ -1,42 +1,61 @@
 //! What operators ask for, and its way to the leader.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
-use trireme_api::AdminError;
 use trireme_base::{ErrorKind, NodeName};
 use trireme_consensus::{Asked, Consensus};
 use trireme_ring::{Change, GroupPhase, MemberState, Ring};
 
-use super::steward::Steward;
+use crate::controller::RingController;
+use crate::messages::Message;
 
 /// The leader waits for replicas; this is a little longer.
 const LEADER_TIMEOUT: Duration = Duration::from_secs(20);
 /// How often, and after which pauses, it is looked whether a leader can be reached, or whether a change came about whose
 /// answer was lost.
-const LOOKS: u32 = 10;
-const LOOK_EVERY: Duration = Duration::from_millis(100);
+const RETRIES: u32 = 10;
+const RETRY_INTERVAL: Duration = Duration::from_millis(100);
+
+/// Why a change did not come about.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RequestError {
+    /// What the caller has to do about it.
+    pub kind: ErrorKind,
+    /// Text for the operator.
+    pub message: String,
+}
 
 /// What is to be done.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub(crate) enum Op {
+pub enum Op {
+    /// A member comes.
     Join,
+    /// A member says where it stands.
     Describe,
+    /// A member gets another address.
     Move,
+    /// A member counts.
     Activate,
+    /// A member takes no more clients.
     Drain,
+    /// A member goes.
     Remove,
+    /// A group gets another share.
     Weigh,
+    /// A group serves again.
     ActivateGroup,
+    /// A group gets nothing new.
     DrainGroup,
+    /// A group goes.
     RemoveGroup,
 }
 
 impl Op {
-    pub(crate) fn word(self) -> &'static str {
+    /// Its name in logs.
+    pub fn as_str(self) -> &'static str {
         match self {
             Self::Join => "join",
             Self::Describe => "describe",
@@ -55,29 +74,35 @@ impl Op {
 /// A change as an operator asks for it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(crate) struct Ask {
-    pub(crate) op: Op,
+pub struct ChangeRequest {
+    /// What is to be done.
+    pub op: Op,
     /// The member; empty where a group is meant.
     #[serde(default)]
-    pub(crate) node: String,
+    pub node: String,
+    /// The member's new address.
     #[serde(default)]
-    pub(crate) address: String,
+    pub address: String,
+    /// Where the member stands.
     #[serde(default)]
-    pub(crate) zone: Option<String>,
+    pub zone: Option<String>,
+    /// The group.
     #[serde(default)]
-    pub(crate) group: Option<String>,
+    pub group: Option<String>,
+    /// Whose place the member takes.
     #[serde(default)]
-    pub(crate) replaces: Option<String>,
+    pub replaces: Option<String>,
     /// Share of the group relative to others. With a new member: found the group if it is not there.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(crate) weight: Option<u32>,
+    pub weight: Option<u32>,
     /// Why what is refused otherwise is to be done all the same.
     #[serde(default)]
-    pub(crate) force: Option<String>,
+    pub force: Option<String>,
 }
 
-impl Ask {
-    pub(crate) fn new(op: Op, node: &str) -> Self {
+impl ChangeRequest {
+    /// With nothing said but what and who.
+    pub fn new(op: Op, node: &str) -> Self {
         Self {
             op,
             node: node.to_owned(),
@@ -104,7 +129,7 @@ impl Ask {
     }
 
     /// What it is about.
-    pub(crate) fn subject(&self) -> &str {
+    pub fn subject(&self) -> &str {
         if self.node.is_empty() {
             self.group.as_deref().unwrap_or_default()
         } else {
@@ -114,7 +139,7 @@ impl Ask {
 
     /// A new member as the API's JSON gives it: `node`, `address`, and perhaps `zone` and `group`. `new_group` instead of
     /// `group` founds it, with a `weight`, if it is not there.
-    pub(crate) fn join(body: Value, replaces: Option<&str>) -> Result<Self, AdminError> {
+    pub fn join(body: Value, replaces: Option<&str>) -> Result<Self, RequestError> {
         #[derive(Deserialize)]
         #[serde(deny_unknown_fields)]
         struct Joining {
@@ -141,7 +166,7 @@ impl Ask {
                 "{:?} is no node name: use letters, digits and -_.",
                 joining.node
             );
-            return Err(AdminError {
+            return Err(RequestError {
                 kind: ErrorKind::Invalid,
                 message,
             });
@@ -156,7 +181,7 @@ impl Ask {
             let message =
                 "a member founds a group, joins one, or takes the place of another member"
                     .to_owned();
-            return Err(AdminError {
+            return Err(RequestError {
                 kind: ErrorKind::Invalid,
                 message,
             });
@@ -164,7 +189,7 @@ impl Ask {
 
         if weight.is_none() && joining.weight.is_some() {
             let message = "weight goes with new_group; that of a group that is there is changed by `trireme ring weigh`";
-            return Err(AdminError {
+            return Err(RequestError {
                 kind: ErrorKind::Invalid,
                 message: message.to_owned(),
             });
@@ -181,7 +206,7 @@ impl Ask {
     }
 
     /// A new address of a member: `address`.
-    pub(crate) fn moved(node: &str, body: Value) -> Result<Self, AdminError> {
+    pub fn moved(node: &str, body: Value) -> Result<Self, RequestError> {
         #[derive(Deserialize)]
         #[serde(deny_unknown_fields)]
         struct Moved {
@@ -196,7 +221,7 @@ impl Ask {
     }
 
     /// A change of a group; the API's JSON may hold `force` with the reason, and holds `weight` where that is changed.
-    pub(crate) fn about_group(op: Op, group: &str, body: Value) -> Result<Self, AdminError> {
+    pub fn about_group(op: Op, group: &str, body: Value) -> Result<Self, RequestError> {
         let group = Some(group.to_owned());
         if op != Op::Weigh {
             return Ok(Self {
@@ -220,7 +245,7 @@ impl Ask {
     }
 
     /// A change of one member; the API's JSON may hold `force` with the reason.
-    pub(crate) fn about(op: Op, node: &str, body: Value) -> Result<Self, AdminError> {
+    pub fn about(op: Op, node: &str, body: Value) -> Result<Self, RequestError> {
         #[derive(Default, Deserialize)]
         #[serde(deny_unknown_fields)]
         struct Options {
@@ -236,7 +261,7 @@ impl Ask {
             .is_some_and(|reason| reason.trim().is_empty())
         {
             let message = "force needs the reason as its value, for the log".to_owned();
-            return Err(AdminError {
+            return Err(RequestError {
                 kind: ErrorKind::Invalid,
                 message,
             });
@@ -248,7 +273,8 @@ impl Ask {
         })
     }
 
-    pub(crate) fn change(&self) -> Change {
+    /// As the ring understands it.
+    pub fn change(&self) -> Change {
         let node = NodeName::new(&self.node);
 
         let of_group = || self.group.clone().unwrap_or_default();
@@ -299,7 +325,7 @@ pub(crate) enum Outcome {
 }
 
 impl Outcome {
-    pub(crate) fn done(ask: &Ask, epoch: u64, ring: &Ring) -> Self {
+    pub(crate) fn done(ask: &ChangeRequest, epoch: u64, ring: &Ring) -> Self {
         if ask.node.is_empty() {
             let state = ring.group(ask.subject()).map(|g| g.phase.word());
             let group = ask.subject();
@@ -327,7 +353,7 @@ impl Outcome {
         }
     }
 
-    fn into_result(self) -> Result<Value, AdminError> {
+    fn into_result(self) -> Result<Value, RequestError> {
         match self {
             Self::Done(value) => Ok(value),
             Self::Refused {
@@ -340,37 +366,36 @@ impl Outcome {
                     (true, true) => ErrorKind::Unavailable,
                     (true, false) => ErrorKind::Invalid,
                 };
-                Err(AdminError { kind, message })
+                Err(RequestError { kind, message })
             }
         }
     }
 }
 
-fn invalid(error: &serde_json::Error) -> AdminError {
-    AdminError {
+fn invalid(error: &serde_json::Error) -> RequestError {
+    RequestError {
         kind: ErrorKind::Invalid,
         message: format!("request body: {error}"),
     }
 }
 
 /// Takes an operator's change to the leader, wherever that is.
-pub(crate) async fn ask(
-    consensus: &Consensus,
-    steward: &Arc<Steward>,
-    ask: Ask,
-) -> Result<Value, AdminError> {
-    let answered = at_leader(consensus, steward, &ask)
+pub async fn submit(
+    controller: &RingController,
+    request: ChangeRequest,
+) -> Result<Value, RequestError> {
+    let answered = at_leader(controller, &request)
         .await
         .and_then(Outcome::into_result);
     match answered {
         // Whoever decided may be gone by what was decided, or this node is, and with it the way for the answer.
         Err(error) if error.kind == ErrorKind::Unavailable => {
-            for _ in 0..LOOKS {
-                let ring = consensus.book().current();
-                if ask.has_gone(&ring) {
-                    return Outcome::done(&ask, ring.epoch, &ring).into_result();
+            for _ in 0..RETRIES {
+                let ring = controller.consensus().book().current();
+                if request.has_gone(&ring) {
+                    return Outcome::done(&request, ring.epoch, &ring).into_result();
                 }
-                tokio::time::sleep(LOOK_EVERY).await;
+                tokio::time::sleep(RETRY_INTERVAL).await;
             }
             Err(error)
         }
@@ -382,7 +407,7 @@ pub(crate) async fn ask(
 ///
 /// After a restart a node knows from its disk who leads before it has a connection to anybody.
 async fn leader_in_reach(consensus: &Consensus) -> Option<NodeName> {
-    let until = tokio::time::Instant::now() + LOOK_EVERY * LOOKS;
+    let until = tokio::time::Instant::now() + RETRY_INTERVAL * RETRIES;
     loop {
         let leader = consensus.find_leader().await;
         let is_in_reach = leader
@@ -391,28 +416,29 @@ async fn leader_in_reach(consensus: &Consensus) -> Option<NodeName> {
         if is_in_reach || tokio::time::Instant::now() >= until {
             return leader;
         }
-        tokio::time::sleep(LOOK_EVERY).await;
+        tokio::time::sleep(RETRY_INTERVAL).await;
     }
 }
 
 async fn at_leader(
-    consensus: &Consensus,
-    steward: &Arc<Steward>,
-    ask: &Ask,
-) -> Result<Outcome, AdminError> {
-    let asked = serde_json::to_value(ask).unwrap_or(Value::Null);
+    controller: &RingController,
+    request: &ChangeRequest,
+) -> Result<Outcome, RequestError> {
+    let consensus = controller.consensus();
+    let message = Message::Change(request.clone());
+    let asked = serde_json::to_value(message).unwrap_or(Value::Null);
     let answer = match leader_in_reach(consensus).await {
         None => {
             let error = consensus.no_leader();
-            return Err(AdminError {
+            return Err(RequestError {
                 kind: error.kind(),
                 message: error.to_string(),
             });
         }
-        Some(leader) if leader == steward.me => steward.answer(asked).await,
+        Some(leader) if leader == *controller.me() => controller.answer(asked).await,
         Some(leader) => {
             let asked = consensus.ask(&leader, asked, LEADER_TIMEOUT).await;
-            asked.map_err(|why| AdminError {
+            asked.map_err(|why| RequestError {
                 kind: ErrorKind::Unavailable,
                 message: format!(
                     "{leader} decides about the ring and did not answer ({why}); another one takes over if it is down, ask again"
@@ -421,7 +447,7 @@ async fn at_leader(
         }
     };
 
-    serde_json::from_value(answer).map_err(|e| AdminError {
+    serde_json::from_value(answer).map_err(|e| RequestError {
         kind: ErrorKind::Internal,
         message: format!("answer of the leader: {e}"),
     })
@@ -432,7 +458,7 @@ mod tests {
     use super::*;
 
     fn joined(body: Value) -> Result<Change, String> {
-        Ask::join(body, None)
+        ChangeRequest::join(body, None)
             .map(|ask| ask.change())
             .map_err(|e| e.message)
     }
@@ -475,8 +501,8 @@ mod tests {
         let weight = joined(body(json!({ "group": "g0", "weight": 3 })));
         assert!(weight.is_err_and(|why| why.contains("trireme ring weigh")));
 
-        let weighed =
-            Ask::about_group(Op::Weigh, "g1", json!({ "weight": 2 })).map(|ask| ask.change());
+        let weighed = ChangeRequest::about_group(Op::Weigh, "g1", json!({ "weight": 2 }))
+            .map(|ask| ask.change());
         assert_eq!(
             weighed.ok(),
             Some(Change::Weigh {
@@ -485,7 +511,8 @@ mod tests {
             })
         );
 
-        let drained = Ask::about_group(Op::DrainGroup, "g1", Value::Null).map(|ask| ask.change());
+        let drained =
+            ChangeRequest::about_group(Op::DrainGroup, "g1", Value::Null).map(|ask| ask.change());
         assert_eq!(
             drained.ok(),
             Some(Change::Retire {

@@ -22,64 +22,72 @@ use trireme_storage::Store;
 use trireme_transport::ReplicaStore;
 use trireme_write::Neighbours;
 
-use super::ask::{Ask, Outcome};
-use super::stock::Stock;
-use super::word::{EvidenceWord, Question};
+use crate::change_request::{ChangeRequest, Outcome};
+use crate::holdings::LocalHoldings;
+use crate::messages::{EvidenceMessage, Message, Question};
 
 /// How often the leader looks at replacements.
-const LOOK_EVERY: Duration = Duration::from_millis(500);
+const STEP_INTERVAL: Duration = Duration::from_millis(500);
 /// How often an operator's change is looked at while it waits for replicas.
-const TRY_EVERY: Duration = Duration::from_millis(100);
+const RETRY_INTERVAL: Duration = Duration::from_millis(100);
 /// How long an operator's change waits for replicas to become level.
-const PATIENCE: Duration = Duration::from_secs(10);
+const REPLICAS_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// A fence counts for so long: longer than an operator's change waits, so that it does not move away from who runs after it.
-const FENCE_FOR: Duration = Duration::from_secs(15);
+/// A barrier counts for so long: longer than an operator's change waits, so that it does not move away from who runs after it.
+const BARRIER_FOR: Duration = Duration::from_secs(15);
 
 /// How long a member of another group may take to tell what it knows.
-const WORD_TIMEOUT: Duration = Duration::from_secs(2);
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// How far every stream was when everybody who is connected went by this epoch.
 ///
 /// What is acknowledged later is acknowledged under this epoch's quorum; what came before is in here. Who has all of
-/// it is level. A fence is renewed now and then, so that "level" says how things are.
-struct Fence {
+/// it is level. A barrier is renewed now and then, so that "level" says how things are.
+struct EpochBarrier {
     epoch: u64,
     taken_at: Duration,
     streams: PositionVector,
 }
 
-/// What a steward works with.
-pub(crate) struct StewardParts {
-    pub(crate) me: NodeName,
-    pub(crate) consensus: Arc<Consensus>,
-    pub(crate) store: Arc<Store>,
-    pub(crate) neighbours: Arc<Neighbours>,
-    pub(crate) stock: Stock,
-    pub(crate) clock: Arc<dyn Clock>,
-    pub(crate) log: Logger,
+/// What a controller works with; all of it outlives the controller.
+pub struct RingControllerParts {
+    /// This node.
+    pub me: NodeName,
+    /// Decides about the ring.
+    pub consensus: Arc<Consensus>,
+    /// What this node has.
+    pub store: Arc<Store>,
+    /// The members of other groups.
+    pub neighbours: Arc<Neighbours>,
+    /// What this node has that the bucket has not.
+    pub holdings: LocalHoldings,
+    /// Time.
+    pub clock: Arc<dyn Clock>,
+    /// Logger.
+    pub log: Logger,
 }
 
 /// Looks after the ring while this node leads, and says what it knows of its group to a leader elsewhere.
-pub(crate) struct Steward {
-    pub(crate) me: NodeName,
-    pub(crate) consensus: Arc<Consensus>,
-    pub(crate) store: Arc<Store>,
+pub struct RingController {
+    me: NodeName,
+    consensus: Arc<Consensus>,
+    store: Arc<Store>,
     neighbours: Arc<Neighbours>,
-    stock: Stock,
-    fence: Mutex<Option<Fence>>,
+    holdings: LocalHoldings,
+    barrier: Mutex<Option<EpochBarrier>>,
     clock: Arc<dyn Clock>,
     log: Logger,
 }
 
-impl Steward {
-    pub(crate) fn new(parts: StewardParts) -> Self {
-        let StewardParts {
+impl RingController {
+    /// A controller that takes care of nothing until [`RingController::run`] is polled.
+    pub fn new(parts: RingControllerParts) -> Self {
+        let RingControllerParts {
             me,
             consensus,
             store,
             neighbours,
-            stock,
+            holdings,
             clock,
             log,
         } = parts;
@@ -88,17 +96,32 @@ impl Steward {
             consensus,
             store,
             neighbours,
-            stock,
-            fence: Mutex::default(),
+            holdings,
+            barrier: Mutex::default(),
             clock,
             log,
         }
     }
 
+    /// This node.
+    pub fn me(&self) -> &NodeName {
+        &self.me
+    }
+
+    /// What decides about the ring.
+    pub fn consensus(&self) -> &Arc<Consensus> {
+        &self.consensus
+    }
+
+    /// What this node has.
+    pub fn store(&self) -> &Arc<Store> {
+        &self.store
+    }
+
     /// Brings replacements and new groups forward, for as long as it is polled.
-    pub(crate) async fn run(&self) {
+    pub async fn run(&self) {
         loop {
-            tokio::time::sleep(LOOK_EVERY).await;
+            tokio::time::sleep(STEP_INTERVAL).await;
             if !self.consensus.leads() {
                 continue;
             }
@@ -147,11 +170,12 @@ impl Steward {
 
         members.sort_by_key(|node| state(node) != MemberState::Active);
         for member in members {
-            let asked = serde_json::to_value(Question::Evidence(ring.epoch)).unwrap_or(Value::Null);
-            let Ok(answer) = self.consensus.ask(&member, asked, WORD_TIMEOUT).await else {
+            let asked = serde_json::to_value(Message::Question(Question::Evidence(ring.epoch)))
+                .unwrap_or(Value::Null);
+            let Ok(answer) = self.consensus.ask(&member, asked, ANSWER_TIMEOUT).await else {
                 continue;
             };
-            if let Ok(Some(word)) = serde_json::from_value::<Option<EvidenceWord>>(answer) {
+            if let Ok(Some(word)) = serde_json::from_value::<Option<EvidenceMessage>>(answer) {
                 return Ok(word.into());
             }
         }
@@ -165,12 +189,13 @@ impl Steward {
     async fn holdings_of(&self, ring: &Ring, group: &Group) -> BTreeMap<NodeName, Holdings> {
         let asked = group.present().map(|member| async move {
             if member.node == self.me {
-                return Some((member.node.clone(), self.stock.holdings(ring.epoch)));
+                return Some((member.node.clone(), self.holdings.holdings(ring.epoch)));
             }
-            let asked = serde_json::to_value(Question::Holdings(ring.epoch)).ok()?;
+            let asked =
+                serde_json::to_value(Message::Question(Question::Holdings(ring.epoch))).ok()?;
             let answer = self
                 .consensus
-                .ask(&member.node, asked, WORD_TIMEOUT)
+                .ask(&member.node, asked, ANSWER_TIMEOUT)
                 .await
                 .ok()?;
             Some((member.node.clone(), serde_json::from_value(answer).ok()?))
@@ -198,18 +223,18 @@ impl Steward {
 
         let now = self.clock.monotonic();
         let mut streams = {
-            let mut fence = self.fence.lock();
-            if !fence.as_ref().is_some_and(|f: &Fence| {
-                f.epoch == ring.epoch && now.saturating_sub(f.taken_at) < FENCE_FOR
+            let mut barrier = self.barrier.lock();
+            if !barrier.as_ref().is_some_and(|f: &EpochBarrier| {
+                f.epoch == ring.epoch && now.saturating_sub(f.taken_at) < BARRIER_FOR
             }) {
-                *fence = Some(Fence {
+                *barrier = Some(EpochBarrier {
                     epoch: ring.epoch,
                     taken_at: now,
                     streams: self.longest(),
                 });
             }
 
-            fence
+            barrier
                 .as_ref()
                 .map(|f| f.streams.clone())
                 .unwrap_or_default()
@@ -306,13 +331,13 @@ impl Steward {
     }
 
     /// Decides about an operator's change: waits for replicas as long as that may help, then proposes or refuses.
-    async fn decide(&self, ask: &Ask) -> Outcome {
-        let rounds = PATIENCE.as_millis() / TRY_EVERY.as_millis();
+    async fn decide(&self, ask: &ChangeRequest) -> Outcome {
+        let rounds = REPLICAS_TIMEOUT.as_millis() / RETRY_INTERVAL.as_millis();
 
         let mut refusal = None;
         for round in 0..=rounds {
             if round > 0 {
-                tokio::time::sleep(TRY_EVERY).await;
+                tokio::time::sleep(RETRY_INTERVAL).await;
             }
 
             let ring = self.consensus.book().current();
@@ -342,12 +367,12 @@ impl Steward {
             |r| r.to_string(),
         );
 
-        warn!(self.log, "ring change refused"; "peer" => ask.subject(), "op" => ask.op.word(), "reason" => &error);
+        warn!(self.log, "ring change refused"; "peer" => ask.subject(), "op" => ask.op.as_str(), "reason" => &error);
         Outcome::refused(trireme_base::ErrorKind::Invalid, error)
     }
 
     /// The proposal for an operator's change, if it is safe now.
-    async fn checked(&self, ask: &Ask, ring: &Ring) -> Result<Proposal, Refusal> {
+    async fn checked(&self, ask: &ChangeRequest, ring: &Ring) -> Result<Proposal, Refusal> {
         let mut change = ask.change();
         let as_asked = Proposal {
             epoch: ring.epoch,
@@ -410,18 +435,16 @@ impl Steward {
             Err(refusal) => Err(refusal),
         }
     }
-}
 
-impl Steward {
     /// What a leader in another group wants to know.
-    fn word(&self, question: Question) -> Value {
+    fn reply(&self, question: Question) -> Value {
         let ring = self.consensus.book().current();
         let value = match question {
             Question::Evidence(epoch) if epoch == ring.epoch => {
-                serde_json::to_value(self.evidence(&ring).ok().map(EvidenceWord::from))
+                serde_json::to_value(self.evidence(&ring).ok().map(EvidenceMessage::from))
             }
             Question::Evidence(_) => Ok(Value::Null),
-            Question::Holdings(_) => serde_json::to_value(self.stock.holdings(ring.epoch)),
+            Question::Holdings(_) => serde_json::to_value(self.holdings.holdings(ring.epoch)),
         };
 
         value.unwrap_or(Value::Null)
@@ -429,19 +452,19 @@ impl Steward {
 }
 
 #[async_trait]
-impl Asked for Steward {
+impl Asked for RingController {
     async fn answer(&self, ask: Value) -> Value {
-        if let Ok(question) = serde_json::from_value::<Question>(ask.clone()) {
-            return self.word(question);
-        }
-
-        let outcome = match serde_json::from_value::<Ask>(ask) {
-            Ok(_) if !self.consensus.leads() => {
+        let outcome = match serde_json::from_value::<Message>(ask) {
+            Ok(Message::Question(question)) => return self.reply(question),
+            Ok(Message::Change(_)) if !self.consensus.leads() => {
                 let error = self.consensus.no_leader();
                 Outcome::refused(error.kind(), error.to_string())
             }
-            Ok(ask) => self.decide(&ask).await,
-            Err(error) => Outcome::refused(trireme_base::ErrorKind::Invalid, error.to_string()),
+            Ok(Message::Change(request)) => self.decide(&request).await,
+            Err(error) => Outcome::refused(
+                trireme_base::ErrorKind::Invalid,
+                format!("what is asked of the ring is not understood: {error}"),
+            ),
         };
 
         serde_json::to_value(outcome).unwrap_or(Value::Null)

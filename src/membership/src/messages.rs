@@ -1,8 +1,20 @@
-//! What a leader asks a member of another group, and how evidence travels; JSON of the nodes' own.
+//! What controllers ask of each other, and how evidence travels; JSON of the nodes' own.
 
 use serde::{Deserialize, Serialize};
 use trireme_base::{Boot, Incarnation, NodeName, StreamId};
 use trireme_ring::{Evidence, MemberEvidence};
+
+use crate::change_request::ChangeRequest;
+
+/// What one controller asks of another. In JSON the two have no field in common.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub(crate) enum Message {
+    /// The leader wants to know something.
+    Question(Question),
+    /// An operator wants something of the leader.
+    Change(ChangeRequest),
+}
 
 /// A question of the leader. The number is the epoch of its ring.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -16,23 +28,23 @@ pub(crate) enum Question {
 
 /// Evidence on its way.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct EvidenceWord {
-    /// Absent from a release that does not measure under a ring; then nothing is decided by its word.
+pub(crate) struct EvidenceMessage {
+    /// Absent from a release that does not measure under a ring; then nothing is decided by its message.
     #[serde(default)]
     fenced_at: Option<u64>,
-    streams: Vec<StreamWord>,
-    members: Vec<MemberWord>,
+    streams: Vec<StreamPosition>,
+    members: Vec<MemberMessage>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-struct StreamWord {
+struct StreamPosition {
     incarnation: u64,
     boot: u32,
     seq: u64,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-struct MemberWord {
+struct MemberMessage {
     node: String,
     connected: bool,
     epoch: u64,
@@ -41,9 +53,9 @@ struct MemberWord {
     incarnation: Option<u64>,
 }
 
-impl From<Evidence> for EvidenceWord {
+impl From<Evidence> for EvidenceMessage {
     fn from(evidence: Evidence) -> Self {
-        let member = |(node, m): (NodeName, MemberEvidence)| MemberWord {
+        let member = |(node, m): (NodeName, MemberEvidence)| MemberMessage {
             node: node.to_string(),
             connected: m.connected,
             epoch: m.epoch,
@@ -56,7 +68,7 @@ impl From<Evidence> for EvidenceWord {
             streams: evidence
                 .streams
                 .into_iter()
-                .map(|(stream, seq): (StreamId, u64)| StreamWord {
+                .map(|(stream, seq): (StreamId, u64)| StreamPosition {
                     incarnation: stream.incarnation.0,
                     boot: stream.boot.0,
                     seq,
@@ -67,9 +79,9 @@ impl From<Evidence> for EvidenceWord {
     }
 }
 
-impl From<EvidenceWord> for Evidence {
-    fn from(word: EvidenceWord) -> Self {
-        let member = |m: MemberWord| {
+impl From<EvidenceMessage> for Evidence {
+    fn from(message: EvidenceMessage) -> Self {
+        let member = |m: MemberMessage| {
             let evidence = MemberEvidence {
                 connected: m.connected,
                 epoch: m.epoch,
@@ -80,11 +92,11 @@ impl From<EvidenceWord> for Evidence {
             (NodeName::new(&m.node), evidence)
         };
         Self {
-            fenced_at: word.fenced_at,
-            streams: word
+            fenced_at: message.fenced_at,
+            streams: message
                 .streams
                 .into_iter()
-                .map(|s: StreamWord| {
+                .map(|s: StreamPosition| {
                     (
                         StreamId {
                             incarnation: Incarnation(s.incarnation),
@@ -94,7 +106,7 @@ impl From<EvidenceWord> for Evidence {
                     )
                 })
                 .collect(),
-            members: word.members.into_iter().map(member).collect(),
+            members: message.members.into_iter().map(member).collect(),
             ..Self::default()
         }
     }
@@ -105,6 +117,7 @@ mod tests {
     use std::collections::BTreeMap;
 
     use super::*;
+    use crate::change_request::Op;
 
     #[test]
     fn evidence_comes_back_as_it_was() {
@@ -128,18 +141,27 @@ mod tests {
         };
 
         let json =
-            serde_json::to_string(&EvidenceWord::from(evidence.clone())).expect("serializes");
-        let word: EvidenceWord = serde_json::from_str(&json).expect("deserializes");
+            serde_json::to_string(&EvidenceMessage::from(evidence.clone())).expect("serializes");
+        let message: EvidenceMessage = serde_json::from_str(&json).expect("deserializes");
 
-        assert_eq!(Evidence::from(word), evidence);
+        assert_eq!(Evidence::from(message), evidence);
     }
 
     #[test]
-    fn a_question_is_no_change_that_an_operator_asks_for() {
-        let question = serde_json::to_value(Question::Holdings(4)).expect("serializes");
-        assert_eq!(question, serde_json::json!({ "holdings": 4 }));
-        let ask = super::super::ask::Ask::new(super::super::ask::Op::Drain, "n0");
-        let ask = serde_json::to_value(ask).expect("serializes");
-        assert!(serde_json::from_value::<Question>(ask).is_err());
+    fn a_question_and_a_change_are_told_apart_that_an_operator_asks_for() {
+        let question = Message::Question(Question::Holdings(4));
+        let json = serde_json::to_value(&question).expect("serializes");
+        assert_eq!(json, serde_json::json!({ "holdings": 4 }));
+        assert_eq!(
+            serde_json::from_value::<Message>(json).expect("deserializes"),
+            question
+        );
+
+        let change = Message::Change(ChangeRequest::new(Op::Drain, "n0"));
+        let json = serde_json::to_value(&change).expect("serializes");
+        assert_eq!(
+            serde_json::from_value::<Message>(json).expect("deserializes"),
+            change
+        );
     }
 }

@@ -8,16 +8,13 @@ use trireme_head::Shard;
 use trireme_ring::Holdings;
 use trireme_storage::{Shelf, Store};
 
-use crate::ground::Ground;
-use crate::storage::Storage;
-
 /// Every node has listed the bucket after so many of its intervals.
 const LISTINGS: u32 = 2;
 /// A listing takes this long at most, as a rule.
 const LISTING_TAKES: Duration = Duration::from_secs(1);
 
 /// Looks into head and blocks.
-pub(crate) struct Stock {
+pub struct LocalHoldings {
     shards: Vec<Arc<Shard>>,
     shelf: Arc<Shelf>,
     store: Arc<Store>,
@@ -26,20 +23,26 @@ pub(crate) struct Stock {
     seen_after: Duration,
 }
 
-impl Stock {
-    pub(crate) fn of(ground: &Ground, storage: &Storage) -> Self {
-        let interval = ground.settings.bucket.sync_interval.as_duration();
+impl LocalHoldings {
+    /// Looks into these parts of the node. `sync_interval` is the time between two listings of the bucket.
+    pub fn new(
+        shards: Vec<Arc<Shard>>,
+        shelf: Arc<Shelf>,
+        store: Arc<Store>,
+        clock: Arc<dyn Clock>,
+        sync_interval: Duration,
+    ) -> Self {
         Self {
-            shards: storage.shards.clone(),
-            shelf: Arc::clone(&storage.shelf),
-            store: Arc::clone(&storage.store),
-            clock: Arc::clone(&ground.clock),
-            seen_after: interval * LISTINGS + LISTING_TAKES,
+            shards,
+            shelf,
+            store,
+            clock,
+            seen_after: sync_interval * LISTINGS + LISTING_TAKES,
         }
     }
 
     /// What there is now, for a ring of `epoch`.
-    pub(crate) fn holdings(&self, epoch: u64) -> Holdings {
+    pub fn holdings(&self, epoch: u64) -> Holdings {
         let parts = self.store.parts();
         let all_informed = {
             let group = parts.hub.group().lock();
