@@ -120,12 +120,7 @@ fn replace(path: &Path, base: &Base) -> Result<(), LogError> {
     }
 
     if !base.ended.is_empty() {
-        out.put_u32_le(base.ended.len() as u32);
-        for (incarnation, end) in base.ended.iter() {
-            out.put_u64_le(incarnation.0);
-            out.put_u32_le(end.before.0);
-            out.put_u64_le(end.digest);
-        }
+        put_ended(&mut out, &base.ended);
     }
 
     let crc = crc32c::crc32c(&out);
@@ -133,17 +128,18 @@ fn replace(path: &Path, base: &Base) -> Result<(), LogError> {
     durable::replace(path, &out).map_err(|e| LogError::io("replace", path, e))
 }
 
+fn put_ended(out: &mut Vec<u8>, ended: &Ended) {
+    out.put_u32_le(ended.len() as u32);
+    for (incarnation, end) in ended.iter() {
+        out.put_u64_le(incarnation.0);
+        out.put_u32_le(end.before.0);
+        out.put_u64_le(end.digest);
+    }
+}
+
 fn decode(bytes: &[u8]) -> Result<Base, Unusable> {
     let damaged = Unusable::Damaged;
-    let parts = bytes.split_at_checked(bytes.len().wrapping_sub(4));
-    let (body, mut crc) = parts.ok_or(damaged("base file is cut off"))?;
-    if crc.get_u32_le() != crc32c::crc32c(body) {
-        return Err(damaged("base file checksum does not fit"));
-    }
-
-    let mut rest = body
-        .strip_prefix(MAGIC.as_slice())
-        .ok_or(damaged("not a base file"))?;
+    let mut rest = body_of(bytes)?;
     let too_short = damaged("base file is cut off");
     let mut base = Base::default();
 
@@ -160,16 +156,7 @@ fn decode(bytes: &[u8]) -> Result<Base, Unusable> {
 
     let count = rest.try_get_u32_le().map_err(|_| too_short)? as usize;
     let misfit = damaged("length of the base file does not fit");
-    if rest.len() < count * ENTRY_BYTES {
-        return Err(misfit);
-    }
-
-    for _ in 0..count {
-        let incarnation = Incarnation(rest.get_u64_le());
-        let boot = Boot(rest.get_u32_le());
-        base.positions
-            .insert(StreamId { incarnation, boot }, rest.get_u64_le());
-    }
+    base.positions = read_positions(&mut rest, count).ok_or(misfit)?;
 
     let count = if version == Ok(VERSION) {
         rest.try_get_u32_le().map_err(|_| too_short)?
@@ -181,19 +168,48 @@ fn decode(bytes: &[u8]) -> Result<Base, Unusable> {
         return Err(misfit);
     }
 
-    for _ in 0..count {
-        let incarnation = Incarnation(rest.get_u64_le());
-        let before = Boot(rest.get_u32_le());
-        base.ended.raise(
-            incarnation,
-            End {
-                before,
-                digest: rest.get_u64_le(),
-            },
-        );
+    base.ended = read_ended(rest, count);
+    Ok(base)
+}
+
+/// What stands between the magic number and the checksum, which must fit.
+fn body_of(bytes: &[u8]) -> Result<&[u8], Unusable> {
+    let parts = bytes.split_at_checked(bytes.len().wrapping_sub(4));
+    let (body, mut crc) = parts.ok_or(Unusable::Damaged("base file is cut off"))?;
+    if crc.get_u32_le() != crc32c::crc32c(body) {
+        return Err(Unusable::Damaged("base file checksum does not fit"));
     }
 
-    Ok(base)
+    body.strip_prefix(MAGIC.as_slice())
+        .ok_or(Unusable::Damaged("not a base file"))
+}
+
+fn read_positions(rest: &mut &[u8], count: usize) -> Option<Positions> {
+    if rest.len() < count * ENTRY_BYTES {
+        return None;
+    }
+
+    let mut positions = Positions::new();
+    for _ in 0..count {
+        let incarnation = Incarnation(rest.get_u64_le());
+        let boot = Boot(rest.get_u32_le());
+        positions.insert(StreamId { incarnation, boot }, rest.get_u64_le());
+    }
+    Some(positions)
+}
+
+/// Reads entries, which are there.
+fn read_ended(mut rest: &[u8], count: u32) -> Ended {
+    let mut ended = Ended::default();
+    for _ in 0..count {
+        let incarnation = Incarnation(rest.get_u64_le());
+        let end = End {
+            before: Boot(rest.get_u32_le()),
+            digest: rest.get_u64_le(),
+        };
+        ended.raise(incarnation, end);
+    }
+    ended
 }
 
 #[cfg(test)]

@@ -32,10 +32,9 @@ impl Bell {
     /// Waits for a ring, at most for a time if one is given.
     pub(crate) fn wait(&self, at_most: Option<Duration>) {
         let mut is_rung = self.0.is_rung.lock();
-        let silent = |is_rung: &mut bool| !*is_rung;
         match at_most {
-            Some(time) => drop(self.0.rings.wait_while_for(&mut is_rung, silent, time)),
-            None => self.0.rings.wait_while(&mut is_rung, silent),
+            Some(time) => drop(self.0.rings.wait_while_for(&mut is_rung, is_silent, time)),
+            None => self.0.rings.wait_while(&mut is_rung, is_silent),
         }
         *is_rung = false;
     }
@@ -45,6 +44,10 @@ impl Bell {
     pub fn ring_once_all_are_in(&self) -> Arc<LastRings> {
         Arc::new(LastRings(self.clone()))
     }
+}
+
+fn is_silent(is_rung: &mut bool) -> bool {
+    !*is_rung
 }
 
 /// Held by each of several appends that belong together; see [`Bell::ring_once_all_are_in`].

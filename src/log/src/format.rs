@@ -110,30 +110,28 @@ impl SegmentHeader {
         if version == 1 || version == 2 {
             return Self::decode_plain(bytes.get(..PLAIN_HEADER_BYTES).ok_or(cut_off)?);
         }
-        if (&first[12..]).get_u32_le() != crc32c::crc32c(&first[..12]) {
-            return Err(Unusable::Damaged("segment header checksum does not fit"));
-        }
+        check_sum(first)?;
 
         if version != VERSION {
             return Err(Unusable::Newer(version));
         }
 
         let bytes = bytes.get(..SEGMENT_HEADER_BYTES).ok_or(cut_off)?;
-        if (&bytes[64..]).get_u32_le() != crc32c::crc32c(&bytes[..64]) {
-            return Err(Unusable::Damaged("segment header checksum does not fit"));
-        }
+        check_sum(bytes)?;
 
-        let mut rest = &bytes[VERSION_BYTES..];
-        let header = Self {
+        let header = Self::read(&bytes[VERSION_BYTES..]);
+        Ok((header, header.layout()))
+    }
+
+    fn read(mut rest: &[u8]) -> Self {
+        Self {
             number: rest.get_u64_le(),
             incarnation: Incarnation(rest.get_u64_le()),
             created_ms: rest.get_i64_le(),
             salt: rest.get_u64_le(),
             previous: rest.get_u64_le(),
             previous_bytes: rest.get_u64_le(),
-        };
-
-        Ok((header, header.layout()))
+        }
     }
 
     /// A header of version 1 or 2.
@@ -160,6 +158,17 @@ impl SegmentHeader {
             },
         ))
     }
+}
+
+/// The last four bytes are the checksum of those before.
+fn check_sum(bytes: &[u8]) -> Result<(), Unusable> {
+    let fits = bytes
+        .split_last_chunk::<4>()
+        .is_some_and(|(rest, crc)| u32::from_le_bytes(*crc) == crc32c::crc32c(rest));
+    if !fits {
+        return Err(Unusable::Damaged("segment header checksum does not fit"));
+    }
+    Ok(())
 }
 
 /// Stands before the records of one write.

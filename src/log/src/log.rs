@@ -264,9 +264,7 @@ impl Log {
             let have = known.unwrap_or(0);
 
             // Of a stream that has ended nothing is known, and everything is here.
-            let has_ended = || known.is_none() && self.shared.state.lock().base.ended.has(stream);
-
-            if seq <= have || has_ended() {
+            if seq <= have || known.is_none() && self.has_stream_ended(stream) {
                 outcome.duplicates += 1;
             } else if seq == have + 1 {
                 // Mostly all records are of one stream.
@@ -287,20 +285,8 @@ impl Log {
 
         outcome.taken = taken.len();
         if !taken.is_empty() {
-            let count = taken.len();
-            let bytes = taken.iter().map(|r| r.bytes().len()).sum();
-            let sent = self.shared.reserve(count, bytes, false).and_then(|()| {
-                self.send(Command::Foreign(taken))
-                    .inspect_err(|_| self.shared.release(count, bytes))
-            });
-
-            if let Err(error) = sent {
-                for (stream, known) in before.into_iter().rev() {
-                    match known {
-                        Some(seq) => accepted.insert(stream, seq),
-                        None => accepted.remove(&stream),
-                    };
-                }
+            if let Err(error) = self.send_foreign(taken) {
+                set_back(&mut accepted, before);
                 return Err(error);
             }
 
@@ -308,6 +294,19 @@ impl Log {
         }
 
         gap.map_or(Ok(outcome), Err)
+    }
+
+    fn has_stream_ended(&self, stream: StreamId) -> bool {
+        self.shared.state.lock().base.ended.has(stream)
+    }
+
+    fn send_foreign(&self, taken: Vec<Record>) -> Result<(), AppendError> {
+        let count = taken.len();
+        let bytes = taken.iter().map(|r| r.bytes().len()).sum();
+
+        self.shared.reserve(count, bytes, false)?;
+        self.send(Command::Foreign(taken))
+            .inspect_err(|_| self.shared.release(count, bytes))
     }
 
     fn send(&self, command: Command) -> Result<(), AppendError> {
@@ -492,6 +491,16 @@ impl Log {
         let Some(thread) = thread else { return };
         let _ = self.command(Command::Stop);
         let _ = thread.join();
+    }
+}
+
+/// Forgets what was not queued; `before` is what was known of each stream before, oldest first.
+fn set_back(accepted: &mut Positions, before: Vec<(StreamId, Option<u64>)>) {
+    for (stream, known) in before.into_iter().rev() {
+        match known {
+            Some(seq) => accepted.insert(stream, seq),
+            None => accepted.remove(&stream),
+        };
     }
 }
 

@@ -7,8 +7,9 @@ use trireme_base::{Ended, StreamId};
 use trireme_wire::record::{Record, RecordKind};
 
 use crate::base::Positions;
-use crate::recovery::Damage;
-use crate::scan::{Bad, Scan};
+use crate::recovery::{Damage, damage};
+use crate::scan::Scan;
+use crate::shared::State;
 use crate::{Log, LogError};
 
 /// What a replay reads; made by [`Log::plan_replay`].
@@ -79,6 +80,13 @@ impl Chain {
 
         fits
     }
+
+    /// True if nothing up to `seq` is taken of a stream.
+    fn has(&self, stream: &StreamId, seq: u64) -> bool {
+        *stream == self.own
+            || self.ended.has(*stream)
+            || self.last.get(stream).is_some_and(|last| *last >= seq)
+    }
 }
 
 impl Log {
@@ -91,14 +99,7 @@ impl Log {
         let (from, segments, target, ended) = {
             let state = self.shared.state.lock();
 
-            let mut from = state.base.positions.clone();
-            for (stream, seq) in covered
-                .iter()
-                .filter(|(stream, _)| !state.base.ended.has(*stream))
-            {
-                let have = from.entry(*stream).or_default();
-                *have = (*have).max(*seq);
-            }
+            let from = start_of(&state, covered);
 
             (
                 from,
@@ -108,14 +109,7 @@ impl Log {
             )
         };
 
-        let own = self.shared.own;
-        let skip_holes = self.shared.options.skip_holes;
-        let mut chain = Chain {
-            own,
-            last: from.clone(),
-            skip_holes,
-            ended,
-        };
+        let mut chain = self.chain(from.clone(), ended);
 
         let mut plan = ReplayPlan {
             from,
@@ -126,10 +120,8 @@ impl Log {
         };
 
         for (number, summary) in &segments {
-            let known = |s: &StreamId, seq: u64| {
-                *s == own || chain.ended.has(*s) || chain.last.get(s).is_some_and(|l| *l >= seq)
-            };
-            if summary.streams.iter().all(|(s, r)| known(s, r.last)) {
+            let mut ranges = summary.streams.iter();
+            if ranges.all(|(stream, range)| chain.has(stream, range.last)) {
                 continue;
             }
             plan.segments.push((*number, summary.bytes));
@@ -139,6 +131,16 @@ impl Log {
         self.set_back_to(&chain.last, &target);
         plan.to = chain.last;
         Ok(plan)
+    }
+
+    /// What a replay takes behind `from`.
+    pub(crate) fn chain(&self, from: Positions, ended: Ended) -> Chain {
+        Chain {
+            own: self.shared.own,
+            last: from,
+            skip_holes: self.shared.options.skip_holes,
+            ended,
+        }
     }
 
     fn examine(
@@ -174,13 +176,8 @@ impl Log {
             }
         }
 
-        let damage = |bad: Bad| Damage {
-            segment: path.clone(),
-            offset: bad.offset,
-            what: bad.what,
-        };
-
-        plan.damage.extend(scan.bad.into_iter().map(damage));
+        let bad = scan.bad.into_iter();
+        plan.damage.extend(bad.map(|bad| damage(&path, bad)));
         Ok(())
     }
 
@@ -205,4 +202,16 @@ impl Log {
             }
         }
     }
+}
+
+/// Per stream where the checkpoints stand, or what the log need not have.
+fn start_of(state: &State, covered: &[(StreamId, u64)]) -> Positions {
+    let mut from = state.base.positions.clone();
+    for (stream, seq) in covered {
+        if !state.base.ended.has(*stream) {
+            let have = from.entry(*stream).or_default();
+            *have = (*have).max(*seq);
+        }
+    }
+    from
 }

@@ -57,23 +57,18 @@ impl Log {
             return Err(error);
         }
 
-        let written = self
-            .shared
-            .state
-            .lock()
-            .written
-            .get(&stream)
-            .copied()
-            .unwrap_or(0);
+        self.check_not_gone(stream, from_seq)?;
+        Ok(Vec::new())
+    }
 
-        if from_seq <= written {
-            return Err(LogError::Gone {
-                stream,
-                seq: from_seq,
-            });
+    /// An error if the log once had the record: where it is not found then, it is gone.
+    fn check_not_gone(&self, stream: StreamId, seq: u64) -> Result<(), LogError> {
+        let state = self.shared.state.lock();
+        let written = state.written.get(&stream).copied().unwrap_or(0);
+        if seq <= written {
+            return Err(LogError::Gone { stream, seq });
         }
-
-        Ok(out.records)
+        Ok(())
     }
 
     /// Number of each segment that has `seq` of a stream, by what is known of it; where to begin there, and where to end.

@@ -78,51 +78,9 @@ pub(crate) fn rebuild(
     std::fs::create_dir_all(dir).map_err(|e| LogError::io("create", dir, e))?;
     let mut this = Rebuilt::default();
 
-    let mut is_base_lost = false;
-    match base::load(dir)? {
-        Ok(base) => this.base = base,
-        Err(what) => {
-            this.damage.push(Damage {
-                segment: dir.join(base::FILE),
-                offset: 0,
-                what,
-            });
-            is_base_lost = true;
-        }
-    }
-
-    this.base.ended.merge(&options.ended);
-    let ended = &this.base.ended;
-    this.base.positions.retain(|stream, _| !ended.has(*stream));
-    this.known = this.base.positions.clone();
-
-    for (stream, seq) in covered
-        .iter()
-        .filter(|(stream, _)| !this.base.ended.has(*stream))
-    {
-        let known = this.known.entry(*stream).or_default();
-        *known = (*known).max(*seq);
-    }
-
-    if is_base_lost {
-        // What was trimmed is in the checkpoints, or it would not have been trimmed; less of it is, where the log has more.
-        this.base.positions = this.known.clone();
-    }
-
+    this.load_base(dir, options, covered)?;
     let numbers = this.list(dir)?;
-    if numbers.is_empty() && this.base.newest == 0 {
-        this.base.first = 1;
-    }
-
-    if numbers.is_empty() && this.base.newest == 0 && !covered.is_empty() {
-        // Every start makes a segment and a base, and a checkpoint says that there were records.
-        let what = "the log is empty, although checkpoints have records of it".to_owned();
-        this.damage.push(Damage {
-            segment: dir.to_owned(),
-            offset: 0,
-            what,
-        });
-    }
+    this.note_empty(dir, &numbers, covered);
 
     this.positions = this.known.clone();
     this.next_number = numbers
@@ -133,37 +91,9 @@ pub(crate) fn rebuild(
     let ends = Ends::read(dir, options, &numbers)?;
     this.miss_segments(dir, &numbers, &ends);
 
-    let mut chain = Chain {
-        last: Positions::new(),
-        reach: this.known.clone(),
-        skip_holes: options.skip_holes,
-    };
+    this.read_all(dir, options, &numbers, &ends)?;
 
-    for number in &numbers {
-        let path = dir.join(segment_name(*number));
-        let is_newest = numbers.last() == Some(number);
-        let summary = this.read(&path, options, is_newest, ends.of(*number), &mut chain)?;
-        if let Some(summary) = summary {
-            if is_newest && this.previous.is_none() {
-                this.previous = Some((*number, summary.bytes));
-            }
-            this.segments.insert(*number, summary);
-        }
-    }
-
-    for summary in this.segments.values() {
-        for (stream, range) in &summary.streams {
-            let position = this.positions.entry(*stream).or_default();
-            if range.last > *position && (range.first <= *position + 1 || options.skip_holes) {
-                *position = range.last;
-            }
-        }
-    }
-
-    let ended = &this.base.ended;
-    this.doubted.retain(|record| !ended.has(record.stream()));
-    this.positions
-        .retain(|stream, seq| *seq > 0 && !ended.has(*stream));
+    this.find_positions(options.skip_holes);
     this.mend_base();
 
     Ok(this)
@@ -252,13 +182,47 @@ impl Chain {
 }
 
 impl Rebuilt {
+    /// Reads the base; what is known follows from it and what the checkpoints have.
+    fn load_base(
+        &mut self,
+        dir: &Path,
+        options: &LogOptions,
+        covered: &[(StreamId, u64)],
+    ) -> Result<(), LogError> {
+        let mut is_base_lost = false;
+        match base::load(dir)? {
+            Ok(base) => self.base = base,
+            Err(what) => {
+                self.damage.push(Damage {
+                    segment: dir.join(base::FILE),
+                    offset: 0,
+                    what,
+                });
+                is_base_lost = true;
+            }
+        }
+
+        self.base.ended.merge(&options.ended);
+        let ended = &self.base.ended;
+        self.base.positions.retain(|stream, _| !ended.has(*stream));
+        self.known = self.base.positions.clone();
+
+        for (stream, seq) in covered.iter().filter(|(stream, _)| !ended.has(*stream)) {
+            let known = self.known.entry(*stream).or_default();
+            *known = (*known).max(*seq);
+        }
+
+        if is_base_lost {
+            // What was trimmed is in the checkpoints, or it would not have been trimmed; less of it is, where the log has more.
+            self.base.positions = self.known.clone();
+        }
+        Ok(())
+    }
     /// Segment numbers in order. Removes temporaries of a crash, and remembers what was trimmed.
     fn list(&mut self, dir: &Path) -> Result<Vec<u64>, LogError> {
-        let io = |e| LogError::io("list", dir, e);
-
         let mut numbers = Vec::new();
-        for entry in std::fs::read_dir(dir).map_err(io)? {
-            let entry = entry.map_err(io)?;
+        for entry in std::fs::read_dir(dir).map_err(|e| LogError::io("list", dir, e))? {
+            let entry = entry.map_err(|e| LogError::io("list", dir, e))?;
             let name = entry.file_name();
             let Some(name) = name.to_str() else { continue };
             if name.ends_with(".tmp") {
@@ -273,8 +237,26 @@ impl Rebuilt {
         }
 
         numbers.sort_unstable();
-        durable::sync_dir(dir).map_err(io)?;
+        durable::sync_dir(dir).map_err(|e| LogError::io("list", dir, e))?;
         Ok(numbers)
+    }
+
+    /// A directory without segments is a new one, or somebody emptied it.
+    fn note_empty(&mut self, dir: &Path, numbers: &[u64], covered: &[(StreamId, u64)]) {
+        if !numbers.is_empty() || self.base.newest != 0 {
+            return;
+        }
+
+        self.base.first = 1;
+        if !covered.is_empty() {
+            // Every start makes a segment and a base, and a checkpoint says that there were records.
+            let what = "the log is empty, although checkpoints have records of it".to_owned();
+            self.damage.push(Damage {
+                segment: dir.to_owned(),
+                offset: 0,
+                what,
+            });
+        }
     }
 
     /// Segments that must be there and are not: somebody deleted them, or the file system lost them.
@@ -285,7 +267,6 @@ impl Rebuilt {
 
         for number in named {
             let path = dir.join(segment_name(number));
-            let was_set_aside = || path.with_extension("bad").exists();
             if number == 0 || number < self.base.first || numbers.binary_search(&number).is_ok() {
                 continue;
             }
@@ -294,7 +275,7 @@ impl Rebuilt {
             let may_be_trimmed =
                 self.base.first == 0 && numbers.first().is_some_and(|first| number < *first);
 
-            if !may_be_trimmed && !was_set_aside() {
+            if !may_be_trimmed && !path.with_extension("bad").exists() {
                 let what = "the file is missing".to_owned();
                 self.damage.push(Damage {
                     segment: path,
@@ -303,6 +284,34 @@ impl Rebuilt {
                 });
             }
         }
+    }
+
+    /// Reads all segments, oldest first.
+    fn read_all(
+        &mut self,
+        dir: &Path,
+        options: &LogOptions,
+        numbers: &[u64],
+        ends: &Ends,
+    ) -> Result<(), LogError> {
+        let mut chain = Chain {
+            last: Positions::new(),
+            reach: self.known.clone(),
+            skip_holes: options.skip_holes,
+        };
+
+        for number in numbers {
+            let path = dir.join(segment_name(*number));
+            let is_newest = numbers.last() == Some(number);
+            let summary = self.read(&path, options, is_newest, ends.of(*number), &mut chain)?;
+            if let Some(summary) = summary {
+                if is_newest && self.previous.is_none() {
+                    self.previous = Some((*number, summary.bytes));
+                }
+                self.segments.insert(*number, summary);
+            }
+        }
+        Ok(())
     }
 
     /// What a segment holds; `None` if its header is bad.
@@ -314,9 +323,7 @@ impl Rebuilt {
         durable: Option<u64>,
         chain: &mut Chain,
     ) -> Result<Option<Summary>, LogError> {
-        if let Some(summary) = Summary::load(&path.with_extension("idx"))
-            && std::fs::metadata(path).is_ok_and(|m| m.len() == summary.bytes)
-        {
+        if let Some(summary) = stored_summary(path) {
             chain.follow(&summary);
             return Ok(Some(summary));
         }
@@ -333,6 +340,17 @@ impl Rebuilt {
             return self.read_newest(path, &mut scan, chain).map(Some);
         }
 
+        self.read_older(path, scan, durable, chain).map(Some)
+    }
+
+    /// Reads a segment that was finished, and was durable up to `durable` when the next one was made.
+    fn read_older(
+        &mut self,
+        path: &Path,
+        mut scan: Scan,
+        durable: Option<u64>,
+        chain: &mut Chain,
+    ) -> Result<Summary, LogError> {
         if let Some(durable) = durable {
             scan.limit(durable);
         }
@@ -361,7 +379,7 @@ impl Rebuilt {
         self.damage
             .extend(bad.into_iter().map(|bad| damage(path, bad)));
 
-        Ok(Some(summary))
+        Ok(summary)
     }
 
     /// Reads the segment that the last process was writing.
@@ -374,17 +392,8 @@ impl Rebuilt {
         scan: &mut Scan,
         chain: &mut Chain,
     ) -> Result<Summary, LogError> {
-        let io = |e| LogError::io("read", path, e);
         let mut summary = Summary::default();
-
-        let mut behind: Vec<ScannedBatch> = Vec::new();
-        while let Some(batch) = scan.next_batch().map_err(io)? {
-            behind.push(batch);
-            let synced = behind.partition_point(|batch| batch.offset < scan.synced_to);
-            for batch in behind.drain(..synced) {
-                self.note(&batch, chain, &mut summary);
-            }
-        }
+        let behind = self.read_synced(path, scan, chain, &mut summary)?;
 
         let synced_to = scan.synced_to;
         let torn = scan
@@ -394,6 +403,52 @@ impl Rebuilt {
             .cloned();
 
         let end = torn.as_ref().map_or(u64::MAX, |torn| torn.offset);
+        self.doubt(behind, end, chain, &mut summary);
+        summary.bytes = scan.position().min(end);
+
+        self.note_tail(path, scan, torn)?;
+
+        let damage = damage_before(path, scan, synced_to);
+        summary.damaged = !damage.is_empty();
+        self.damage.extend(damage);
+        let number = path
+            .file_name()
+            .and_then(|name| segment_number(name.to_str()?));
+
+        self.previous = number.map(|number| (number, synced_to));
+        Ok(summary)
+    }
+
+    /// Notes the batches that a later one says were synced; answers the others.
+    fn read_synced(
+        &mut self,
+        path: &Path,
+        scan: &mut Scan,
+        chain: &mut Chain,
+        summary: &mut Summary,
+    ) -> Result<Vec<ScannedBatch>, LogError> {
+        let mut behind: Vec<ScannedBatch> = Vec::new();
+        while let Some(batch) = scan
+            .next_batch()
+            .map_err(|e| LogError::io("read", path, e))?
+        {
+            behind.push(batch);
+            let synced = behind.partition_point(|batch| batch.offset < scan.synced_to);
+            for batch in behind.drain(..synced) {
+                self.note(&batch, chain, summary);
+            }
+        }
+        Ok(behind)
+    }
+
+    /// Takes the records of the batches before `end`, of which no sync is known.
+    fn doubt(
+        &mut self,
+        behind: Vec<ScannedBatch>,
+        end: u64,
+        chain: &mut Chain,
+        summary: &mut Summary,
+    ) {
         for batch in behind.into_iter().take_while(|batch| batch.offset < end) {
             for record in batch.records.into_iter().take(batch.whole) {
                 if self.continues(&record, chain) {
@@ -402,40 +457,50 @@ impl Rebuilt {
                 }
             }
         }
+    }
 
-        summary.bytes = scan.position().min(end);
-
-        if let Some(torn) = torn {
-            self.tail_cut = Some(TailCut {
-                segment: path.to_owned(),
-                offset: torn.offset,
-                what: torn.what,
-            });
-        } else if scan.has_leftovers().map_err(io)? {
+    /// Notes where a write did not finish.
+    fn note_tail(
+        &mut self,
+        path: &Path,
+        scan: &mut Scan,
+        torn: Option<Bad>,
+    ) -> Result<(), LogError> {
+        let (offset, what) = if let Some(torn) = torn {
+            (torn.offset, torn.what)
+        } else if scan
+            .has_leftovers()
+            .map_err(|e| LogError::io("read", path, e))?
+        {
             // Leftovers of a write that did not finish, and no space that was set aside and never used.
-            let what = "batch header does not fit".to_owned();
-            self.tail_cut = Some(TailCut {
-                segment: path.to_owned(),
-                offset: scan.position(),
-                what,
-            });
+            (scan.position(), "batch header does not fit".to_owned())
+        } else {
+            return Ok(());
+        };
+
+        self.tail_cut = Some(TailCut {
+            segment: path.to_owned(),
+            offset,
+            what,
+        });
+        Ok(())
+    }
+
+    /// How far each stream goes without a hole; the streams that have ended are left out.
+    fn find_positions(&mut self, skip_holes: bool) {
+        for summary in self.segments.values() {
+            for (stream, range) in &summary.streams {
+                let position = self.positions.entry(*stream).or_default();
+                if range.last > *position && (range.first <= *position + 1 || skip_holes) {
+                    *position = range.last;
+                }
+            }
         }
 
-        let bad: Vec<Damage> = scan
-            .bad
-            .iter()
-            .filter(|bad: &&Bad| bad.offset < synced_to || bad.is_lost)
-            .map(|bad| damage(path, bad.clone()))
-            .collect();
-
-        summary.damaged = !bad.is_empty();
-        self.damage.extend(bad);
-        let number = path
-            .file_name()
-            .and_then(|name| segment_number(name.to_str()?));
-
-        self.previous = number.map(|number| (number, synced_to));
-        Ok(summary)
+        let ended = &self.base.ended;
+        self.doubted.retain(|record| !ended.has(record.stream()));
+        self.positions
+            .retain(|stream, seq| *seq > 0 && !ended.has(*stream));
     }
 
     /// What the log has was not trimmed, whatever the base says: earlier releases noted in it what a checkpoint had, and a
@@ -480,6 +545,22 @@ impl Rebuilt {
     }
 }
 
+/// What was stored beside a segment that was finished, if it fits the file.
+fn stored_summary(path: &Path) -> Option<Summary> {
+    let summary = Summary::load(&path.with_extension("idx"))?;
+    let metadata = std::fs::metadata(path).ok()?;
+    (metadata.len() == summary.bytes).then_some(summary)
+}
+
+/// What cannot be read of a segment up to where it was synced, or was lost.
+fn damage_before(path: &Path, scan: &Scan, synced_to: u64) -> Vec<Damage> {
+    scan.bad
+        .iter()
+        .filter(|bad: &&Bad| bad.offset < synced_to || bad.is_lost)
+        .map(|bad| damage(path, bad.clone()))
+        .collect()
+}
+
 /// Numbers of the segments that have a summary beside them.
 fn summaries(dir: &Path) -> Vec<u64> {
     let entries = std::fs::read_dir(dir).into_iter().flatten().flatten();
@@ -488,7 +569,7 @@ fn summaries(dir: &Path) -> Vec<u64> {
         .collect()
 }
 
-fn damage(path: &Path, bad: Bad) -> Damage {
+pub(crate) fn damage(path: &Path, bad: Bad) -> Damage {
     Damage {
         segment: path.to_owned(),
         offset: bad.offset,

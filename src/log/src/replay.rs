@@ -2,6 +2,7 @@
 
 use std::panic::resume_unwind;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::thread::ScopedJoinHandle;
 
 use crossbeam_channel::{Sender, bounded};
 use trireme_wire::record::{ALL_SHARDS, Record};
@@ -69,9 +70,8 @@ impl Log {
                 let handle = std::thread::Builder::new()
                     .name(format!("replay-{n}"))
                     .spawn_scoped(scope, move || {
-                        rx.into_iter()
-                            .flatten()
-                            .for_each(|(shard, record)| apply(shard, &record))
+                        let records = rx.into_iter().flatten();
+                        records.for_each(|(shard, record)| apply(shard, &record))
                     });
 
                 handles.push(
@@ -83,55 +83,29 @@ impl Log {
                 queues.push(tx);
             }
 
-            let report = self.read_plan(plan, watch, &Queues { shards, queues });
-            for handle in handles {
-                if let Err(panic) = handle.join() {
-                    resume_unwind(panic);
-                }
-            }
+            let queues = Queues { shards, queues };
+            let run = Run {
+                watch,
+                queues: &queues,
+            };
+            let report = self.read_plan(plan, run);
+            drop(queues);
+            join_all(handles);
 
             report
         })
     }
 
-    fn read_plan(
-        &self,
-        plan: &ReplayPlan,
-        watch: &ReplayWatch,
-        queues: &Queues,
-    ) -> Result<ReplayReport, LogError> {
-        let own = self.shared.own;
-        let skip_holes = self.shared.options.skip_holes;
-        let ended = self.ended();
-        let mut chain = Chain {
-            own,
-            last: plan.from.clone(),
-            skip_holes,
-            ended,
-        };
+    fn read_plan(&self, plan: &ReplayPlan, run: Run<'_>) -> Result<ReplayReport, LogError> {
+        let mut chain = self.chain(plan.from.clone(), self.ended());
 
         let mut report = ReplayReport::default();
         for (number, end) in &plan.segments {
-            watch.segment.store(*number, Ordering::Relaxed);
-            let path = self.shared.segment_path(*number);
-            let mut scan = match Scan::open_at(&*self.shared.options.disk, &path, None, *end) {
-                Ok(scan) => scan,
-                // The plan did without it, or it went since: the end tells.
-                Err(error) if error.is_loss() => continue,
-                Err(error) => return Err(error),
-            };
-
-            while let Some(batch) = scan
-                .next_batch()
-                .map_err(|e| LogError::io("replay", &path, e))?
-            {
-                if watch.stop.load(Ordering::Acquire) {
-                    return Err(LogError::Stopped);
-                }
-                report.records += queues.send(batch.records.into_iter().filter(|r| chain.takes(r)));
+            run.watch.segment.store(*number, Ordering::Relaxed);
+            if let Some(records) = self.replay_segment(*number, *end, run, &mut chain)? {
+                report.records += records;
+                report.bytes += end;
             }
-
-            report.bytes += end;
         }
 
         if chain.last != plan.to {
@@ -142,6 +116,52 @@ impl Log {
 
         Ok(report)
     }
+
+    /// Hands out a segment up to `end`; answers how many records it gave, and nothing if it is lost.
+    fn replay_segment(
+        &self,
+        number: u64,
+        end: u64,
+        run: Run<'_>,
+        chain: &mut Chain,
+    ) -> Result<Option<u64>, LogError> {
+        let path = self.shared.segment_path(number);
+        let mut scan = match Scan::open_at(&*self.shared.options.disk, &path, None, end) {
+            Ok(scan) => scan,
+            // The plan did without it, or it went since: the end tells.
+            Err(error) if error.is_loss() => return Ok(None),
+            Err(error) => return Err(error),
+        };
+
+        let mut records = 0;
+        while let Some(batch) = scan
+            .next_batch()
+            .map_err(|e| LogError::io("replay", &path, e))?
+        {
+            if run.watch.stop.load(Ordering::Acquire) {
+                return Err(LogError::Stopped);
+            }
+            let taken = batch.records.into_iter().filter(|r| chain.takes(r));
+            records += run.queues.send(taken);
+        }
+        Ok(Some(records))
+    }
+}
+
+/// Waits for all threads; a panic of one goes on here.
+fn join_all(handles: Vec<ScopedJoinHandle<'_, ()>>) {
+    for handle in handles {
+        if let Err(panic) = handle.join() {
+            resume_unwind(panic);
+        }
+    }
+}
+
+/// Who follows a replay, and who gets its records.
+#[derive(Clone, Copy)]
+struct Run<'a> {
+    watch: &'a ReplayWatch,
+    queues: &'a Queues,
 }
 
 struct Queues {

@@ -1,6 +1,6 @@
 //! From one segment to the next.
 
-use std::fs::{File, OpenOptions};
+use std::fs::OpenOptions;
 use std::sync::atomic::Ordering;
 
 use trireme_base::StreamId;
@@ -75,9 +75,8 @@ impl Writer {
             .write(true)
             .open(self.shared.segment_path(number));
 
-        let is_longer = |file: &File| file.metadata().is_ok_and(|m| m.len() > bytes);
         if let Ok(file) = file
-            && is_longer(&file)
+            && file.metadata().is_ok_and(|m| m.len() > bytes)
         {
             let _ = file.set_len(bytes);
         }
@@ -121,16 +120,9 @@ impl Writer {
             self.next_number += 1;
         }
 
-        let (previous, previous_bytes) = self.previous.unwrap_or_default();
+        let previous = self.previous.unwrap_or_default();
+        let header = self.header_after(previous);
         let options = &self.shared.options;
-        let header = SegmentHeader {
-            number: self.next_number,
-            incarnation: self.shared.own.incarnation,
-            created_ms: self.clock.now_ms(),
-            salt: options.salt,
-            previous,
-            previous_bytes,
-        };
 
         let new = NewSegment {
             dir: &self.shared.dir,
@@ -145,12 +137,7 @@ impl Writer {
 
         {
             let mut state = self.shared.state.lock();
-            state.begin_segment(
-                &segment,
-                (previous, previous_bytes),
-                &self.unsynced.records,
-                &places,
-            );
+            state.begin_segment(&segment, previous, &self.unsynced.records, &places);
             state.base.newest = segment.number;
         }
 
@@ -160,6 +147,18 @@ impl Writer {
         self.segment = Some(segment);
 
         Ok(())
+    }
+
+    /// The header of the next segment; the one before it is durable up to so many bytes.
+    fn header_after(&self, (previous, previous_bytes): (u64, u64)) -> SegmentHeader {
+        SegmentHeader {
+            number: self.next_number,
+            incarnation: self.shared.own.incarnation,
+            created_ms: self.clock.now_ms(),
+            salt: self.shared.options.salt,
+            previous,
+            previous_bytes,
+        }
     }
 
     /// Syncs the segment. After an error it is given up, and what was not synced is logged again in the next one.

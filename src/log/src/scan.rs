@@ -1,6 +1,7 @@
 //! Reading a segment batch by batch, past damage where that is possible.
 
 use std::io;
+use std::ops::Range;
 use std::path::Path;
 
 use bytes::Bytes;
@@ -117,12 +118,10 @@ impl Scan {
 
     /// The next batch; `None` at the end. Unreadable parts go to `bad` and are skipped.
     pub fn next_batch(&mut self) -> io::Result<Option<ScannedBatch>> {
-        let expected = |header: &BatchHeader, ordinal: Option<u64>| {
-            ordinal.is_none_or(|o| o == header.ordinal)
-        };
+        let ordinal = self.ordinal;
         let here = self
             .header_at(self.at)?
-            .filter(|header| expected(header, self.ordinal));
+            .filter(|header| ordinal.is_none_or(|o| o == header.ordinal));
         let header = match here {
             Some(header) => header,
             None => match self.resume()? {
@@ -206,18 +205,7 @@ impl Scan {
                 Err(error) => {
                     whole.get_or_insert(records.len());
                     let bytes = skip.as_ref().copied().unwrap_or(body.len());
-                    let is_lost = self.file.has_lost(&(at..at + bytes as u64));
-                    let what = if is_lost {
-                        UNREADABLE.to_owned()
-                    } else {
-                        error.to_string()
-                    };
-
-                    self.bad.push(Bad {
-                        offset: at,
-                        what,
-                        is_lost,
-                    });
+                    self.note_bad(at..at + bytes as u64, &error);
 
                     // With a sound length the next record can still be tried; each has its own checksum.
                     let Ok(skip) = skip else { break };
@@ -238,6 +226,22 @@ impl Scan {
 
         let whole = whole.unwrap_or(records.len());
         (records, whole)
+    }
+
+    /// Notes bytes that are no record.
+    fn note_bad(&mut self, bytes: Range<u64>, error: &UnpackError) {
+        let is_lost = self.file.has_lost(&bytes);
+        let what = if is_lost {
+            UNREADABLE.to_owned()
+        } else {
+            error.to_string()
+        };
+
+        self.bad.push(Bad {
+            offset: bytes.start,
+            what,
+            is_lost,
+        });
     }
 
     fn header_at(&mut self, at: u64) -> io::Result<Option<BatchHeader>> {

@@ -71,12 +71,17 @@ impl Segment {
 
         let filled = segment.fill(new, &unnamed);
         if filled.is_err() {
-            let _ = std::fs::remove_file(&unnamed);
-            // It may have got its name before that could be made durable.
-            let _ = std::fs::remove_file(&segment.path);
+            segment.remove(&unnamed);
         }
 
         filled.map(|places| (segment, places))
+    }
+
+    /// Removes what an attempt left behind.
+    fn remove(&self, unnamed: &Path) {
+        let _ = std::fs::remove_file(unnamed);
+        // It may have got its name before that could be made durable.
+        let _ = std::fs::remove_file(&self.path);
     }
 
     fn fill(
@@ -91,6 +96,21 @@ impl Segment {
         header.map_err(|e| LogError::io("write", &self.path, e))?;
         self.bytes = SEGMENT_HEADER_BYTES as u64;
 
+        let places = self.write_again(new)?;
+
+        self.file
+            .sync()
+            .map_err(|e| LogError::io("sync", &self.path, e))?;
+        self.synced_to = self.bytes;
+        self.file
+            .publish(unnamed, &self.path)
+            .map_err(|e| LogError::io("name", &self.path, e))?;
+
+        Ok(places)
+    }
+
+    /// Writes the records that are logged again; answers the first of each batch, and where the batch is.
+    fn write_again(&mut self, new: &NewSegment<'_>) -> Result<Vec<(usize, u64)>, LogError> {
         let mut places = Vec::new();
 
         let mut from = 0;
@@ -108,14 +128,6 @@ impl Segment {
             places.push((from, offset));
             from += count;
         }
-
-        self.file
-            .sync()
-            .map_err(|e| LogError::io("sync", &self.path, e))?;
-        self.synced_to = self.bytes;
-        self.file
-            .publish(unnamed, &self.path)
-            .map_err(|e| LogError::io("name", &self.path, e))?;
 
         Ok(places)
     }

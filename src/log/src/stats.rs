@@ -46,7 +46,6 @@ pub(crate) struct Counters {
 
 impl Counters {
     pub fn snapshot(&self, segments: u64, disk_bytes: u64, recent_bytes: u64) -> LogStats {
-        let get = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         LogStats {
             written_bytes: get(&self.written_bytes),
             written_records: get(&self.written_records),
@@ -62,4 +61,8 @@ impl Counters {
             disk_bytes,
         }
     }
+}
+
+fn get(counter: &AtomicU64) -> u64 {
+    counter.load(Ordering::Relaxed)
 }

@@ -135,37 +135,41 @@ impl Summary {
         };
 
         for _ in 0..rest.get_u32_le() {
-            if rest.len() < 32 {
-                return None;
-            }
-
-            let stream = StreamId {
-                incarnation: Incarnation(rest.get_u64_le()),
-                boot: Boot(rest.get_u32_le()),
-            };
-            let first = rest.get_u64_le();
-            let last = rest.get_u64_le();
-            let places = rest.get_u32_le() as usize;
-            if rest.len() < places.checked_mul(16)? {
-                return None;
-            }
-
-            let places = (0..places)
-                .map(|_| (rest.get_u64_le(), rest.get_u64_le()))
-                .collect();
-
-            summary.streams.insert(
-                stream,
-                StreamRange {
-                    first,
-                    last,
-                    places,
-                },
-            );
+            let (stream, range) = read_range(&mut rest)?;
+            summary.streams.insert(stream, range);
         }
 
         rest.is_empty().then_some(summary)
     }
+}
+
+/// What a segment has of a stream.
+fn read_range(rest: &mut &[u8]) -> Option<(StreamId, StreamRange)> {
+    if rest.len() < 32 {
+        return None;
+    }
+
+    let stream = StreamId {
+        incarnation: Incarnation(rest.get_u64_le()),
+        boot: Boot(rest.get_u32_le()),
+    };
+    let first = rest.get_u64_le();
+    let last = rest.get_u64_le();
+    let places = rest.get_u32_le() as usize;
+    if rest.len() < places.checked_mul(16)? {
+        return None;
+    }
+
+    let places = (0..places)
+        .map(|_| (rest.get_u64_le(), rest.get_u64_le()))
+        .collect();
+
+    let range = StreamRange {
+        first,
+        last,
+        places,
+    };
+    Some((stream, range))
 }
 
 #[cfg(test)]

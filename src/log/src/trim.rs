@@ -35,19 +35,11 @@ impl Log {
     /// True if the log can still give every record of every stream it knows.
     pub fn is_whole(&self) -> bool {
         let state = self.shared.state.lock();
-        let first = |stream: &StreamId| {
-            state
-                .segments
-                .values()
-                .find_map(|s| s.streams.get(stream))
-                .map(|range| range.first)
-        };
-
         state.base.ended.is_empty()
             && state
                 .written
                 .iter()
-                .all(|(stream, seq)| *seq == 0 || first(stream) == Some(1))
+                .all(|(stream, seq)| *seq == 0 || first_of(&state, stream) == Some(1))
     }
 
     /// Streams of which a segment still holds something.
@@ -118,17 +110,21 @@ impl Log {
             asked
         };
 
-        let is_busy = |stream: StreamId, seq: u64| {
-            // What is queued is in no segment yet.
-            let is_at = |map: &Positions| map.get(&stream) == Some(&seq);
-            held.contains(&stream) || !is_at(&state.written) || !is_at(&state.durable)
-        };
-
         let mut end = state.base.ended.of(incarnation);
 
-        let stream = |boot| StreamId { incarnation, boot };
-        for (stream, seq) in accepted.range(stream(Boot(0))..stream(asked)) {
-            if is_busy(*stream, *seq) {
+        let behind = StreamId {
+            incarnation,
+            boot: asked,
+        };
+        let first = StreamId {
+            incarnation,
+            boot: Boot(0),
+        };
+        for (stream, seq) in accepted.range(first..behind) {
+            // What is queued is in no segment yet.
+            let is_durable =
+                state.written.get(stream) == Some(seq) && state.durable.get(stream) == Some(seq);
+            if held.contains(stream) || !is_durable {
                 return End {
                     before: stream.boot,
                     ..end
@@ -166,36 +162,7 @@ impl Log {
         let covered: Positions = covered.iter().copied().collect();
         let freed = {
             let mut state = self.shared.state.lock();
-            let mut freed = 0;
-            let numbers: Vec<u64> = state.segments.keys().copied().collect();
-
-            // The newest has no next one, so it stays.
-            for pair in numbers.windows(2) {
-                let summary = &state.segments[&pair[0]];
-                let ended = &state.base.ended;
-                let done = |s: &StreamId, last: u64| {
-                    ended.has(*s) || covered.get(s).is_some_and(|seq| *seq >= last)
-                };
-                if !summary.streams.iter().all(|(s, r)| done(s, r.last)) || !may_go(pair[1]) {
-                    break;
-                }
-
-                let Some(summary) = state.segments.remove(&pair[0]) else {
-                    break;
-                };
-
-                for (stream, range) in &summary.streams {
-                    if state.base.ended.has(*stream) {
-                        continue;
-                    }
-                    let seq = state.base.positions.entry(*stream).or_default();
-                    *seq = (*seq).max(range.last);
-                }
-
-                state.base.first = pair[1];
-                state.doomed.insert(pair[0]);
-                freed += summary.bytes;
-            }
+            let freed = drop_covered(&mut state, &covered, may_go);
 
             if state.doomed.is_empty() {
                 return Ok(0);
@@ -231,4 +198,48 @@ impl Log {
 
         failed
     }
+}
+
+/// First record of a stream that there is.
+fn first_of(state: &State, stream: &StreamId) -> Option<u64> {
+    state
+        .segments
+        .values()
+        .find_map(|s| s.streams.get(stream))
+        .map(|range| range.first)
+}
+
+/// Takes segments out, oldest first, as long as all they have is covered; answers how many bytes that are.
+fn drop_covered(state: &mut State, covered: &Positions, may_go: impl Fn(u64) -> bool) -> u64 {
+    let mut freed = 0;
+    let numbers: Vec<u64> = state.segments.keys().copied().collect();
+
+    // The newest has no next one, so it stays.
+    for pair in numbers.windows(2) {
+        let ended = &state.base.ended;
+        let mut ranges = state.segments[&pair[0]].streams.iter();
+        let is_done = ranges.all(|(stream, range)| {
+            ended.has(*stream) || covered.get(stream).is_some_and(|seq| *seq >= range.last)
+        });
+        if !is_done || !may_go(pair[1]) {
+            break;
+        }
+
+        let Some(summary) = state.segments.remove(&pair[0]) else {
+            break;
+        };
+
+        for (stream, range) in &summary.streams {
+            if state.base.ended.has(*stream) {
+                continue;
+            }
+            let seq = state.base.positions.entry(*stream).or_default();
+            *seq = (*seq).max(range.last);
+        }
+
+        state.base.first = pair[1];
+        state.doomed.insert(pair[0]);
+        freed += summary.bytes;
+    }
+    freed
 }

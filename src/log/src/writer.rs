@@ -1,5 +1,6 @@
 //! The log's thread, and the two halves of its turn for whoever does without a thread.
 
+use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -147,34 +148,41 @@ impl Writer {
 
     fn take(&mut self, batch: &mut Batch, command: Command) {
         match command {
-            Command::Own(drafts, tag, epoch) => {
-                if epoch.is_some_and(|epoch| epoch != self.shared.own_epoch.load(Ordering::Acquire))
-                {
-                    batch.queued.0 += drafts.len();
-                    batch.queued.1 += drafts.iter().map(RecordDraft::len).sum::<usize>();
-                    self.shared.counters.refused.fetch_add(1, Ordering::Relaxed);
-                    self.observer.refused(tag, &LogError::Superseded);
-                    return;
-                }
-
-                let count = drafts.len();
-                for (at, draft) in drafts.into_iter().enumerate() {
-                    self.own_seq += 1;
-                    let record = draft.seal(self.shared.own, self.own_seq);
-                    batch.push(
-                        record,
-                        Some(OwnPlace {
-                            tag,
-                            last: at + 1 == count,
-                        }),
-                    );
-                }
-            }
+            Command::Own(drafts, tag, epoch) => self.take_own(batch, drafts, tag, epoch),
             Command::Foreign(records) => records
                 .into_iter()
                 .for_each(|record| batch.push(record, None)),
             Command::Flush(reply) => batch.flushes.push(reply),
             Command::Stop => batch.stop = true,
+        }
+    }
+
+    fn take_own(
+        &mut self,
+        batch: &mut Batch,
+        drafts: Vec<RecordDraft>,
+        tag: CompletionTag,
+        epoch: Option<u64>,
+    ) {
+        if epoch.is_some_and(|epoch| epoch != self.shared.own_epoch.load(Ordering::Acquire)) {
+            batch.queued.0 += drafts.len();
+            batch.queued.1 += drafts.iter().map(RecordDraft::len).sum::<usize>();
+            self.shared.counters.refused.fetch_add(1, Ordering::Relaxed);
+            self.observer.refused(tag, &LogError::Superseded);
+            return;
+        }
+
+        let count = drafts.len();
+        for (at, draft) in drafts.into_iter().enumerate() {
+            self.own_seq += 1;
+            let record = draft.seal(self.shared.own, self.own_seq);
+            batch.push(
+                record,
+                Some(OwnPlace {
+                    tag,
+                    last: at + 1 == count,
+                }),
+            );
         }
     }
 
@@ -248,7 +256,7 @@ impl Writer {
     fn in_order<'a>(&self, batch: &'a Batch) -> Vec<&'a (Record, Option<OwnPlace>)> {
         let mut last = Positions::new();
         let state = self.shared.state.lock();
-        let follows = |(record, own): &&(Record, Option<OwnPlace>)| {
+        let following = batch.records.iter().filter(|(record, own)| {
             if own.is_some() {
                 return true;
             }
@@ -259,16 +267,16 @@ impl Writer {
             let fits = record.seq() == *known + 1;
             *known += u64::from(fits);
             fits
-        };
+        });
 
-        batch.records.iter().filter(follows).collect()
+        following.collect()
     }
 
     /// Writes records as a batch; answers its bytes in the file.
     fn write(&mut self, records: &[&(Record, Option<OwnPlace>)]) -> Result<usize, LogError> {
-        let items = || records.iter().map(|(r, _)| r);
+        let items = records.iter().map(|(r, _)| r);
         if !self.segment.as_ref().is_some_and(|s: &Segment| {
-            s.bytes + s.batch_bytes_max(items()) <= self.shared.options.segment_bytes
+            s.bytes + s.batch_bytes_max(items.clone()) <= self.shared.options.segment_bytes
         }) {
             self.roll()?;
         }
@@ -277,26 +285,11 @@ impl Writer {
             .segment
             .as_mut()
             .expect("BUG: roll makes a segment or fails");
-        let offset = segment.write(items())?;
+        let offset = segment.write(items)?;
         let number = segment.number;
         let end = segment.bytes;
 
-        {
-            let mut state = self.shared.state.lock();
-            for (record, _) in records {
-                let stream = record.stream();
-                let seq = record.seq();
-                state.written.insert(stream, seq);
-                self.unsynced.push(record.clone());
-                state
-                    .segments
-                    .entry(number)
-                    .or_default()
-                    .note(stream, seq, offset);
-            }
-
-            state.segments.entry(number).or_default().bytes = end;
-        }
+        self.note_written(records, number, offset..end);
 
         {
             let mut recent = self.shared.recent.write();
@@ -306,16 +299,41 @@ impl Writer {
                 .for_each(|(record, _)| recent.push(record.clone(), now));
         }
 
-        let counters = &self.shared.counters;
-        counters
-            .written_bytes
-            .fetch_add(end - offset, Ordering::Relaxed);
-        counters
-            .written_records
-            .fetch_add(records.len() as u64, Ordering::Relaxed);
-        counters.batches.fetch_add(1, Ordering::Relaxed);
+        self.count_written(records.len(), end - offset);
 
         Ok((end - offset) as usize)
+    }
+
+    /// Notes what a batch has, which is at `place` of a segment.
+    fn note_written(
+        &mut self,
+        records: &[&(Record, Option<OwnPlace>)],
+        number: u64,
+        place: Range<u64>,
+    ) {
+        let mut state = self.shared.state.lock();
+        for (record, _) in records {
+            let stream = record.stream();
+            let seq = record.seq();
+            state.written.insert(stream, seq);
+            self.unsynced.push(record.clone());
+            state
+                .segments
+                .entry(number)
+                .or_default()
+                .note(stream, seq, place.start);
+        }
+
+        state.segments.entry(number).or_default().bytes = place.end;
+    }
+
+    fn count_written(&self, records: usize, bytes: u64) {
+        let counters = &self.shared.counters;
+        counters.written_bytes.fetch_add(bytes, Ordering::Relaxed);
+        counters
+            .written_records
+            .fetch_add(records as u64, Ordering::Relaxed);
+        counters.batches.fetch_add(1, Ordering::Relaxed);
     }
 
     fn sync(&mut self, memory: bool) -> Result<Duration, LogError> {
@@ -350,13 +368,11 @@ impl Writer {
 
     pub fn note_durable(&mut self) -> Vec<(StreamId, u64)> {
         let mut state = self.shared.state.lock();
-        // A hole that was found meanwhile has set the stream back.
-        let written = |stream: &StreamId| state.written.get(stream).copied().unwrap_or(0);
-        let reached = self
-            .unsynced
-            .positions
-            .iter()
-            .map(|(stream, seq)| (*stream, written(stream).min(*seq)));
+        let reached = self.unsynced.positions.iter().map(|(stream, seq)| {
+            // A hole that was found meanwhile has set the stream back.
+            let written = state.written.get(stream).copied().unwrap_or(0);
+            (*stream, written.min(*seq))
+        });
 
         let positions: Vec<(StreamId, u64)> = reached.collect();
         state.durable.extend(positions.iter().copied());
