@@ -106,28 +106,11 @@ pub fn decode_within(
 }
 
 fn resource_metrics(
-    mut c: Cursor<'_>,
+    c: Cursor<'_>,
     options: &OtlpOptions,
     out: &mut Builder<'_>,
 ) -> Result<(), DecodeError> {
-    // The resource may stand behind its metrics.
-    let mut resource = Some(proto::Resource::default());
-
-    let mut scopes = Vec::new();
-    while let Some((number, wire)) = c.field()? {
-        match number {
-            1 => match message(c.typed_message(wire)?, out) {
-                Ok(read) => resource = Some(read),
-                Err(Unreadable::Malformed) => resource = None,
-                Err(Unreadable::OverBound(error)) => return Err(error),
-            },
-            2 => {
-                scopes.push(c.typed_message(wire)?);
-                out.room.bytes(2 * size_of::<Cursor<'_>>())?;
-            }
-            _ => c.skip(number, wire)?,
-        }
-    }
+    let (resource, scopes) = parts_of(c, out)?;
 
     let target = match resource.map(|resource| Target::new(&resource, options, &mut out.warnings)) {
         Some(Ok(target)) => target,
@@ -153,6 +136,32 @@ fn resource_metrics(
     }
 
     target_info::add(&target, options, out)
+}
+
+/// The resource and the scopes of a message; no resource if it is malformed. It may stand behind its metrics.
+fn parts_of<'a>(
+    mut c: Cursor<'a>,
+    out: &mut Builder<'_>,
+) -> Result<(Option<proto::Resource>, Vec<Cursor<'a>>), DecodeError> {
+    let mut resource = Some(proto::Resource::default());
+
+    let mut scopes = Vec::new();
+    while let Some((number, wire)) = c.field()? {
+        match number {
+            1 => match message(c.typed_message(wire)?, out) {
+                Ok(read) => resource = Some(read),
+                Err(Unreadable::Malformed) => resource = None,
+                Err(Unreadable::OverBound(error)) => return Err(error),
+            },
+            2 => {
+                scopes.push(c.typed_message(wire)?);
+                out.room.bytes(2 * size_of::<Cursor<'_>>())?;
+            }
+            _ => c.skip(number, wire)?,
+        }
+    }
+
+    Ok((resource, scopes))
 }
 
 fn each_metric<'a>(
@@ -186,33 +195,18 @@ fn count_in(scopes: Vec<Cursor<'_>>) -> Result<u64, DecodeError> {
     Ok(points)
 }
 
-fn metric(mut c: Cursor<'_>, target: &Target, out: &mut Builder<'_>) -> Result<(), DecodeError> {
-    let mut name = String::new();
-    let mut help = String::new();
-    let mut unit = String::new();
-
-    let mut data = None;
-    while let Some((number, wire)) = c.field()? {
-        match number {
-            1 => name = text(c.typed_message(wire)?),
-            2 => help = text(c.typed_message(wire)?),
-            3 => unit = text(c.typed_message(wire)?),
-            5 | 7 | 9 | 10 | 11 => data = Some((number, c.typed_message(wire)?)),
-            _ => c.skip(number, wire)?,
-        }
-    }
-
+fn metric(c: Cursor<'_>, target: &Target, out: &mut Builder<'_>) -> Result<(), DecodeError> {
+    let Described {
+        name,
+        help,
+        unit,
+        data,
+    } = described(c)?;
     let Some((number, data)) = data else {
         return Ok(());
     };
 
-    let shape = match number {
-        5 => Shape::Gauge,
-        7 => Shape::Sum,
-        9 => Shape::Histogram,
-        10 => Shape::Exponential,
-        _ => Shape::Summary,
-    };
+    let shape = shape_of(number);
 
     let (temporality, monotonic) = if shape == Shape::Gauge || shape == Shape::Summary {
         (0, false)
@@ -220,13 +214,7 @@ fn metric(mut c: Cursor<'_>, target: &Target, out: &mut Builder<'_>) -> Result<(
         sum_fields(data)?
     };
 
-    let kind = match shape {
-        Shape::Gauge => MetricType::Gauge,
-        Shape::Sum if monotonic => MetricType::Counter,
-        Shape::Sum => MetricType::Gauge,
-        Shape::Histogram | Shape::Exponential => MetricType::Histogram,
-        Shape::Summary => MetricType::Summary,
-    };
+    let kind = kind_of(shape, monotonic);
 
     let accumulates = matches!(shape, Shape::Sum | Shape::Histogram | Shape::Exponential);
     if accumulates && temporality != CUMULATIVE {
@@ -269,6 +257,50 @@ fn metric(mut c: Cursor<'_>, target: &Target, out: &mut Builder<'_>) -> Result<(
     }
 
     Ok(())
+}
+
+/// The fields of a metric; its data with the number of its field.
+#[derive(Default)]
+struct Described<'a> {
+    name: String,
+    help: String,
+    unit: String,
+    data: Option<(u32, Cursor<'a>)>,
+}
+
+fn described(mut c: Cursor<'_>) -> Result<Described<'_>, DecodeError> {
+    let mut metric = Described::default();
+    while let Some((number, wire)) = c.field()? {
+        match number {
+            1 => metric.name = text(c.typed_message(wire)?),
+            2 => metric.help = text(c.typed_message(wire)?),
+            3 => metric.unit = text(c.typed_message(wire)?),
+            5 | 7 | 9 | 10 | 11 => metric.data = Some((number, c.typed_message(wire)?)),
+            _ => c.skip(number, wire)?,
+        }
+    }
+    Ok(metric)
+}
+
+/// The shape of the data in this field.
+fn shape_of(number: u32) -> Shape {
+    match number {
+        5 => Shape::Gauge,
+        7 => Shape::Sum,
+        9 => Shape::Histogram,
+        10 => Shape::Exponential,
+        _ => Shape::Summary,
+    }
+}
+
+fn kind_of(shape: Shape, monotonic: bool) -> MetricType {
+    match shape {
+        Shape::Gauge => MetricType::Gauge,
+        Shape::Sum if monotonic => MetricType::Counter,
+        Shape::Sum => MetricType::Gauge,
+        Shape::Histogram | Shape::Exponential => MetricType::Histogram,
+        Shape::Summary => MetricType::Summary,
+    }
 }
 
 /// `aggregation_temporality` and `is_monotonic`, which stand at the same place in all three messages that have them.

@@ -58,8 +58,9 @@ pub fn decode(body: &[u8]) -> Result<Request, ReadError> {
     }
 
     let mut patterns = Patterns::default();
-    let mut query = |q: &crate::prompb::read::Query| -> Result<Query, ReadError> {
-        Ok(Query {
+    let mut queries = Vec::with_capacity(asked.queries.len());
+    for q in &asked.queries {
+        queries.push(Query {
             start_ms: q.start_timestamp_ms,
             end_ms: q.end_timestamp_ms,
             matchers: q
@@ -67,14 +68,8 @@ pub fn decode(body: &[u8]) -> Result<Request, ReadError> {
                 .iter()
                 .map(|m| matcher(m, &mut patterns))
                 .collect::<Result<_, _>>()?,
-        })
-    };
-
-    let queries = asked
-        .queries
-        .iter()
-        .map(&mut query)
-        .collect::<Result<_, _>>()?;
+        });
+    }
 
     Ok(Request {
         queries,

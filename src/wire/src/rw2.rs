@@ -14,7 +14,7 @@ use trireme_model::{
     EXEMPLAR_LABELS_INVALID, EXEMPLAR_LABELS_TOO_LONG, Exemplar, FloatSample, Rejections, SeriesKey,
 };
 
-use crate::batch::BatchSeries;
+use crate::batch::{Batch, BatchSeries};
 use crate::prompb::cursor::{Cursor, FIXED64, VARINT};
 use crate::prompb::{
     BadHistograms, Boundless, DecodeError, DecodeLimits, Decoded, EXEMPLAR_LABEL_BYTES_MAX, Lend,
@@ -65,13 +65,7 @@ pub fn decode_within(
         out: Decoded::default(),
     };
 
-    let batch = &mut reader.out.batch;
-    batch.series.reserve(series.len());
-    batch.samples.reserve(series.len());
-    batch.start_timestamps.reserve(series.len());
-
-    // Labels expand to about twice what the references and strings take.
-    batch.label_bytes.reserve(label_bytes);
+    reserve(&mut reader.out.batch, series.len(), label_bytes);
 
     for range in series {
         reader.series(Cursor::over(body, range))?;
@@ -87,6 +81,14 @@ pub fn decode_within(
     }
 
     Ok(out)
+}
+
+fn reserve(batch: &mut Batch, series: usize, label_bytes: usize) {
+    batch.series.reserve(series);
+    batch.samples.reserve(series);
+    batch.start_timestamps.reserve(series);
+    // Labels expand to about twice what the references and strings take.
+    batch.label_bytes.reserve(label_bytes);
 }
 
 struct Reader<'a> {
@@ -152,57 +154,74 @@ impl<'a> Reader<'a> {
         bad: BadHistograms,
         bad_exemplars: BadExemplars,
     ) -> Result<(), DecodeError> {
-        let floats = self.out.batch.samples.len() - mark.samples;
-        let histograms = self.out.batch.histograms.len() - mark.histograms + bad.count as usize;
         let start = self.out.batch.label_bytes.len();
-        let labels_max = self.limits.labels_per_series_max;
-        let bytes_max = self.limits.label_bytes_per_series_max;
-        let label_bytes = &mut self.out.batch.label_bytes;
-        let built = self.builder.build(
-            &self.symbols,
-            &self.refs,
-            label_bytes,
-            labels_max,
-            bytes_max,
-        );
-
-        let rejections = &mut self.out.rejections;
-        let refused = match built {
-            Err(e) => Some((e.reason(), e.to_string())),
-            Ok(()) => {
-                let raw = &self.out.batch.label_bytes[start..];
-                bad.reject(rejections, || shown::display(raw));
-                bad_exemplars.report(rejections, &mut self.out.dropped, raw);
-
-                // A series with exemplars alone belongs to samples elsewhere: senders put each into one of its own.
-                let exemplars =
-                    self.out.batch.exemplars.len() - mark.exemplars + bad_exemplars.count();
-
-                match (floats, histograms) {
-                    (0, 0) if exemplars > 0 => None,
-                    (0, 0) => Some((
-                        "no samples",
-                        format!("{} has no sample", shown::display(raw)),
-                    )),
-                    (0, _) | (_, 0) => None,
-                    _ => Some((
-                        "samples and histograms in one series",
-                        format!("{} has both", shown::display(raw)),
-                    )),
-                }
-            }
-        };
-
+        let refused = self.build_labels(mark, bad, bad_exemplars);
         if let Some((reason, example)) = refused {
             let batch = &self.out.batch;
-            let carried =
-                floats + (batch.histograms.len() - mark.histograms) + batch.exemplars.len()
-                    - mark.exemplars;
+            let carried = batch.samples.len() - mark.samples + batch.histograms.len()
+                - mark.histograms
+                + batch.exemplars.len()
+                - mark.exemplars;
+            let rejections = &mut self.out.rejections;
             rejections.add(reason, carried.max(1) as u64, || example);
             self.undo(mark, start);
             return Ok(());
         }
 
+        self.push(mark, start, metadata)
+    }
+
+    /// Appends the labels; answers why the series cannot be kept, if that is so, with an example.
+    fn build_labels(
+        &mut self,
+        mark: Mark,
+        bad: BadHistograms,
+        bad_exemplars: BadExemplars,
+    ) -> Option<(&'static str, String)> {
+        let batch = &mut self.out.batch;
+        let floats = batch.samples.len() - mark.samples;
+        let histograms = batch.histograms.len() - mark.histograms + bad.count as usize;
+        // A series with exemplars alone belongs to samples elsewhere: senders put each into one of its own.
+        let exemplars = batch.exemplars.len() - mark.exemplars + bad_exemplars.count();
+        let start = batch.label_bytes.len();
+
+        let built = self.builder.build(
+            &self.symbols,
+            &self.refs,
+            &mut batch.label_bytes,
+            self.limits.labels_per_series_max,
+            self.limits.label_bytes_per_series_max,
+        );
+        if let Err(e) = built {
+            return Some((e.reason(), e.to_string()));
+        }
+
+        let raw = &batch.label_bytes[start..];
+        let rejections = &mut self.out.rejections;
+        bad.reject(rejections, || shown::display(raw));
+        bad_exemplars.report(rejections, &mut self.out.dropped, raw);
+
+        match (floats, histograms) {
+            (0, 0) if exemplars > 0 => None,
+            (0, 0) => Some((
+                "no samples",
+                format!("{} has no sample", shown::display(raw)),
+            )),
+            (0, _) | (_, 0) => None,
+            _ => Some((
+                "samples and histograms in one series",
+                format!("{} has both", shown::display(raw)),
+            )),
+        }
+    }
+
+    /// Appends a series whose labels begin at `start`.
+    fn push(
+        &mut self,
+        mark: Mark,
+        start: usize,
+        metadata: Option<metadata::Refs>,
+    ) -> Result<(), DecodeError> {
         let batch = &mut self.out.batch;
         bound(
             batch.label_bytes.len(),
@@ -227,24 +246,35 @@ impl<'a> Reader<'a> {
 
         batch.series.push(series);
         if let Some(refs) = metadata {
-            if let Some(name) = self.builder.metric_name() {
-                let series = metadata::Of {
-                    name,
-                    part: self.builder.part(is_native),
-                };
-                self.metadata
-                    .add(series, refs, &self.symbols, self.limits, &mut self.room)?;
-            }
-            if !refs.are_in(&self.symbols) {
-                let raw = &self.out.batch.label_bytes[start..];
-                self.out.rejections.add("bad symbol reference", 1, || {
-                    format!("{}: its metadata", shown::display(raw))
-                });
-            }
+            self.add_metadata(refs, start, is_native)?;
         }
 
         let batch = &self.out.batch;
         bound(batch.series.len(), self.limits.series_max, "series")
+    }
+
+    /// Adds the metadata of the series whose labels begin at `start`.
+    fn add_metadata(
+        &mut self,
+        refs: metadata::Refs,
+        start: usize,
+        is_native: bool,
+    ) -> Result<(), DecodeError> {
+        if let Some(name) = self.builder.metric_name() {
+            let series = metadata::Of {
+                name,
+                part: self.builder.part(is_native),
+            };
+            self.metadata
+                .add(series, refs, &self.symbols, self.limits, &mut self.room)?;
+        }
+        if !refs.are_in(&self.symbols) {
+            let raw = &self.out.batch.label_bytes[start..];
+            self.out.rejections.add("bad symbol reference", 1, || {
+                format!("{}: its metadata", shown::display(raw))
+            });
+        }
+        Ok(())
     }
 
     fn mark(&self) -> Mark {
@@ -280,18 +310,7 @@ impl<'a> Reader<'a> {
             }
         }
 
-        // As in Prometheus, a name is there twice only if both have a value.
-        let is_empty = |r: u32| self.symbols.get(r).is_some_and(<[u8]>::is_empty);
-
-        let (pairs, rest) = refs.as_chunks::<2>();
-        if rest.is_empty() && pairs.iter().any(|[_, value]| is_empty(*value)) {
-            refs = pairs
-                .iter()
-                .filter(|[_, value]| !is_empty(*value))
-                .flatten()
-                .copied()
-                .collect();
-        }
+        let refs = self.without_empty(refs);
 
         let mut raw = Vec::new();
         let built = self.builder.build(
@@ -309,6 +328,25 @@ impl<'a> Reader<'a> {
         });
 
         Ok(labels.map(|labels| Exemplar { labels, v, t }))
+    }
+
+    /// As in Prometheus, a name is there twice only if both have a value: labels without one are left out.
+    fn without_empty(&self, refs: Vec<u32>) -> Vec<u32> {
+        let (pairs, rest) = refs.as_chunks::<2>();
+        if !rest.is_empty() || !pairs.iter().any(|[_, value]| self.is_empty(*value)) {
+            return refs;
+        }
+
+        pairs
+            .iter()
+            .filter(|[_, value]| !self.is_empty(*value))
+            .flatten()
+            .copied()
+            .collect()
+    }
+
+    fn is_empty(&self, symbol: u32) -> bool {
+        self.symbols.get(symbol).is_some_and(<[u8]>::is_empty)
     }
 }
 
@@ -338,19 +376,22 @@ impl BadExemplars {
 
     /// Wrong references are the sender's fault and told; long labels, or a name twice, cost only the exemplar.
     fn report(&self, rejections: &mut Rejections, dropped: &mut Rejections, series: &[u8]) {
-        let example = || format!("{}: labels of an exemplar", shown::display(series));
         if self.wrong > 0 {
-            rejections.add("bad symbol reference", self.wrong, example);
+            rejections.add("bad symbol reference", self.wrong, || example(series));
         }
 
         if self.twice > 0 {
-            dropped.add(EXEMPLAR_LABELS_INVALID, self.twice, example);
+            dropped.add(EXEMPLAR_LABELS_INVALID, self.twice, || example(series));
         }
 
         if self.long > 0 {
-            dropped.add(EXEMPLAR_LABELS_TOO_LONG, self.long, example);
+            dropped.add(EXEMPLAR_LABELS_TOO_LONG, self.long, || example(series));
         }
     }
+}
+
+fn example(series: &[u8]) -> String {
+    format!("{}: labels of an exemplar", shown::display(series))
 }
 
 /// Reads references to symbols. They are gone with the series, but until then they are as many as the body has bytes.

@@ -38,25 +38,19 @@ fn encode<'a, I: Iterator<Item = &'a BatchSeries>>(
     }
 
     for (i, series) in (0_u32..).zip(chosen()) {
-        for at in series.samples.start as usize..series.samples.end as usize {
-            let sample = batch.samples[at];
-            let start = batch.start_timestamps.get(at).copied().unwrap_or(0);
-            writer.float_with_start(i, sample.t, sample.v, start);
-        }
+        write_floats(&mut writer, i, batch, series);
     }
 
     for (i, series) in (0_u32..).zip(chosen()) {
-        for sample in
-            &batch.histograms[series.histograms.start as usize..series.histograms.end as usize]
-        {
+        let range = series.histograms.start as usize..series.histograms.end as usize;
+        for sample in &batch.histograms[range] {
             writer.histogram(i, sample);
         }
     }
 
     for (i, series) in (0_u32..).zip(chosen()) {
-        for exemplar in
-            &batch.exemplars[series.exemplars.start as usize..series.exemplars.end as usize]
-        {
+        let range = series.exemplars.start as usize..series.exemplars.end as usize;
+        for exemplar in &batch.exemplars[range] {
             writer.exemplar(i, exemplar);
         }
     }
@@ -70,12 +64,41 @@ fn encode<'a, I: Iterator<Item = &'a BatchSeries>>(
     writer.finish()
 }
 
+#[inline]
+fn write_floats(writer: &mut EntryWriter, i: u32, batch: &Batch, series: &BatchSeries) {
+    for at in series.samples.start as usize..series.samples.end as usize {
+        let sample = batch.samples[at];
+        let start = batch.start_timestamps.get(at).copied().unwrap_or(0);
+        writer.float_with_start(i, sample.t, sample.v, start);
+    }
+}
+
 /// The inverse of [`encode_batch`].
 pub fn decode_batch(payload: &[u8]) -> Result<(Tenant, Batch), EntryError> {
     let entry = EntryReader::new(payload)?;
     let tenant = Tenant::new(entry.tenant()).map_err(|_| EntryError::Malformed("tenant name"))?;
     let mut batch = Batch::default();
 
+    read_definitions(&entry, tenant.seed(), &mut batch)?;
+    read_floats(&entry, &mut batch)?;
+    read_histograms(&entry, &mut batch)?;
+    read_exemplars(&entry, &mut batch)?;
+
+    for metadata in entry.metadata() {
+        let metadata = metadata?;
+        batch
+            .metadata
+            .push((metadata.metric.to_owned(), metadata.metadata));
+    }
+
+    Ok((tenant, batch))
+}
+
+fn read_definitions(
+    entry: &EntryReader<'_>,
+    seed: u64,
+    batch: &mut Batch,
+) -> Result<(), EntryError> {
     let mut definitions = entry.definitions();
     while let Some(definition) = definitions.next() {
         let (reference, labels) = definition?;
@@ -86,14 +109,17 @@ pub fn decode_batch(payload: &[u8]) -> Result<(Tenant, Batch), EntryError> {
         let start = batch.label_bytes.len() as u32;
         batch.label_bytes.extend_from_slice(labels);
         batch.series.push(BatchSeries {
-            key: SeriesKey::of(tenant.seed(), labels),
+            key: SeriesKey::of(seed, labels),
             labels: start..batch.label_bytes.len() as u32,
             samples: 0..0,
             histograms: 0..0,
             exemplars: 0..0,
         });
     }
+    Ok(())
+}
 
+fn read_floats(entry: &EntryReader<'_>, batch: &mut Batch) -> Result<(), EntryError> {
     for float in entry.floats() {
         let float = float?;
         let at = batch.samples.len() as u32;
@@ -112,7 +138,10 @@ pub fn decode_batch(payload: &[u8]) -> Result<(Tenant, Batch), EntryError> {
     if batch.start_timestamps.iter().all(|start| *start == 0) {
         batch.start_timestamps.clear();
     }
+    Ok(())
+}
 
+fn read_histograms(entry: &EntryReader<'_>, batch: &mut Batch) -> Result<(), EntryError> {
     for histogram in entry.histograms() {
         let histogram = histogram?;
         let at = batch.histograms.len() as u32;
@@ -123,7 +152,10 @@ pub fn decode_batch(payload: &[u8]) -> Result<(Tenant, Batch), EntryError> {
         )?;
         batch.histograms.push(histogram.sample);
     }
+    Ok(())
+}
 
+fn read_exemplars(entry: &EntryReader<'_>, batch: &mut Batch) -> Result<(), EntryError> {
     for exemplar in entry.exemplars() {
         let exemplar = exemplar?;
         let at = batch.exemplars.len() as u32;
@@ -134,15 +166,7 @@ pub fn decode_batch(payload: &[u8]) -> Result<(Tenant, Batch), EntryError> {
         )?;
         batch.exemplars.push(exemplar.exemplar);
     }
-
-    for metadata in entry.metadata() {
-        let metadata = metadata?;
-        batch
-            .metadata
-            .push((metadata.metric.to_owned(), metadata.metadata));
-    }
-
-    Ok((tenant, batch))
+    Ok(())
 }
 
 fn series(all: &mut [BatchSeries], reference: u32) -> Result<&mut BatchSeries, EntryError> {

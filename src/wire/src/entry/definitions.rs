@@ -15,6 +15,7 @@
 use foldhash::fast::FixedState;
 use hashbrown::HashTable;
 use std::hash::BuildHasher;
+use std::ops::Range;
 
 use super::varint::{Cursor, put, put_bytes, put_signed};
 use super::{EntryError, section};
@@ -53,7 +54,6 @@ impl LabelTable {
     fn put_label(&mut self, buf: &mut Vec<u8>, label: &[u8]) {
         let hash = self.hasher.hash_one(label);
 
-        let bytes_of = |(at, len, _): &(u32, u32, u32)| *at as usize..(*at + *len) as usize;
         if let Some((_, _, number)) = self
             .numbers
             .find(hash, |known| buf[bytes_of(known)] == *label)
@@ -75,6 +75,12 @@ impl LabelTable {
             hasher.hash_one(&written[bytes_of(known)])
         });
     }
+}
+
+/// Where a label of the table stands.
+#[inline]
+fn bytes_of((at, len, _): &(u32, u32, u32)) -> Range<usize> {
+    *at as usize..(*at + *len) as usize
 }
 
 /// Labels in label bytes; `None` if they have another form than expected and cannot be written by label.
@@ -175,35 +181,41 @@ impl<'a> Definitions<'a> {
     }
 
     fn by_label(&mut self) -> Result<(u32, Option<&'a [u8]>), EntryError> {
-        let body = &mut self.body;
-        let reference = i64::from(self.last_ref).checked_add(body.signed()?);
+        let reference = i64::from(self.last_ref).checked_add(self.body.signed()?);
         let reference = reference
             .and_then(|r| u32::try_from(r).ok())
-            .ok_or(EntryError::Range(body.at))?;
+            .ok_or(EntryError::Range(self.body.at))?;
 
         self.last_ref = reference;
         self.built.clear();
 
-        for _ in 0..body.count()? {
-            let label = match body.varint()? {
-                0 => {
-                    let label = body.bytes()?;
-                    self.labels.push(label);
-                    label
-                }
-                n => {
-                    let known = usize::try_from(n - 1).ok().and_then(|n| self.labels.get(n));
-                    known.copied().ok_or(EntryError::Range(body.at))?
-                }
-            };
+        for _ in 0..self.body.count()? {
+            let label = self.label()?;
 
             self.built.push(LABEL_TAG);
             put_bytes(&mut self.built, label);
             if self.built.len() > LABEL_BYTES_MAX {
-                return Err(EntryError::Range(body.at));
+                return Err(EntryError::Range(self.body.at));
             }
         }
 
         Ok((reference, None))
+    }
+
+    /// A label: written out, or the number of one that was.
+    #[inline]
+    fn label(&mut self) -> Result<&'a [u8], EntryError> {
+        let body = &mut self.body;
+        match body.varint()? {
+            0 => {
+                let label = body.bytes()?;
+                self.labels.push(label);
+                Ok(label)
+            }
+            n => {
+                let known = usize::try_from(n - 1).ok().and_then(|n| self.labels.get(n));
+                known.copied().ok_or(EntryError::Range(body.at))
+            }
+        }
     }
 }

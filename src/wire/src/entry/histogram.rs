@@ -32,41 +32,45 @@ pub fn decode_histogram(bytes: &[u8], t: i64) -> Result<(HistogramSample, usize)
 
 pub(super) fn encode(buf: &mut Vec<u8>, sample: &HistogramSample) {
     match &sample.h {
-        AnyHistogram::Int(h) => {
-            head(buf, 0, h.reset_hint, sample.st, h.schema, h.zero_threshold);
-            put(buf, h.zero_count);
-            put(buf, h.count);
-            double(buf, h.sum);
-            side(buf, &h.positive_spans, &h.positive_buckets, |buf, b| {
-                put_signed(buf, *b)
-            });
-            side(buf, &h.negative_spans, &h.negative_buckets, |buf, b| {
-                put_signed(buf, *b)
-            });
-            list(buf, &h.custom_values, |buf, v| double(buf, *v));
-        }
-        AnyHistogram::Float(h) => {
-            head(
-                buf,
-                FLOAT_FORM,
-                h.reset_hint,
-                sample.st,
-                h.schema,
-                h.zero_threshold,
-            );
-
-            double(buf, h.zero_count);
-            double(buf, h.count);
-            double(buf, h.sum);
-            side(buf, &h.positive_spans, &h.positive_buckets, |buf, b| {
-                double(buf, *b)
-            });
-            side(buf, &h.negative_spans, &h.negative_buckets, |buf, b| {
-                double(buf, *b)
-            });
-            list(buf, &h.custom_values, |buf, v| double(buf, *v));
-        }
+        AnyHistogram::Int(h) => encode_integer(buf, sample.st, h),
+        AnyHistogram::Float(h) => encode_float(buf, sample.st, h),
     }
+}
+
+fn encode_integer(buf: &mut Vec<u8>, st: i64, h: &Histogram) {
+    head(buf, 0, h.reset_hint, st, h.schema, h.zero_threshold);
+    put(buf, h.zero_count);
+    put(buf, h.count);
+    double(buf, h.sum);
+    side(buf, &h.positive_spans, &h.positive_buckets, |buf, b| {
+        put_signed(buf, *b)
+    });
+    side(buf, &h.negative_spans, &h.negative_buckets, |buf, b| {
+        put_signed(buf, *b)
+    });
+    list(buf, &h.custom_values, |buf, v| double(buf, *v));
+}
+
+fn encode_float(buf: &mut Vec<u8>, st: i64, h: &FloatHistogram) {
+    head(
+        buf,
+        FLOAT_FORM,
+        h.reset_hint,
+        st,
+        h.schema,
+        h.zero_threshold,
+    );
+
+    double(buf, h.zero_count);
+    double(buf, h.count);
+    double(buf, h.sum);
+    side(buf, &h.positive_spans, &h.positive_buckets, |buf, b| {
+        double(buf, *b)
+    });
+    side(buf, &h.negative_spans, &h.negative_buckets, |buf, b| {
+        double(buf, *b)
+    });
+    list(buf, &h.custom_values, |buf, v| double(buf, *v));
 }
 
 pub(super) fn decode(cursor: &mut Cursor<'_>, t: i64) -> Result<HistogramSample, EntryError> {
@@ -85,57 +89,75 @@ pub(super) fn decode(cursor: &mut Cursor<'_>, t: i64) -> Result<HistogramSample,
     };
 
     let st = cursor.signed()?;
-    let schema = i32::try_from(cursor.signed()?).map_err(|_| EntryError::Range(cursor.at))?;
-    let zero_threshold = cursor.f64()?;
-    let h = if form & FLOAT_FORM == 0 {
-        let zero_count = cursor.varint()?;
-        let count = cursor.varint()?;
-        let sum = cursor.f64()?;
-        let positive_spans = spans(cursor)?;
-        let positive_buckets = many(cursor, 1, Cursor::signed)?;
-        let negative_spans = spans(cursor)?;
-        let negative_buckets = many(cursor, 1, Cursor::signed)?;
-        let custom_values = many(cursor, 8, Cursor::f64)?;
-
-        AnyHistogram::Int(Arc::new(Histogram {
-            reset_hint,
-            schema,
-            zero_threshold,
-            zero_count,
-            count,
-            sum,
-            positive_spans,
-            positive_buckets,
-            negative_spans,
-            negative_buckets,
-            custom_values,
-        }))
-    } else {
-        let zero_count = cursor.f64()?;
-        let count = cursor.f64()?;
-        let sum = cursor.f64()?;
-        let positive_spans = spans(cursor)?;
-        let positive_buckets = many(cursor, 8, Cursor::f64)?;
-        let negative_spans = spans(cursor)?;
-        let negative_buckets = many(cursor, 8, Cursor::f64)?;
-        let custom_values = many(cursor, 8, Cursor::f64)?;
-
-        AnyHistogram::Float(Arc::new(FloatHistogram {
-            reset_hint,
-            schema,
-            zero_threshold,
-            zero_count,
-            count,
-            sum,
-            positive_spans,
-            positive_buckets,
-            negative_spans,
-            negative_buckets,
-            custom_values,
-        }))
+    let start = Start {
+        reset_hint,
+        schema: i32::try_from(cursor.signed()?).map_err(|_| EntryError::Range(cursor.at))?,
+        zero_threshold: cursor.f64()?,
     };
 
+    let h = if form & FLOAT_FORM == 0 {
+        AnyHistogram::Int(Arc::new(decode_integer(cursor, start)?))
+    } else {
+        AnyHistogram::Float(Arc::new(decode_float(cursor, start)?))
+    };
     Ok(HistogramSample { t, st, h })
+}
+
+/// What both kinds of histogram begin with.
+struct Start {
+    reset_hint: ResetHint,
+    schema: i32,
+    zero_threshold: f64,
+}
+
+fn decode_integer(cursor: &mut Cursor<'_>, start: Start) -> Result<Histogram, EntryError> {
+    let zero_count = cursor.varint()?;
+    let count = cursor.varint()?;
+    let sum = cursor.f64()?;
+    let positive_spans = spans(cursor)?;
+    let positive_buckets = many(cursor, 1, Cursor::signed)?;
+    let negative_spans = spans(cursor)?;
+    let negative_buckets = many(cursor, 1, Cursor::signed)?;
+    let custom_values = many(cursor, 8, Cursor::f64)?;
+
+    Ok(Histogram {
+        reset_hint: start.reset_hint,
+        schema: start.schema,
+        zero_threshold: start.zero_threshold,
+        zero_count,
+        count,
+        sum,
+        positive_spans,
+        positive_buckets,
+        negative_spans,
+        negative_buckets,
+        custom_values,
+    })
+}
+
+fn decode_float(cursor: &mut Cursor<'_>, start: Start) -> Result<FloatHistogram, EntryError> {
+    let zero_count = cursor.f64()?;
+    let count = cursor.f64()?;
+    let sum = cursor.f64()?;
+    let positive_spans = spans(cursor)?;
+    let positive_buckets = many(cursor, 8, Cursor::f64)?;
+    let negative_spans = spans(cursor)?;
+    let negative_buckets = many(cursor, 8, Cursor::f64)?;
+    let custom_values = many(cursor, 8, Cursor::f64)?;
+
+    Ok(FloatHistogram {
+        reset_hint: start.reset_hint,
+        schema: start.schema,
+        zero_threshold: start.zero_threshold,
+        zero_count,
+        count,
+        sum,
+        positive_spans,
+        positive_buckets,
+        negative_spans,
+        negative_buckets,
+        custom_values,
+    })
 }
 
 fn head(buf: &mut Vec<u8>, form: u8, hint: ResetHint, st: i64, schema: i32, zero_threshold: f64) {

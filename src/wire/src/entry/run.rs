@@ -29,17 +29,7 @@ const SUM_WORD: usize = 3;
 
 /// Appends a sample to a run; fails if what is there is none.
 pub fn push_to_run(run: &mut Vec<u8>, sample: &HistogramSample) -> Result<(), EntryError> {
-    let mut before = 0;
-
-    let mut base = None;
-    for raw in Raws::of(run) {
-        let raw = raw?;
-        before = raw.t;
-        if raw.kind == WHOLE {
-            base = Some(raw.body);
-        }
-    }
-
+    let (before, base) = last_of(run)?;
     let base = base
         .map(|body| decode(&mut Cursor::new(body), 0))
         .transpose()?;
@@ -68,6 +58,22 @@ pub fn push_to_run(run: &mut Vec<u8>, sample: &HistogramSample) -> Result<(), En
     put_bytes(run, &body);
 
     Ok(())
+}
+
+/// Time of the last sample of a run, and the body of the last one that is whole.
+fn last_of(run: &[u8]) -> Result<(i64, Option<&[u8]>), EntryError> {
+    let mut before = 0;
+
+    let mut base = None;
+    for raw in Raws::of(run) {
+        let raw = raw?;
+        before = raw.t;
+        if raw.kind == WHOLE {
+            base = Some(raw.body);
+        }
+    }
+
+    Ok((before, base))
 }
 
 /// Times of the samples of a run and where each ends, in its order. What stands before an end is a run, too.
@@ -157,13 +163,6 @@ impl<'a> Iterator for Raws<'a> {
 }
 
 fn have_one_layout(a: &AnyHistogram, b: &AnyHistogram) -> bool {
-    let have_same_bits = |values: &[f64], others: &[f64]| {
-        values
-            .iter()
-            .map(|v| v.to_bits())
-            .eq(others.iter().map(|v| v.to_bits()))
-    };
-
     macro_rules! are_alike {
         ($a:expr, $b:expr) => {
             $a.reset_hint == $b.reset_hint
@@ -182,6 +181,13 @@ fn have_one_layout(a: &AnyHistogram, b: &AnyHistogram) -> bool {
         (AnyHistogram::Float(a), AnyHistogram::Float(b)) => are_alike!(a, b),
         _ => false,
     }
+}
+
+fn have_same_bits(values: &[f64], others: &[f64]) -> bool {
+    values
+        .iter()
+        .map(|v| v.to_bits())
+        .eq(others.iter().map(|v| v.to_bits()))
 }
 
 /// What may differ between samples of one layout.
@@ -234,7 +240,6 @@ fn from_words(base: &HistogramSample, t: i64, words: &[u64]) -> HistogramSample 
             }))
         }
         AnyHistogram::Float(base) => {
-            let floats = |words: &[u64]| words.iter().map(|word| f64::from_bits(*word)).collect();
             let (positive, negative) = buckets.split_at(base.positive_buckets.len());
             AnyHistogram::Float(Arc::new(FloatHistogram {
                 zero_count: f64::from_bits(head[1]),
@@ -255,6 +260,10 @@ fn from_words(base: &HistogramSample, t: i64, words: &[u64]) -> HistogramSample 
         st: head[0] as i64,
         h,
     }
+}
+
+fn floats(words: &[u64]) -> Vec<f64> {
+    words.iter().map(|word| f64::from_bits(*word)).collect()
 }
 
 fn deltas(counts: &[u64]) -> Vec<i64> {

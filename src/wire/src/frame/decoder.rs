@@ -30,6 +30,27 @@ impl Decoder {
             return Ok(None);
         }
 
+        let (kind, body_bytes) = self.head(input)?;
+
+        let total = FRAME_HEADER_BYTES + body_bytes;
+        if input.len() < total {
+            input.reserve(total - input.len());
+            return Ok(None);
+        }
+
+        let want = u32::from_le_bytes([input[4], input[5], input[6], input[7]]);
+        let mut bytes = input.split_to(total).freeze();
+        let got = crc32c::crc32c(&bytes[8..]);
+        if got != want {
+            return Err(FrameError::Checksum { kind, got, want });
+        }
+
+        bytes.advance(FRAME_HEADER_BYTES);
+        body(kind, bytes).map(Some)
+    }
+
+    /// Kind and size of the frame at the front, whose head is there.
+    fn head(&self, input: &[u8]) -> Result<(FrameKind, usize), FrameError> {
         let length = u32::from_le_bytes([input[0], input[1], input[2], input[3]]) as usize;
         let body_bytes = length.checked_sub(1).ok_or(FrameError::Empty)?;
         let kind = FrameKind::from_byte(input[8]).ok_or(FrameError::Kind(input[8]))?;
@@ -47,21 +68,7 @@ impl Decoder {
             return Err(FrameError::TooEarly(kind));
         }
 
-        let total = FRAME_HEADER_BYTES + body_bytes;
-        if input.len() < total {
-            input.reserve(total - input.len());
-            return Ok(None);
-        }
-
-        let want = u32::from_le_bytes([input[4], input[5], input[6], input[7]]);
-        let mut bytes = input.split_to(total).freeze();
-        let got = crc32c::crc32c(&bytes[8..]);
-        if got != want {
-            return Err(FrameError::Checksum { kind, got, want });
-        }
-
-        bytes.advance(FRAME_HEADER_BYTES);
-        body(kind, bytes).map(Some)
+        Ok((kind, body_bytes))
     }
 }
 

@@ -168,16 +168,7 @@ impl<'a> Builder<'a> {
         name: &str,
         extra: &[(&str, &str)],
     ) -> Result<Option<std::ops::Range<u32>>, DecodeError> {
-        let mut all: Vec<(&str, &str)> = labels
-            .iter()
-            .map(|(n, v)| (n.as_str(), v.as_str()))
-            .collect();
-
-        all.retain(|(n, _)| *n != METRIC_NAME && extra.iter().all(|(e, _)| e != n));
-        all.push((METRIC_NAME, name));
-        all.extend_from_slice(extra);
-        all.retain(|(_, v)| !v.is_empty());
-        all.sort_unstable();
+        let all = all_labels(labels, name, extra);
 
         let bytes = &mut self.out.batch.label_bytes;
         let start = bytes.len();
@@ -237,4 +228,23 @@ impl<'a> Builder<'a> {
         self.out.otlp_warnings = self.warnings.counts();
         self.out
     }
+}
+
+/// The labels that are not empty, in order; those of `extra` go before others.
+fn all_labels<'a>(
+    labels: &'a LabelMap,
+    name: &'a str,
+    extra: &[(&'a str, &'a str)],
+) -> Vec<(&'a str, &'a str)> {
+    let mut all: Vec<(&str, &str)> = labels
+        .iter()
+        .map(|(n, v)| (n.as_str(), v.as_str()))
+        .collect();
+
+    all.retain(|(n, _)| *n != METRIC_NAME && extra.iter().all(|(e, _)| e != n));
+    all.push((METRIC_NAME, name));
+    all.extend_from_slice(extra);
+    all.retain(|(_, v)| !v.is_empty());
+    all.sort_unstable();
+    all
 }

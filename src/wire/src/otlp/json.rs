@@ -57,14 +57,18 @@ struct Fields(&'static [Field]);
 
 impl Fields {
     fn named(&self, key: &str) -> Option<&'static Field> {
-        let same = |name: &str| {
-            let letters = key.bytes().filter(|b| *b != b'_');
-            letters
-                .map(|b| b.to_ascii_lowercase())
-                .eq(name.bytes().map(|b| b.to_ascii_lowercase()))
-        };
-        self.0.iter().find(|field| same(field.name))
+        self.0
+            .iter()
+            .find(|field| has_same_letters(key, field.name))
     }
+}
+
+/// True if a key is this name, in any case and with any underscores.
+fn has_same_letters(key: &str, name: &str) -> bool {
+    let letters = key.bytes().filter(|b| *b != b'_');
+    letters
+        .map(|b| b.to_ascii_lowercase())
+        .eq(name.bytes().map(|b| b.to_ascii_lowercase()))
 }
 
 const fn field(name: &'static str, number: u8, kind: Kind) -> Field {
@@ -435,10 +439,13 @@ fn from_hex(text: &str) -> Option<Vec<u8>> {
     let digits = text.as_bytes();
     let pairs = digits.chunks(2).map(|pair| {
         let [high, low] = pair else { return None };
-        let digit = |b: u8| char::from(b).to_digit(16);
         Some((digit(*high)? * 16 + digit(*low)?) as u8)
     });
     pairs.collect()
+}
+
+fn digit(b: u8) -> Option<u32> {
+    char::from(b).to_digit(16)
 }
 
 #[cfg(test)]

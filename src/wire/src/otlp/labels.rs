@@ -84,21 +84,26 @@ impl Target {
 
 /// `job` and `instance` of a resource, as far as it has them.
 fn identity(resource: &Resource) -> LabelMap {
-    let find = |key: &str| {
-        let found = resource.attributes.iter().find(|a| a.key == key);
-        found.map(|a| text(a.value.as_ref()))
-    };
-    let job = find(SERVICE_NAME).map(|name| match find(SERVICE_NAMESPACE) {
+    let namespace = attribute(resource, SERVICE_NAMESPACE);
+    let job = attribute(resource, SERVICE_NAME).map(|name| match namespace {
         Some(namespace) => format!("{namespace}/{name}"),
         None => name,
     });
 
-    let named = [(JOB, job), (INSTANCE, find(SERVICE_INSTANCE))];
+    let named = [
+        (JOB, job),
+        (INSTANCE, attribute(resource, SERVICE_INSTANCE)),
+    ];
     let known = named
         .into_iter()
         .filter_map(|(label, value)| Some((label.to_owned(), value?)));
 
     known.filter(|(_, value)| !value.is_empty()).collect()
+}
+
+fn attribute(resource: &Resource, key: &str) -> Option<String> {
+    let found = resource.attributes.iter().find(|a| a.key == key);
+    found.map(|a| text(a.value.as_ref()))
 }
 
 fn promoted(resource: &Resource, options: &OtlpOptions) -> Result<LabelMap, BadName> {

@@ -60,17 +60,12 @@ pub(super) fn metric(
     let mut words: Vec<String> = words(name);
     add_unit(&mut words, unit);
 
-    let mut end_with = |suffix: &str| {
-        words.retain(|word| word != suffix);
-        words.push(suffix.to_owned());
-    };
-
     if kind == MetricType::Counter {
-        end_with("total");
+        end_with(&mut words, "total");
     }
 
     if unit == "1" && plain_gauge {
-        end_with("ratio");
+        end_with(&mut words, "ratio");
     }
 
     let name = words.join("_");
@@ -84,6 +79,12 @@ pub(super) fn metric(
             name
         }
     })
+}
+
+/// Makes a word the last, and only there.
+fn end_with(words: &mut Vec<String>, suffix: &str) {
+    words.retain(|word| word != suffix);
+    words.push(suffix.to_owned());
 }
 
 /// The unit as metadata shows it.

@@ -4,7 +4,7 @@ use std::fmt::Write;
 
 use trireme_model::{Exemplar, Labels, STALE_NAN};
 
-use super::builder::Builder;
+use super::builder::{Builder, FloatPoint};
 use super::labels::{LabelMap, Target};
 use super::value::{special, text};
 use super::warnings::{PLUS_INF_BOUND, ZERO_COUNT_NON_ZERO_SUM};
@@ -170,22 +170,54 @@ fn histogram(
     }
 
     check_sum("", p.flags, p.count, p.sum, out);
-    let t = ms(p.time_unix_nano);
-    let st = ms(p.start_time_unix_nano);
+    let stamp = Stamp {
+        t: ms(p.time_unix_nano),
+        st: ms(p.start_time_unix_nano),
+        flags: p.flags,
+    };
+    sum_and_count(family, labels, stamp, (p.sum, p.count), out)?;
+    buckets(family, labels, p, stamp, out)
+}
 
-    let at = |v: f64| (t, st, or_stale(p.flags, v));
-    if let Some(sum) = p.sum {
-        out.float(labels, &format!("{}_sum", family.name), &[], at(sum), &[])?;
+/// What the samples made of one data point have alike.
+#[derive(Clone, Copy)]
+struct Stamp {
+    t: i64,
+    st: i64,
+    flags: u32,
+}
+
+impl Stamp {
+    fn at(self, v: f64) -> FloatPoint {
+        (self.t, self.st, or_stale(self.flags, v))
+    }
+}
+
+/// The series of all observations together.
+fn sum_and_count(
+    family: &Family<'_>,
+    labels: &LabelMap,
+    stamp: Stamp,
+    (sum, count): (Option<f64>, u64),
+    out: &mut Builder<'_>,
+) -> Result<(), DecodeError> {
+    if let Some(sum) = sum {
+        let name = format!("{}_sum", family.name);
+        out.float(labels, &name, &[], stamp.at(sum), &[])?;
     }
 
-    out.float(
-        labels,
-        &format!("{}_count", family.name),
-        &[],
-        at(p.count as f64),
-        &[],
-    )?;
+    let name = format!("{}_count", family.name);
+    out.float(labels, &name, &[], stamp.at(count as f64), &[])
+}
 
+/// The series of the buckets of a classic histogram.
+fn buckets(
+    family: &Family<'_>,
+    labels: &LabelMap,
+    p: &proto::HistogramDataPoint,
+    stamp: Stamp,
+    out: &mut Builder<'_>,
+) -> Result<(), DecodeError> {
     let mut waiting = exemplars(&p.exemplars);
     let name = format!("{}_bucket", family.name);
 
@@ -205,7 +237,7 @@ fn histogram(
             labels,
             &name,
             &[("le", &decimal(*bound))],
-            at(cumulative as f64),
+            stamp.at(cumulative as f64),
             &here,
         )?;
     }
@@ -214,7 +246,7 @@ fn histogram(
         labels,
         &name,
         &[("le", "+Inf")],
-        at(p.count as f64),
+        stamp.at(p.count as f64),
         &waiting,
     )
 }
@@ -266,25 +298,19 @@ fn summary(
     p: &proto::SummaryDataPoint,
     out: &mut Builder<'_>,
 ) -> Result<(), DecodeError> {
-    let t = ms(p.time_unix_nano);
-    let st = ms(p.start_time_unix_nano);
-    let at = |v: f64| (t, st, or_stale(p.flags, v));
-
-    out.float(labels, &format!("{}_sum", family.name), &[], at(p.sum), &[])?;
-    out.float(
-        labels,
-        &format!("{}_count", family.name),
-        &[],
-        at(p.count as f64),
-        &[],
-    )?;
+    let stamp = Stamp {
+        t: ms(p.time_unix_nano),
+        st: ms(p.start_time_unix_nano),
+        flags: p.flags,
+    };
+    sum_and_count(family, labels, stamp, (Some(p.sum), p.count), out)?;
 
     for q in &p.quantile_values {
         out.float(
             labels,
             &family.name,
             &[("quantile", &decimal(q.quantile))],
-            at(q.value),
+            stamp.at(q.value),
             &[],
         )?;
     }
@@ -298,12 +324,7 @@ fn exemplars(all: &[proto::Exemplar]) -> Vec<Exemplar> {
 
 /// Trace and span always stay; attributes only if everything together is short enough.
 fn exemplar(e: &proto::Exemplar) -> Exemplar {
-    let ids = [("trace_id", &e.trace_id), ("span_id", &e.span_id)];
-    let ids = ids
-        .into_iter()
-        .filter(|(_, id)| (1..=ID_BYTES_MAX).contains(&id.len()));
-    let mut labels: Vec<(String, String)> =
-        ids.map(|(name, id)| (name.to_owned(), hex(id))).collect();
+    let mut labels = ids_of(e);
 
     let attributes: Vec<(String, String)> = e
         .filtered_attributes
@@ -321,16 +342,26 @@ fn exemplar(e: &proto::Exemplar) -> Exemplar {
         labels.extend(attributes);
     }
 
-    let v = match e.value {
+    Exemplar {
+        labels: Labels::from_pairs(labels),
+        v: value_of(e),
+        t: ms(e.time_unix_nano),
+    }
+}
+
+fn ids_of(e: &proto::Exemplar) -> Vec<(String, String)> {
+    let ids = [("trace_id", &e.trace_id), ("span_id", &e.span_id)];
+    let ids = ids
+        .into_iter()
+        .filter(|(_, id)| (1..=ID_BYTES_MAX).contains(&id.len()));
+    ids.map(|(name, id)| (name.to_owned(), hex(id))).collect()
+}
+
+fn value_of(e: &proto::Exemplar) -> f64 {
+    match e.value {
         Some(proto::ExemplarNumber::Double(v)) => v,
         Some(proto::ExemplarNumber::Int(n)) => n as f64,
         None => 0.0,
-    };
-
-    Exemplar {
-        labels: Labels::from_pairs(labels),
-        v,
-        t: ms(e.time_unix_nano),
     }
 }
 

@@ -231,15 +231,6 @@ pub(crate) fn spoil(bytes: &mut Vec<u8>, damage: &[(u8, usize, usize)]) {
 
 /// What the model makes of a decoded message, converted by other code than the reader's.
 pub(crate) fn expected(h: &Histogram) -> Option<HistogramSample> {
-    let spans = |s: &[BucketSpan]| {
-        s.iter()
-            .map(|s| Span {
-                offset: s.offset,
-                length: s.length,
-            })
-            .collect::<Vec<_>>()
-    };
-
     let hints = [
         ResetHint::Unknown,
         ResetHint::Reset,
@@ -267,9 +258,9 @@ pub(crate) fn expected(h: &Histogram) -> Option<HistogramSample> {
             zero_count: zero_float,
             count,
             sum: h.sum,
-            positive_spans: spans(&h.positive_spans),
+            positive_spans: model_spans(&h.positive_spans),
             positive_buckets: h.positive_counts.clone(),
-            negative_spans: spans(&h.negative_spans),
+            negative_spans: model_spans(&h.negative_spans),
             negative_buckets: h.negative_counts.clone(),
             custom_values: h.custom_values.clone(),
         })),
@@ -284,9 +275,9 @@ pub(crate) fn expected(h: &Histogram) -> Option<HistogramSample> {
                 0
             },
             sum: h.sum,
-            positive_spans: spans(&h.positive_spans),
+            positive_spans: model_spans(&h.positive_spans),
             positive_buckets: h.positive_deltas.clone(),
-            negative_spans: spans(&h.negative_spans),
+            negative_spans: model_spans(&h.negative_spans),
             negative_buckets: h.negative_deltas.clone(),
             custom_values: h.custom_values.clone(),
         })),
@@ -299,4 +290,14 @@ pub(crate) fn expected(h: &Histogram) -> Option<HistogramSample> {
     };
 
     check_histogram(&mut sample).ok().map(|()| sample)
+}
+
+fn model_spans(spans: &[BucketSpan]) -> Vec<Span> {
+    spans
+        .iter()
+        .map(|s| Span {
+            offset: s.offset,
+            length: s.length,
+        })
+        .collect()
 }

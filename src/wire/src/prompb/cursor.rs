@@ -175,24 +175,25 @@ impl<'a> Cursor<'a> {
         native: u8,
         mut each: impl FnMut(u64) -> Result<(), DecodeError>,
     ) -> Result<(), DecodeError> {
-        let read = |c: &mut Self| {
-            if native == FIXED64 {
-                c.fixed64()
-            } else {
-                c.varint()
-            }
-        };
-
         if wire == native {
-            return each(read(self)?);
+            return each(self.number(native)?);
         }
 
         let mut packed = self.typed_message(wire)?;
         while !packed.is_done() {
-            each(read(&mut packed)?)?;
+            each(packed.number(native)?)?;
         }
 
         Ok(())
+    }
+
+    #[inline]
+    fn number(&mut self, native: u8) -> Result<u64, DecodeError> {
+        if native == FIXED64 {
+            self.fixed64()
+        } else {
+            self.varint()
+        }
     }
 
     /// Skips a field nobody here knows.

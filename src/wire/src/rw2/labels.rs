@@ -72,13 +72,30 @@ impl<'a> LabelBuilder<'a> {
             return Err(RefsError::TooMany(pairs.len(), labels_max));
         }
 
-        let mut sorted = true;
+        if !self.read_pairs(symbols, pairs, bytes_max)? {
+            self.sort_pairs()?;
+        }
 
+        for (name, value) in self.pairs.iter().filter(|(_, value)| !value.is_empty()) {
+            push_label(out, name, value);
+        }
+
+        Ok(())
+    }
+
+    /// Looks up the texts; true if the names are in order, each once.
+    #[inline]
+    fn read_pairs(
+        &mut self,
+        symbols: &Symbols<'a>,
+        pairs: &[[u32; 2]],
+        bytes_max: usize,
+    ) -> Result<bool, RefsError> {
+        let mut sorted = true;
         let mut bytes = 0;
         for [name, value] in pairs {
-            let text = |r: u32| symbols.get(r).ok_or(RefsError::OutOfRange(r));
-            let name = text(*name)?;
-            let value = text(*value)?;
+            let name = text(symbols, *name)?;
+            let value = text(symbols, *value)?;
             if name.is_empty() {
                 return Err(RefsError::EmptyName);
             }
@@ -91,34 +108,32 @@ impl<'a> LabelBuilder<'a> {
             return Err(RefsError::TooLong(bytes_max));
         }
 
-        if !sorted {
-            self.pairs.sort_unstable_by_key(|(name, _)| *name);
-            if let Some(twice) = self.pairs.windows(2).find(|w| w[0].0 == w[1].0) {
-                return Err(RefsError::Duplicate(
-                    String::from_utf8_lossy(twice[0].0).into_owned(),
-                ));
-            }
-        }
+        Ok(sorted)
+    }
 
-        for (name, value) in self.pairs.iter().filter(|(_, value)| !value.is_empty()) {
-            push_label(out, name, value);
+    fn sort_pairs(&mut self) -> Result<(), RefsError> {
+        self.pairs.sort_unstable_by_key(|(name, _)| *name);
+        match self.pairs.windows(2).find(|w| w[0].0 == w[1].0) {
+            Some(twice) => Err(RefsError::Duplicate(
+                String::from_utf8_lossy(twice[0].0).into_owned(),
+            )),
+            None => Ok(()),
         }
-
-        Ok(())
     }
 
     /// What the series of the set that was built last is in its family; `is_native` if it has native histograms.
     pub(crate) fn part(&self, is_native: bool) -> Part {
-        let has = |wanted: &str| {
-            self.pairs
-                .iter()
-                .any(|(name, _)| *name == wanted.as_bytes())
-        };
         match () {
-            () if is_native || has("quantile") => Part::Whole,
-            () if has("le") => Part::Bucket,
+            () if is_native || self.has("quantile") => Part::Whole,
+            () if self.has("le") => Part::Bucket,
             () => Part::SumOrCount,
         }
+    }
+
+    fn has(&self, wanted: &str) -> bool {
+        self.pairs
+            .iter()
+            .any(|(name, _)| *name == wanted.as_bytes())
     }
 
     /// Metric name of the set that was built last.
@@ -128,4 +143,9 @@ impl<'a> LabelBuilder<'a> {
             .find(|(name, _)| *name == METRIC_NAME.as_bytes())
             .map(|(_, value)| *value)
     }
+}
+
+#[inline]
+fn text<'a>(symbols: &Symbols<'a>, r: u32) -> Result<&'a [u8], RefsError> {
+    symbols.get(r).ok_or(RefsError::OutOfRange(r))
 }

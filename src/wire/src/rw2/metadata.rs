@@ -83,14 +83,10 @@ impl<'a> MetadataSet<'a> {
             return Ok(());
         }
 
-        let text = |r: u32| {
-            let bytes = symbols.get(r).unwrap_or_default();
-            String::from_utf8_lossy(&bytes[..bytes.len().min(HELP_BYTES_MAX)]).into_owned()
-        };
         let metadata = MetricMetadata {
             kind,
-            unit: text(refs.unit),
-            help: text(refs.help),
+            unit: text(symbols, refs.unit),
+            help: text(symbols, refs.help),
         };
 
         let (family, _) = said;
@@ -105,6 +101,11 @@ impl<'a> MetadataSet<'a> {
     pub(crate) fn finish(self) -> Vec<(String, MetricMetadata)> {
         self.entries
     }
+}
+
+fn text(symbols: &Symbols<'_>, r: u32) -> String {
+    let bytes = symbols.get(r).unwrap_or_default();
+    String::from_utf8_lossy(&bytes[..bytes.len().min(HELP_BYTES_MAX)]).into_owned()
 }
 
 /// The family of a classic histogram's or summary's component series. A summary may be called `col_sum`: its quantiles

@@ -2,7 +2,9 @@
 
 use std::sync::Arc;
 
-use trireme_model::{AnyHistogram, CUSTOM_BUCKETS_SCHEMA, HistogramSample, Span};
+use trireme_model::{
+    AnyHistogram, CUSTOM_BUCKETS_SCHEMA, FloatHistogram, Histogram, HistogramSample, Span,
+};
 
 /// Finest resolution that is stored; finer ones that senders may use are merged down to it.
 const SCHEMA_MAX: i32 = 8;
@@ -13,85 +15,102 @@ const SCHEMA_MIN: i32 = -4;
 /// Checks spans, counts and bounds, and lowers a resolution over 8 to 8. The error is text for the sender.
 pub fn check(sample: &mut HistogramSample) -> Result<(), String> {
     match &mut sample.h {
-        AnyHistogram::Int(h) => {
-            layout(
-                h.schema,
-                h.zero_threshold,
-                &h.custom_values,
-                h.zero_count != 0,
-                h.negative_buckets.len(),
-            )?;
-
-            spans(&h.positive_spans, h.positive_buckets.len(), "positive")?;
-            spans(&h.negative_spans, h.negative_buckets.len(), "negative")?;
-            custom_fits(h.schema, &h.positive_spans, h.custom_values.len())?;
-
-            let positive = absolute(&h.positive_buckets, "positive")?;
-            let negative = absolute(&h.negative_buckets, "negative")?;
-            let all = positive
-                .iter()
-                .chain(&negative)
-                .map(|n| *n as u128)
-                .sum::<u128>()
-                + u128::from(h.zero_count);
-
-            let count = u128::from(h.count);
-            if (h.sum.is_nan() && all > count) || (!h.sum.is_nan() && all != count) {
-                return Err(format!(
-                    "{all} observations found in buckets, but the count field is {count}"
-                ));
-            }
-
-            if let Some(shift) = shift(h.schema) {
-                // Merged buckets hold the observations of several: together they must still be a number.
-                if all > i64::MAX as u128 {
-                    return Err(format!(
-                        "{all} observations are too many to merge their buckets"
-                    ));
-                }
-                let h = Arc::make_mut(h);
-                h.schema = SCHEMA_MAX;
-                let (s, b) = merge(&h.positive_spans, &positive, shift, |a, b| a + b)?;
-                (h.positive_spans, h.positive_buckets) = (s, deltas(&b));
-                let (s, b) = merge(&h.negative_spans, &negative, shift, |a, b| a + b)?;
-                (h.negative_spans, h.negative_buckets) = (s, deltas(&b));
-            }
-        }
-        AnyHistogram::Float(h) => {
-            layout(
-                h.schema,
-                h.zero_threshold,
-                &h.custom_values,
-                h.zero_count != 0.0,
-                h.negative_buckets.len(),
-            )?;
-
-            spans(&h.positive_spans, h.positive_buckets.len(), "positive")?;
-            spans(&h.negative_spans, h.negative_buckets.len(), "negative")?;
-            custom_fits(h.schema, &h.positive_spans, h.custom_values.len())?;
-
-            let counts = h
-                .positive_buckets
-                .iter()
-                .chain(&h.negative_buckets)
-                .chain([&h.zero_count, &h.count]);
-
-            if let Some(bad) = counts.copied().find(|c| c.is_nan() || *c < 0.0) {
-                return Err(format!(
-                    "a bucket or count is negative, or not a number: {bad}"
-                ));
-            }
-
-            if let Some(shift) = shift(h.schema) {
-                let h = Arc::make_mut(h);
-                h.schema = SCHEMA_MAX;
-                (h.positive_spans, h.positive_buckets) =
-                    merge(&h.positive_spans, &h.positive_buckets, shift, |a, b| a + b)?;
-                (h.negative_spans, h.negative_buckets) =
-                    merge(&h.negative_spans, &h.negative_buckets, shift, |a, b| a + b)?;
-            }
-        }
+        AnyHistogram::Int(h) => check_integer(h),
+        AnyHistogram::Float(h) => check_float(h),
     }
+}
+
+fn check_integer(h: &mut Arc<Histogram>) -> Result<(), String> {
+    layout(
+        h.schema,
+        h.zero_threshold,
+        &h.custom_values,
+        h.zero_count != 0,
+        h.negative_buckets.len(),
+    )?;
+
+    spans(&h.positive_spans, h.positive_buckets.len(), "positive")?;
+    spans(&h.negative_spans, h.negative_buckets.len(), "negative")?;
+    custom_fits(h.schema, &h.positive_spans, h.custom_values.len())?;
+
+    let positive = absolute(&h.positive_buckets, "positive")?;
+    let negative = absolute(&h.negative_buckets, "negative")?;
+    let all = positive
+        .iter()
+        .chain(&negative)
+        .map(|n| *n as u128)
+        .sum::<u128>()
+        + u128::from(h.zero_count);
+
+    let count = u128::from(h.count);
+    if (h.sum.is_nan() && all > count) || (!h.sum.is_nan() && all != count) {
+        return Err(format!(
+            "{all} observations found in buckets, but the count field is {count}"
+        ));
+    }
+
+    match shift(h.schema) {
+        // Merged buckets hold the observations of several: together they must still be a number.
+        Some(_) if all > i64::MAX as u128 => Err(format!(
+            "{all} observations are too many to merge their buckets"
+        )),
+        Some(shift) => lower_integer(Arc::make_mut(h), shift, &positive, &negative),
+        None => Ok(()),
+    }
+}
+
+/// Merges buckets, whose absolute counts are given.
+fn lower_integer(
+    h: &mut Histogram,
+    shift: u32,
+    positive: &[i64],
+    negative: &[i64],
+) -> Result<(), String> {
+    h.schema = SCHEMA_MAX;
+    let (s, b) = merge(&h.positive_spans, positive, shift, |a, b| a + b)?;
+    (h.positive_spans, h.positive_buckets) = (s, deltas(&b));
+    let (s, b) = merge(&h.negative_spans, negative, shift, |a, b| a + b)?;
+    (h.negative_spans, h.negative_buckets) = (s, deltas(&b));
+    Ok(())
+}
+
+fn check_float(h: &mut Arc<FloatHistogram>) -> Result<(), String> {
+    layout(
+        h.schema,
+        h.zero_threshold,
+        &h.custom_values,
+        h.zero_count != 0.0,
+        h.negative_buckets.len(),
+    )?;
+
+    spans(&h.positive_spans, h.positive_buckets.len(), "positive")?;
+    spans(&h.negative_spans, h.negative_buckets.len(), "negative")?;
+    custom_fits(h.schema, &h.positive_spans, h.custom_values.len())?;
+
+    let counts = h
+        .positive_buckets
+        .iter()
+        .chain(&h.negative_buckets)
+        .chain([&h.zero_count, &h.count]);
+
+    if let Some(bad) = counts.copied().find(|c| c.is_nan() || *c < 0.0) {
+        return Err(format!(
+            "a bucket or count is negative, or not a number: {bad}"
+        ));
+    }
+
+    match shift(h.schema) {
+        Some(shift) => lower_float(Arc::make_mut(h), shift),
+        None => Ok(()),
+    }
+}
+
+fn lower_float(h: &mut FloatHistogram, shift: u32) -> Result<(), String> {
+    h.schema = SCHEMA_MAX;
+    (h.positive_spans, h.positive_buckets) =
+        merge(&h.positive_spans, &h.positive_buckets, shift, |a, b| a + b)?;
+    (h.negative_spans, h.negative_buckets) =
+        merge(&h.negative_spans, &h.negative_buckets, shift, |a, b| a + b)?;
     Ok(())
 }
 
@@ -209,10 +228,13 @@ fn merge<T: Copy>(
     shift: u32,
     add: impl Fn(T, T) -> T,
 ) -> Result<(Vec<Span>, Vec<T>), String> {
-    let mut out_spans: Vec<Span> = Vec::new();
-    let mut out: Vec<T> = Vec::with_capacity(counts.len());
+    let mut merged = Merged {
+        spans: Vec::new(),
+        counts: Vec::with_capacity(counts.len()),
+        last: None,
+    };
+
     let mut index = 0i64;
-    let mut last = None::<i64>;
 
     let mut counts = counts.iter().copied();
     for span in spans {
@@ -221,29 +243,45 @@ fn merge<T: Copy>(
             let target = ((index - 1) >> shift) + 1;
             index += 1;
 
-            match (last, out.last_mut()) {
-                (Some(l), Some(sum)) if l == target => *sum = add(*sum, n),
-                (Some(l), Some(_)) if l + 1 == target => {
-                    out.push(n);
-                    out_spans
-                        .last_mut()
-                        .expect("a bucket lies in a span")
-                        .length += 1;
-                }
-                _ => {
-                    let offset = last.map_or(target, |l| target - l - 1);
-                    let offset = i32::try_from(offset)
-                        .map_err(|_| "a bucket index is out of range".to_owned())?;
-                    out_spans.push(Span { offset, length: 1 });
-                    out.push(n);
-                }
-            }
-
-            last = Some(target);
+            merged.add(target, n, &add)?;
         }
     }
 
-    Ok((out_spans, out))
+    Ok((merged.spans, merged.counts))
+}
+
+/// Buckets of a lower resolution.
+struct Merged<T> {
+    spans: Vec<Span>,
+    counts: Vec<T>,
+    /// Index of the last bucket.
+    last: Option<i64>,
+}
+
+impl<T: Copy> Merged<T> {
+    /// Adds a count to the bucket `target`, which is the last one or comes behind it.
+    fn add(&mut self, target: i64, n: T, add: impl Fn(T, T) -> T) -> Result<(), String> {
+        match (self.last, self.counts.last_mut()) {
+            (Some(l), Some(sum)) if l == target => *sum = add(*sum, n),
+            (Some(l), Some(_)) if l + 1 == target => {
+                self.counts.push(n);
+                self.spans
+                    .last_mut()
+                    .expect("a bucket lies in a span")
+                    .length += 1;
+            }
+            _ => {
+                let offset = self.last.map_or(target, |l| target - l - 1);
+                let offset = i32::try_from(offset)
+                    .map_err(|_| "a bucket index is out of range".to_owned())?;
+                self.spans.push(Span { offset, length: 1 });
+                self.counts.push(n);
+            }
+        }
+
+        self.last = Some(target);
+        Ok(())
+    }
 }
 
 #[cfg(test)]
