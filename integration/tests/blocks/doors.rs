@@ -28,7 +28,7 @@ pub async fn answer_from_the_bucket_alone(bucket: &Path, written: &Written) -> a
         let group = Group::of(nodes)
             .short_windows(WINDOW_SECONDS)
             .set("storage.retention=5s");
-        let mut group = group.set("query.spread=off").prepare()?;
+        let mut group = group.set("query.distribute=off").prepare()?;
 
         spoiled_copy(bucket, &group.bucket_dir())?;
         for node in 0..nodes {

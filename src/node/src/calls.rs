@@ -8,9 +8,9 @@ use futures::future::BoxFuture;
 use prost::Message;
 use trireme_base::ErrorKind;
 use trireme_base::pool::CpuPool;
+use trireme_distributed::CALL_KIND as CALL_QUERY;
 use trireme_membership::RingController;
 use trireme_model::Tenant;
-use trireme_query::CALL_KIND as CALL_QUERY;
 use trireme_replication::PeerIdentity;
 use trireme_storage::Gate;
 use trireme_transport::{CallError, CallHandler, Hub};
@@ -23,9 +23,9 @@ use trireme_write::{CALL_PART, CALL_WRITE, OutcomeMessage, WritePath};
 
 use crate::answers::AnswerRoom;
 use crate::block_server::BlockServer;
+use crate::peer_queries::{PeerQueries, answer};
 use crate::rebuild::SnapshotServer;
 use crate::ring::keeper::CALL_RING;
-use crate::spread::{PeerQueries, answer};
 
 /// Entries up to this size are decoded on the thread that serves the peers: that takes less than to hand them over.
 const DECODED_AT_ONCE_BYTES: usize = 32 << 10;

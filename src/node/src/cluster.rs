@@ -16,7 +16,7 @@ use trireme_transport::{CallBook, Hub, LocalNode, Mesh, MeshConfig, note_start};
 use trireme_write::{Neighbours, Route, Routes};
 
 use crate::membership::Place;
-use crate::spread::PeerQueries;
+use crate::peer_queries::PeerQueries;
 
 /// Record bytes kept for one peer that cannot take them at once; more is read from the log.
 const FEED_BYTES: u64 = 8 << 20;

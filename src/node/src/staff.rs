@@ -12,10 +12,10 @@ use trireme_actors::{
     Uploader, UploaderMetrics, UploaderParts, close_window, policy,
 };
 use trireme_consensus::Consensus;
+use trireme_distributed::ANSWER_BYTES_MAX;
 use trireme_log::AppendError;
 use trireme_mailbox::Port;
 use trireme_membership::{LocalHoldings, RingController, RingControllerParts};
-use trireme_query::ANSWER_BYTES_MAX;
 use trireme_settings::BucketType;
 use trireme_storage::{HeadMetrics, ShardWriterParts, Windows, WriterMark};
 use trireme_write::{ForwardMetrics, Forwarder, WritePath};

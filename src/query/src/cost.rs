@@ -8,7 +8,6 @@ use trireme_promql::{
 };
 
 use crate::querier::query_options;
-use crate::spread::select_error;
 use crate::{InstantQuery, Queries, QueryContext, QueryError, RangeQuery};
 
 /// A query whose cost is to be estimated.
@@ -87,6 +86,6 @@ impl Select for Storage<'_> {
     fn select(&self, request: &SelectRequest, _: &Cancel) -> Result<SeriesSet, SelectError> {
         self.queries
             .select(self.context, request)
-            .map_err(select_error)
+            .map_err(SelectError::from)
     }
 }

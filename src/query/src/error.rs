@@ -1,7 +1,7 @@
 //! Why a question has no answer.
 
 use trireme_base::ErrorKind;
-use trireme_promql::SelectError;
+use trireme_promql::{SelectError, Stop};
 
 /// A failed query.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -63,7 +63,7 @@ impl QueryError {
     }
 
     /// A bound of the query that another node has reached, in that node's words.
-    pub(crate) fn bound(message: String) -> Self {
+    pub fn bound(message: String) -> Self {
         use trireme_promql::QueryError::{TooManySamplesRead, TooManySeries};
         let of_cost = [TooManySeries, TooManySamplesRead]
             .into_iter()
@@ -108,6 +108,20 @@ impl From<trireme_promql::QueryError> for QueryError {
             }
             trireme_promql::QueryError::Parse(_) => Self::parameter("query", e),
             _ => Self::new(e.kind(), e.to_string()),
+        }
+    }
+}
+
+/// As the engine takes it.
+impl From<QueryError> for SelectError {
+    fn from(e: QueryError) -> Self {
+        match e.kind() {
+            ErrorKind::Cancelled => Self::Stopped(Stop::Canceled),
+            ErrorKind::Timeout => Self::Stopped(Stop::TimedOut),
+            ErrorKind::Limited | ErrorKind::TooLarge => Self::Limited(e.to_string()),
+            ErrorKind::Corrupt => Self::Corrupt(e.to_string()),
+            ErrorKind::Internal => Self::Internal(e.to_string()),
+            _ => Self::Unavailable(e.to_string()),
         }
     }
 }

@@ -1,4 +1,4 @@
-//! One view on the samples of head, local blocks, bucket and peers.
+//! What this node knows: one view on the samples of its head, its blocks and the bucket.
 //!
 //! The way of a query: the HTTP layer asks [`Queries`]; [`Querier`] parses, gets the [`Source`]s of the tenant and time
 //! range from the node's [`Catalog`], lays [`Merged`] over them (and [`Dedup`] over that, if replicas of HA pairs are to
@@ -19,9 +19,9 @@
 //! | `plan` | which copies of blocks to read |
 //! | `resolution` | which downsampled blocks to read, and what of them |
 //! | `querier` | the questions of the HTTP API |
-//! | `spread` | queries divided among the replicas of the group, and over the series of all groups |
+//! | `read_index` | what a query has to read at least |
 //!
-//! What is absent on purpose: caches of results, and any knowledge of HTTP or of threads.
+//! What is absent on purpose: caches of results, other nodes (`trireme_distributed`), and any knowledge of HTTP or of threads.
 
 mod ahead;
 mod block_source;
@@ -38,10 +38,10 @@ mod notes;
 mod plan;
 mod querier;
 mod queries;
+mod read_index;
 mod remote_block;
 mod resolution;
 mod source;
-mod spread;
 mod tenant_limits;
 #[cfg(test)]
 mod tests;
@@ -61,18 +61,16 @@ pub use labelled::{Labelled, Span, is_uncovered};
 pub use merged::Merged;
 pub use notes::Notes;
 pub use plan::{Located, choose_blocks};
-pub use querier::{Querier, QuerierOptions, is_light};
+pub use querier::{Querier, QuerierOptions, is_light, query_options};
 pub use queries::{
     Asked, CostLimits, ExemplarSeries, Found, InstantQuery, Queries, QueryContext, RangeQuery,
     Selection, TsdbStatus, TsdbTop,
 };
+pub use read_index::ReadIndex;
 pub use remote_block::RemoteBlock;
 pub use resolution::{Part, choose_resolutions, only_coarser};
 pub use source::{Catalog, Moments, Scope, Source, SourceError, SourceList};
-pub use spread::{
-    ANSWER_BYTES_MAX, Accepted, Across, CALL_KIND, CALL_VERSION, Done, Fence, Job, OtherGroup,
-    Refusal, Replicas, Sharded, Spread, SpreadMode, distributable,
-};
 pub use tenant_limits::{TenantLimits, TenantLimitsTable};
 pub use texts::Texts;
 pub use turns::{Turn, TurnLimits, Turns};
+pub use united::United;

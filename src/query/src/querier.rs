@@ -103,7 +103,7 @@ impl Querier {
 }
 
 /// The engine's options that a query sets itself. Its deadline is already in the cancel handle.
-pub(crate) fn query_options(
+pub fn query_options(
     context: &QueryContext,
     lookback: Option<std::time::Duration>,
 ) -> QueryOptions {

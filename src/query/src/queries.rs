@@ -8,7 +8,7 @@ use trireme_model::{Exemplar, Labels, Matcher, MetricMetadata, Tenant};
 use trireme_promql::{Cancel, QueryResult, SelectRequest, SeriesSet, TakenRoom};
 
 use crate::QueryError;
-use crate::spread::Fence;
+use crate::read_index::ReadIndex;
 
 /// Everything that can be asked of stored data. Calls block and compute: they belong on the CPU pool.
 pub trait Queries: Send + Sync {
@@ -99,7 +99,7 @@ pub struct QueryContext {
     /// True on an event loop: only what is in memory may be looked at, and it is an error if that is not all there is.
     pub head_only: bool,
     /// How far the group was when the query began, once that is known; all clones share it.
-    pub fence: Arc<OnceLock<Arc<Fence>>>,
+    pub read_index: Arc<OnceLock<Arc<ReadIndex>>>,
     /// Room for the samples of other nodes that the query holds, of all its selectors; all clones share it.
     pub gathered: Arc<TakenRoom>,
 }
@@ -119,7 +119,7 @@ impl QueryContext {
             samples_max: 0,
             per_step_stats: false,
             head_only: false,
-            fence: Arc::default(),
+            read_index: Arc::default(),
             gathered: Arc::default(),
         }
     }

@@ -36,9 +36,11 @@ pub(crate) fn read_united<P>(
 }
 
 /// Parts under the same labels, whatever each of them is called where it lies.
-pub(crate) struct United {
-    pub(crate) labels: Labels,
-    pub(crate) parts: Vec<Box<dyn SeriesRead>>,
+pub struct United {
+    /// Its labels.
+    pub labels: Labels,
+    /// Where its samples are.
+    pub parts: Vec<Box<dyn SeriesRead>>,
 }
 
 impl SeriesRead for United {

@@ -21,8 +21,8 @@ mod validate;
 
 pub use load::{SettingsError, Sources, load};
 pub use sections::{
-    Bucket, BucketType, Checkpoint, Cluster, ConditionalPutSetting, Durability, Features,
-    FloatEncoding, Http, Limits, LimitsOverride, Log, LogCompression, Node, Peer, Query, Settings,
-    SpreadSetting, Storage, Telemetry, TenantCreation, Tenants,
+    Bucket, BucketType, Checkpoint, Cluster, ConditionalPutSetting, DistributeSetting, Durability,
+    Features, FloatEncoding, Http, Limits, LimitsOverride, Log, LogCompression, Node, Peer, Query,
+    Settings, Storage, Telemetry, TenantCreation, Tenants,
 };
 pub use units::{ByteSize, Span};

@@ -521,7 +521,7 @@ impl Default for Compaction {
 /// Whether queries are divided among the replicas of a group.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub enum SpreadSetting {
+pub enum DistributeSetting {
     /// Unless they are known to be cheap.
     Auto,
     /// Never; other replicas are not asked what they have either.
@@ -567,7 +567,7 @@ pub struct Query {
     /// Labels that tell members of an HA pair apart; removed, and their series deduplicated.
     pub replica_labels: Vec<String>,
     /// Whether queries are divided among the replicas.
-    pub spread: SpreadSetting,
+    pub distribute: DistributeSetting,
 }
 
 impl Default for Query {
@@ -589,7 +589,7 @@ impl Default for Query {
             delayed_name_removal: false,
             type_and_unit_labels: false,
             replica_labels: Vec::new(),
-            spread: SpreadSetting::Auto,
+            distribute: DistributeSetting::Auto,
         }
     }
 }

@@ -14,18 +14,8 @@ use futures::future::{Either, select};
 use prost::Message;
 use trireme_base::{ErrorKind, NodeName, StreamId};
 
-use super::{APPLY_WAIT, LOOK_EVERY, POSITIONS_WAIT, Refusal, Spread, codec, message};
-use crate::{QueryContext, QueryError};
-
-/// What the group had when a query began. A query takes it once, however many selectors it has.
-#[derive(Debug)]
-pub struct Fence {
-    pub(super) positions: Vec<(StreamId, u64)>,
-    /// A quorum has told, so that `positions` cover every acknowledged write.
-    pub(super) known: bool,
-    /// Moreover, this replica has applied it.
-    pub(super) complete: bool,
-}
+use super::{APPLY_WAIT, GroupQueries, LOOK_EVERY, POSITIONS_WAIT, Refusal, codec, message};
+use trireme_query::{QueryContext, QueryError, ReadIndex};
 
 /// Rings that may follow each other while a fence is made.
 const RINGS_MAX: usize = 3;
@@ -50,7 +40,7 @@ struct Told {
 
 /// Peers that are asked for their positions.
 struct Asking<'a> {
-    spread: &'a Spread,
+    of_group: &'a GroupQueries,
     peers: Vec<NodeName>,
     /// The peer to begin with: the last one that told in time.
     first: usize,
@@ -63,11 +53,11 @@ struct Asking<'a> {
 }
 
 impl<'a> Asking<'a> {
-    fn new(spread: &'a Spread, peers: Vec<NodeName>) -> Self {
+    fn new(of_group: &'a GroupQueries, peers: Vec<NodeName>) -> Self {
         let (done, answers) = unbounded();
-        let first = spread.witness.load(Ordering::Relaxed) % peers.len().max(1);
+        let first = of_group.witness.load(Ordering::Relaxed) % peers.len().max(1);
         Self {
-            spread,
+            of_group,
             peers,
             first,
             sent: Vec::new(),
@@ -93,11 +83,12 @@ impl<'a> Asking<'a> {
 
             // Who asked may have gone.
             let done = Box::new(move |body| drop(done.unbounded_send(Answer { from, body })));
-            self.sent.push(
-                self.spread
-                    .replicas
-                    .ask(&self.peers[from], body, POSITIONS_WAIT, done),
-            );
+            self.sent.push(self.of_group.replicas.ask(
+                &self.peers[from],
+                body,
+                POSITIONS_WAIT,
+                done,
+            ));
 
             self.open += 1;
         }
@@ -105,7 +96,7 @@ impl<'a> Asking<'a> {
 
     /// The next answer; `None` if none comes within `wait`.
     async fn next(&mut self, wait: Duration) -> Option<Answer> {
-        match select(self.answers.next(), self.spread.replicas.pause(wait)).await {
+        match select(self.answers.next(), self.of_group.replicas.pause(wait)).await {
             Either::Left((answer, _)) => {
                 self.open -= 1;
                 answer
@@ -115,13 +106,15 @@ impl<'a> Asking<'a> {
     }
 }
 
-impl Spread {
+impl GroupQueries {
     /// The query's fence: the one that was taken when it began, or else one that is taken now. Blocks for that.
-    pub(super) fn fence(&self, context: &QueryContext) -> Result<Arc<Fence>, QueryError> {
-        let taken = context.fence.get();
+    pub(super) fn read_index(&self, context: &QueryContext) -> Result<Arc<ReadIndex>, QueryError> {
+        let taken = context.read_index.get();
         // A replica that is being rebuilt meanwhile is not complete any more.
-        if let Some(fence) = taken.filter(|fence| !fence.complete || self.replicas.is_complete()) {
-            return Ok(Arc::clone(fence));
+        if let Some(read_index) =
+            taken.filter(|read_index| !read_index.complete || self.replicas.is_complete())
+        {
+            return Ok(Arc::clone(read_index));
         }
         must_not_wait(context)?;
         block_on(self.take_fence(context))
@@ -135,7 +128,7 @@ impl Spread {
     pub(super) async fn take_fence(
         &self,
         context: &QueryContext,
-    ) -> Result<Arc<Fence>, QueryError> {
+    ) -> Result<Arc<ReadIndex>, QueryError> {
         let is_whole = self.replicas.is_complete();
 
         let mut told = self.ask_quorum(context, is_whole).await?;
@@ -152,15 +145,15 @@ impl Spread {
         let known = told.known && told.ahead.is_none();
         let positions: Vec<_> = told.positions.into_iter().collect();
         let complete = known && is_whole && self.applied_within(&positions, APPLY_WAIT).await;
-        let fence = Arc::new(Fence {
+        let read_index = Arc::new(ReadIndex {
             positions,
             known,
             complete,
         });
 
         // One that is there already was taken before this one, and is not complete any more.
-        let _ = context.fence.set(Arc::clone(&fence));
-        Ok(fence)
+        let _ = context.read_index.set(Arc::clone(&read_index));
+        Ok(read_index)
     }
 
     async fn ask_quorum(&self, context: &QueryContext, is_whole: bool) -> Result<Told, QueryError> {

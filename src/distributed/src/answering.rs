@@ -13,8 +13,8 @@ use trireme_model::Tenant;
 use trireme_promql::{Cancel, QueryError as EngineError, QueryOptions, parse};
 
 use super::message::{self, Question as Asked};
-use super::{APPLY_WAIT, Question, Sharded, Spread, codec, plan};
-use crate::{CostLimits, QueryContext, QueryError};
+use super::{APPLY_WAIT, GroupQueries, Question, Sharded, codec, plan};
+use trireme_query::{CostLimits, QueryContext, QueryError};
 
 /// Largest answer. Who asks for more is told so as soon as that is known, evaluates it himself or asks for less at once.
 pub const ANSWER_BYTES_MAX: usize = 64 << 20;
@@ -32,7 +32,7 @@ pub enum Accepted {
 
 /// A query of a peer.
 pub struct Job {
-    spread: Arc<Spread>,
+    of_group: Arc<GroupQueries>,
     work: Work,
 }
 
@@ -42,7 +42,7 @@ enum Work {
     OfGroup(message::OfGroup),
 }
 
-impl Spread {
+impl GroupQueries {
     /// Looks at a request of a peer.
     pub fn accept(self: &Arc<Self>, body: Bytes) -> Result<Accepted, QueryError> {
         let invalid = |what: String| QueryError::new(ErrorKind::Invalid, what);
@@ -67,16 +67,16 @@ impl Spread {
                 if query.shards <= SHARDS_MAX && query.shard < query.shards.max(1) =>
             {
                 Ok(Accepted::Job(Job {
-                    spread: Arc::clone(self),
+                    of_group: Arc::clone(self),
                     work: Work::Query(query),
                 }))
             }
             Some(Asked::Find(find)) => Ok(Accepted::Job(Job {
-                spread: Arc::clone(self),
+                of_group: Arc::clone(self),
                 work: Work::Find(find),
             })),
             Some(Asked::OfGroup(of)) if of.shard < of.shards.max(1) => Ok(Accepted::Job(Job {
-                spread: Arc::clone(self),
+                of_group: Arc::clone(self),
                 work: Work::OfGroup(of),
             })),
             _ => Err(invalid("this node does not know the question".to_owned())),
@@ -90,13 +90,13 @@ impl Job {
         let answer = match &self.work {
             Work::Query(query) => self.evaluate(query, cancel)?,
             Work::Find(find) => {
-                self.spread
+                self.of_group
                     .found_here(find, context_of(&find.tenant, cancel)?, None)?
             }
-            Work::OfGroup(of) => self.spread.found_in_group(of, cancel)?,
+            Work::OfGroup(of) => self.of_group.found_in_group(of, cancel)?,
         };
 
-        let fits = answer.encoded_len() <= self.spread.answer_bytes_max;
+        let fits = answer.encoded_len() <= self.of_group.answer_bytes_max;
         let answer = if fits { answer } else { too_large() };
         Ok(answer.encode_to_vec().into())
     }
@@ -106,10 +106,10 @@ impl Job {
         query: &message::Query,
         cancel: Cancel,
     ) -> Result<message::Answer, QueryError> {
-        let spread = &self.spread;
+        let of_group = &self.of_group;
 
         let positions = codec::positions_in(&query.positions);
-        if !block_on(spread.applied_within(&positions, APPLY_WAIT)) {
+        if !block_on(of_group.applied_within(&positions, APPLY_WAIT)) {
             return Err(QueryError::new(
                 ErrorKind::Unavailable,
                 "this replica is behind",
@@ -139,8 +139,10 @@ impl Job {
         };
 
         if query.shards == 0 {
-            let result = spread.undivided(&context, &question)?;
-            return Ok(codec::whole_out(&result, spread.answer_bytes_max).unwrap_or_else(too_large));
+            let result = of_group.undivided(&context, &question)?;
+            return Ok(
+                codec::whole_out(&result, of_group.answer_bytes_max).unwrap_or_else(too_large)
+            );
         }
 
         self.shard(query, &context, &question)
@@ -152,9 +154,9 @@ impl Job {
         context: &QueryContext,
         question: &Question<'_>,
     ) -> Result<message::Answer, QueryError> {
-        let spread = &self.spread;
-        let expr =
-            parse(question.text, &spread.parser).map_err(|e| QueryError::invalid(e.to_string()))?;
+        let of_group = &self.of_group;
+        let expr = parse(question.text, &of_group.parser)
+            .map_err(|e| QueryError::invalid(e.to_string()))?;
         let nodes: Vec<_> = query.nodes.iter().map(|pos| codec::pos_in(*pos)).collect();
         if nodes != plan::distributable(&expr) {
             return Err(QueryError::invalid(
@@ -162,15 +164,15 @@ impl Job {
             ));
         }
 
-        let local = spread.local(context);
+        let local = of_group.local(context);
         let storage = Sharded::new(&local, query.shard, query.shards);
         let span = (question.start_ms, question.end_ms);
-        let bytes_max = Some(spread.answer_bytes_max);
+        let bytes_max = Some(of_group.answer_bytes_max);
         let options = QueryOptions {
             partial_bytes_max: bytes_max,
             ..question.options(context)
         };
-        let partials = spread.engine.partials(
+        let partials = of_group.engine.partials(
             &storage,
             &expr,
             span,

@@ -12,15 +12,14 @@ use prost::Message;
 use trireme_base::ErrorKind;
 use trireme_model::Labels;
 use trireme_promql::{
-    Cancel, Columns, QueryResult, Select, SelectError, SelectRequest, SeriesRead, SeriesSet, Stop,
-    parse,
+    Cancel, Columns, QueryResult, Select, SelectError, SelectRequest, SeriesRead, SeriesSet, parse,
 };
 
 use super::codec::{self, BadMessage};
 use super::message::{self, What};
-use super::{Fence, Question, SHARD_TIMEOUT, Spread, incomplete};
-use crate::united::United;
-use crate::{Dedup, Found, QueryContext, QueryError, Selection};
+use super::{GroupQueries, Question, SHARD_TIMEOUT, incomplete};
+use trireme_query::United;
+use trireme_query::{Dedup, Found, QueryContext, QueryError, ReadIndex, Selection};
 
 /// Bytes that one sample of the bounds stands for.
 const SAMPLE_BYTES: usize = 16;
@@ -39,16 +38,16 @@ pub(super) fn texts_in(answer: message::Answer) -> Result<Vec<String>, BadMessag
     Ok(answer.texts)
 }
 
-impl Spread {
+impl GroupQueries {
     /// The whole query on a replica that does not lag. If there is none, over the union, with a warning.
     pub(super) fn elsewhere(
         &self,
         context: &QueryContext,
         q: &Question<'_>,
-        fence: &Fence,
+        read_index: &ReadIndex,
     ) -> Result<QueryResult, QueryError> {
         let expr = parse(q.text, &self.parser).map_err(|e| QueryError::invalid(e.to_string()))?;
-        let mut peers = if fence.known {
+        let mut peers = if read_index.known {
             self.replicas.connected()
         } else {
             Vec::new()
@@ -61,7 +60,7 @@ impl Spread {
         for peer in peers {
             let request = message::Request {
                 question: Some(message::Question::Query(
-                    q.message(context, &fence.positions),
+                    q.message(context, &read_index.positions),
                 )),
             };
 
@@ -96,31 +95,39 @@ impl Spread {
             }
         }
 
-        Ok(q.evaluate(&self.engine, &self.union(context, fence), &expr, context)?)
+        Ok(q.evaluate(
+            &self.engine,
+            &self.union(context, read_index),
+            &expr,
+            context,
+        )?)
     }
 
     /// The series of all replicas, those of HA pairs made one after samples were united.
-    fn union<'a>(&'a self, context: &QueryContext, fence: &'a Fence) -> Dedup<Union<'a>> {
+    fn union<'a>(&'a self, context: &QueryContext, read_index: &'a ReadIndex) -> Dedup<Union<'a>> {
         let raw = QueryContext {
             replica_labels: Vec::new(),
             ..context.clone()
         };
         Dedup::new(
             Union {
-                spread: self,
+                of_group: self,
                 context: raw,
-                fence,
+                read_index,
             },
             context.replica_labels.clone(),
         )
     }
 
     /// For questions that are not divided: what the group has, if this replica does not have all of it.
-    pub(super) fn lacking(&self, context: &QueryContext) -> Result<Option<Arc<Fence>>, QueryError> {
+    pub(super) fn lacking(
+        &self,
+        context: &QueryContext,
+    ) -> Result<Option<Arc<ReadIndex>>, QueryError> {
         if self.is_alone(context) {
             return Ok(None);
         }
-        Ok(Some(self.fence(context)?).filter(|fence| !fence.complete))
+        Ok(Some(self.read_index(context)?).filter(|read_index| !read_index.complete))
     }
 
     /// Raw series of all replicas.
@@ -128,10 +135,10 @@ impl Spread {
         &self,
         context: &QueryContext,
         request: &SelectRequest,
-        fence: &Fence,
+        read_index: &ReadIndex,
     ) -> Result<SeriesSet, QueryError> {
         Ok(self
-            .union(context, fence)
+            .union(context, read_index)
             .select(request, &context.cancel)?)
     }
 
@@ -144,12 +151,14 @@ impl Spread {
         own: impl FnOnce(&QueryContext) -> Result<Found<T>, QueryError>,
         read: impl Fn(message::Answer) -> Result<Vec<T>, BadMessage>,
     ) -> Result<Found<T>, QueryError> {
-        let fence = self.lacking(context)?;
+        let read_index = self.lacking(context)?;
         let mut found = own(context)?;
-        let Some(fence) = fence else { return Ok(found) };
+        let Some(read_index) = read_index else {
+            return Ok(found);
+        };
 
         let find = codec::items_out(what, name, selection, context);
-        let elsewhere = self.find(context, find, &fence)?;
+        let elsewhere = self.find(context, find, &read_index)?;
 
         let mut items: BTreeSet<T> = found.items.into_iter().collect();
         for answer in elsewhere.answers {
@@ -200,11 +209,11 @@ impl Spread {
         &self,
         context: &QueryContext,
         find: message::Find,
-        fence: &Fence,
+        read_index: &ReadIndex,
     ) -> Result<Elsewhere, QueryError> {
         let find = message::Find {
             tenant: context.tenant.as_str().to_owned(),
-            positions: codec::positions_out(&fence.positions),
+            positions: codec::positions_out(&read_index.positions),
             ..find
         };
 
@@ -231,7 +240,7 @@ impl Spread {
 
             if let Some(answer) = answer {
                 // Positions that no quorum has told say nothing about completeness.
-                found.complete |= fence.known && answer.complete;
+                found.complete |= read_index.known && answer.complete;
                 self.hold(context, &answer)?;
                 found.answers.push(answer);
             }
@@ -244,16 +253,16 @@ impl Spread {
 
 /// This replica and all connected peers as one storage.
 struct Union<'a> {
-    spread: &'a Spread,
+    of_group: &'a GroupQueries,
     context: QueryContext,
-    fence: &'a Fence,
+    read_index: &'a ReadIndex,
 }
 
 impl Union<'_> {
     fn all(&self, request: &SelectRequest) -> Result<SeriesSet, QueryError> {
-        let own = self.spread.inner.select(&self.context, request)?;
+        let own = self.of_group.inner.select(&self.context, request)?;
         let find = codec::samples_out(request);
-        let elsewhere = self.spread.find(&self.context, find, self.fence)?;
+        let elsewhere = self.of_group.find(&self.context, find, self.read_index)?;
         let mut warnings = own.warnings;
         let rows = elsewhere.answers.into_iter().flat_map(|answer| answer.rows);
 
@@ -307,21 +316,9 @@ pub(super) fn unite(
     )
 }
 
-/// An error of a selection, as the engine takes it.
-pub(crate) fn select_error(e: QueryError) -> SelectError {
-    match e.kind() {
-        ErrorKind::Cancelled => SelectError::Stopped(Stop::Canceled),
-        ErrorKind::Timeout => SelectError::Stopped(Stop::TimedOut),
-        ErrorKind::Limited | ErrorKind::TooLarge => SelectError::Limited(e.to_string()),
-        ErrorKind::Corrupt => SelectError::Corrupt(e.to_string()),
-        ErrorKind::Internal => SelectError::Internal(e.to_string()),
-        _ => SelectError::Unavailable(e.to_string()),
-    }
-}
-
 impl Select for Union<'_> {
     fn select(&self, request: &SelectRequest, _: &Cancel) -> Result<SeriesSet, SelectError> {
-        self.all(request).map_err(select_error)
+        self.all(request).map_err(SelectError::from)
     }
 }
 

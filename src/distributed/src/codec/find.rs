@@ -7,7 +7,7 @@ use trireme_model::{Exemplar, Labels, MatchOp, Matcher, MetricMetadata, MetricTy
 use trireme_promql::{Columns, Counted, HistogramPoint, SelectRequest};
 
 use super::{BadMessage, bad, histogram_in, histogram_out, labels_in, wire};
-use crate::{ExemplarSeries, QueryContext, Selection};
+use trireme_query::{ExemplarSeries, QueryContext, Selection};
 
 fn matchers_out(sets: &[Vec<Matcher>]) -> Vec<wire::MatcherSet> {
     sets.iter()

@@ -6,10 +6,10 @@ use trireme_base::ErrorKind;
 use trireme_promql::{Cancel, Columns, SelectHints, SelectRequest};
 
 use super::{context_of, too_large};
-use crate::spread::message::{self, What};
-use crate::spread::sharded::shard_of;
-use crate::spread::{APPLY_WAIT, Spread, codec, fence};
-use crate::{QueryContext, QueryError, Selection};
+use crate::message::{self, What};
+use crate::sharded::shard_of;
+use crate::{APPLY_WAIT, GroupQueries, codec, read_index};
+use trireme_query::{QueryContext, QueryError, Selection};
 
 /// Series that are read between two looks at whether the asker has gone.
 const SERIES_PER_CHECK: usize = 64;
@@ -21,7 +21,7 @@ fn is_in(shard: Option<Shard>, labels: &trireme_model::Labels) -> bool {
     shard.is_none_or(|(shard, shards)| shard_of(labels, shards) == shard)
 }
 
-impl Spread {
+impl GroupQueries {
     /// Looks up what the group has; this replica answers for it once it has everything the group has acknowledged. Blocks.
     pub(super) fn found_in_group(
         &self,
@@ -34,7 +34,7 @@ impl Spread {
             .ok_or_else(|| QueryError::invalid("nothing was asked for"))?;
 
         let context = context_of(&find.tenant, cancel)?;
-        if !of.as_it_is && !self.is_alone(&context) && !self.fence(&context)?.complete {
+        if !of.as_it_is && !self.is_alone(&context) && !self.read_index(&context)?.complete {
             return Err(QueryError::new(
                 ErrorKind::Unavailable,
                 "this replica is behind its group",
@@ -153,7 +153,7 @@ impl Spread {
 
         for (i, series) in wanted.enumerate() {
             if i.is_multiple_of(SERIES_PER_CHECK) {
-                fence::check(context)?;
+                read_index::check(context)?;
             }
             columns.clear();
             series.read(start_ms, end_ms, &mut columns)?;

@@ -16,10 +16,10 @@ use trireme_promql::{
     SeriesSet, parse,
 };
 
-use crate::spread::{
-    ANSWER_BYTES_MAX, Accepted, Done, OtherGroup, Refusal, Replicas, Spread, SpreadMode,
-};
 use crate::{
+    ANSWER_BYTES_MAX, Accepted, DistributeMode, Done, GroupQueries, OtherGroup, Refusal, Replicas,
+};
+use trireme_query::{
     ExemplarSeries, Found, InstantQuery, QuerierOptions, Queries, QueryContext, QueryError,
     RangeQuery, Selection, TsdbStatus,
 };
@@ -65,7 +65,7 @@ impl Queries for Plain {
     fn instant(&self, context: &QueryContext, q: &InstantQuery) -> Result<QueryResult, QueryError> {
         let expr = parse(&q.expr, &ParserOptions::default())
             .map_err(|e| QueryError::invalid(e.to_string()))?;
-        let options = crate::querier::query_options(context, q.lookback);
+        let options = trireme_query::query_options(context, q.lookback);
 
         self.evaluated.fetch_add(1, Ordering::Relaxed);
         Ok(self.engine.instant(
@@ -81,7 +81,7 @@ impl Queries for Plain {
     fn range(&self, context: &QueryContext, q: &RangeQuery) -> Result<QueryResult, QueryError> {
         let expr = parse(&q.expr, &ParserOptions::default())
             .map_err(|e| QueryError::invalid(e.to_string()))?;
-        let options = crate::querier::query_options(context, q.lookback);
+        let options = trireme_query::query_options(context, q.lookback);
         let span = (q.start_ms, q.end_ms);
 
         self.evaluated.fetch_add(1, Ordering::Relaxed);
@@ -193,7 +193,7 @@ impl Queries for Plain {
 
 struct Members {
     names: Vec<NodeName>,
-    spreads: OnceLock<Vec<Arc<Spread>>>,
+    spreads: OnceLock<Vec<Arc<GroupQueries>>>,
     /// Other groups by name, and whether they have data.
     others: Mutex<Vec<(String, Arc<Members>, bool)>>,
     faults: Mutex<Vec<Option<Fault>>>,
@@ -365,11 +365,11 @@ pub(super) struct Group {
 
 impl Group {
     pub(super) fn of(n: usize, storage: MemoryStorage) -> Self {
-        Self::with_mode(n, storage, SpreadMode::Always)
+        Self::with_mode(n, storage, DistributeMode::Always)
     }
 
     /// Replicas that all have the same.
-    pub(super) fn with_mode(n: usize, storage: MemoryStorage, mode: SpreadMode) -> Self {
+    pub(super) fn with_mode(n: usize, storage: MemoryStorage, mode: DistributeMode) -> Self {
         let storage = Arc::new(storage);
         Self::of_shared("n", (0..n).map(|_| Arc::clone(&storage)).collect(), mode)
     }
@@ -380,7 +380,7 @@ impl Group {
         Self::of_shared(
             prefix,
             (0..n).map(|_| Arc::clone(&storage)).collect(),
-            SpreadMode::Auto,
+            DistributeMode::Auto,
         )
     }
 
@@ -393,7 +393,7 @@ impl Group {
     }
 
     /// A replica for each storage.
-    pub(super) fn of_storages(storages: Vec<MemoryStorage>, mode: SpreadMode) -> Self {
+    pub(super) fn of_storages(storages: Vec<MemoryStorage>, mode: DistributeMode) -> Self {
         Self::of_shared("n", storages.into_iter().map(Arc::new).collect(), mode)
     }
 
@@ -401,17 +401,17 @@ impl Group {
     pub(super) fn of_short_answers(n: usize, storage: MemoryStorage, bytes_max: usize) -> Self {
         let storage = Arc::new(storage);
         let storages = (0..n).map(|_| Arc::clone(&storage)).collect();
-        Self::of_answers("n", storages, SpreadMode::Always, bytes_max)
+        Self::of_answers("n", storages, DistributeMode::Always, bytes_max)
     }
 
-    fn of_shared(prefix: &str, storages: Vec<Arc<MemoryStorage>>, mode: SpreadMode) -> Self {
+    fn of_shared(prefix: &str, storages: Vec<Arc<MemoryStorage>>, mode: DistributeMode) -> Self {
         Self::of_answers(prefix, storages, mode, ANSWER_BYTES_MAX)
     }
 
     fn of_answers(
         prefix: &str,
         storages: Vec<Arc<MemoryStorage>>,
-        mode: SpreadMode,
+        mode: DistributeMode,
         answer_bytes_max: usize,
     ) -> Self {
         let n = storages.len();
@@ -441,7 +441,7 @@ impl Group {
             told: (0..n).map(|_| AtomicUsize::new(0)).collect(),
         });
 
-        let spread = |me: usize| {
+        let of_group = |me: usize| {
             let clock = Arc::new(Hasty {
                 clock: SystemClock::new(),
                 skipped_ns: AtomicU64::new(0),
@@ -460,19 +460,19 @@ impl Group {
                 ..QuerierOptions::default()
             };
             let inner = Arc::clone(&plains[me]) as Arc<dyn Queries>;
-            let spread = Spread::new(inner, options, Arc::new(seen), clock, mode);
+            let of_group = GroupQueries::new(inner, options, Arc::new(seen), clock, mode);
 
-            Arc::new(Spread {
+            Arc::new(GroupQueries {
                 answer_bytes_max,
-                ..spread
+                ..of_group
             })
         };
 
-        let _ = members.spreads.set((0..n).map(spread).collect());
+        let _ = members.spreads.set((0..n).map(of_group).collect());
         Self { members, plains }
     }
 
-    pub(super) fn spread(&self, member: usize) -> &Arc<Spread> {
+    pub(super) fn of_group(&self, member: usize) -> &Arc<GroupQueries> {
         &self.members.spreads.get().expect("built")[member]
     }
 

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use futures::future::{BoxFuture, ready};
 use trireme_base::{ErrorKind, NodeName, StreamId};
 
-use crate::QueryError;
+use trireme_query::QueryError;
 
 /// Takes what a replica answered, or why it did not.
 pub type Done = Box<dyn FnOnce(Result<Bytes, Refusal>) + Send>;

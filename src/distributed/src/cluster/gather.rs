@@ -12,10 +12,10 @@ use futures::executor::block_on;
 use prost::Message;
 use trireme_base::ErrorKind;
 
-use crate::spread::fence::{Answer, must_not_wait};
-use crate::spread::message;
-use crate::spread::{OtherGroup, SHARD_TIMEOUT, Spread, forgive};
-use crate::{QueryContext, QueryError};
+use crate::message;
+use crate::read_index::{Answer, must_not_wait};
+use crate::{GroupQueries, OtherGroup, SHARD_TIMEOUT, forgive};
+use trireme_query::{QueryContext, QueryError};
 
 /// Shards that take the place of one that is too large.
 const SPLIT: u32 = 8;
@@ -31,7 +31,7 @@ pub(super) struct Gathered {
 
 /// Questions that are under way.
 pub(super) struct Gather<'a> {
-    spread: &'a Spread,
+    of_group: &'a GroupQueries,
     context: &'a QueryContext,
     find: message::Find,
     groups: Vec<Asking>,
@@ -131,16 +131,16 @@ pub(super) fn unreadable(context: &QueryContext) -> Result<Option<String>, Query
 impl<'a> Gather<'a> {
     /// Sends the first questions. Waits a moment after a start, until every group has been met.
     pub(super) fn begin(
-        spread: &'a Spread,
+        of_group: &'a GroupQueries,
         context: &'a QueryContext,
         others: &[OtherGroup],
         find: message::Find,
     ) -> Result<Self, QueryError> {
         must_not_wait(context)?;
-        let groups = block_on(spread.met(
+        let groups = block_on(of_group.met(
             context,
             others.to_vec(),
-            || spread.replicas.other_groups(),
+            || of_group.replicas.other_groups(),
             |groups| {
                 !groups
                     .iter()
@@ -149,14 +149,14 @@ impl<'a> Gather<'a> {
         ))?;
 
         let (done, answers) = channel();
-        let until = spread.clock.monotonic() + SHARD_TIMEOUT;
+        let until = of_group.clock.monotonic() + SHARD_TIMEOUT;
         let find = message::Find {
             tenant: context.tenant.as_str().to_owned(),
             ..find
         };
         let groups = groups.into_iter().map(Asking::new).collect();
         let mut gather = Self {
-            spread,
+            of_group,
             context,
             find,
             groups,
@@ -175,7 +175,10 @@ impl<'a> Gather<'a> {
     /// Everything, once it is there.
     pub(super) fn finish(mut self) -> Result<Gathered, QueryError> {
         while self.groups.iter().any(|group| !group.is_over) {
-            let Some(answer) = self.spread.next(&self.answers, self.until, self.context)? else {
+            let Some(answer) = self
+                .of_group
+                .next(&self.answers, self.until, self.context)?
+            else {
                 // Out of time. What is under way is given up.
                 break;
             };
@@ -215,12 +218,12 @@ impl<'a> Gather<'a> {
             question: Some(message::Question::OfGroup(of)),
         };
         let body = Bytes::from(request.encode_to_vec());
-        let left = self.until.saturating_sub(self.spread.clock.monotonic());
+        let left = self.until.saturating_sub(self.of_group.clock.monotonic());
         let done = self.done.clone();
 
         // Who asked may have gone.
         let done = Box::new(move |body| drop(done.send(Answer { from: number, body })));
-        let asked = self.spread.replicas.ask(member, body, left, done);
+        let asked = self.of_group.replicas.ask(member, body, left, done);
 
         asking.under_way = Some(asked);
     }
@@ -253,7 +256,7 @@ impl<'a> Gather<'a> {
                     .extend((0..SPLIT).map(|i| (shard + shards.max(1) * i, parts)));
             }
             Some(answer) => {
-                self.spread.hold(self.context, &answer)?;
+                self.of_group.hold(self.context, &answer)?;
                 asking.got.push(answer);
                 asking.todo.pop();
                 if asking.todo.is_empty() {

@@ -12,13 +12,14 @@ use tokio::task::JoinHandle;
 use trireme_base::pool::CpuPool;
 use trireme_base::{Clock, ErrorKind, NodeName, StreamId};
 use trireme_consensus::{Consensus, RingBook};
-use trireme_promql::Cancel;
-use trireme_query::{
-    ANSWER_BYTES_MAX, Accepted, Across, CALL_KIND, CALL_VERSION, Done, OtherGroup, QuerierOptions,
-    Queries, QueryError, Refusal, Replicas, Spread, SpreadMode,
+use trireme_distributed::{
+    ANSWER_BYTES_MAX, Accepted, CALL_KIND, CALL_VERSION, ClusterQueries, DistributeMode, Done,
+    GroupQueries, OtherGroup, Refusal, Replicas,
 };
+use trireme_promql::Cancel;
+use trireme_query::{QuerierOptions, Queries, QueryError};
 use trireme_ring::GroupPhase;
-use trireme_settings::SpreadSetting;
+use trireme_settings::DistributeSetting;
 use trireme_storage::{Gate, Store};
 use trireme_transport::{CallBook, CallError, Hub, ReplicaStore};
 use trireme_write::Neighbours;
@@ -188,7 +189,7 @@ impl Replicas for GroupReplicas {
 
 /// Answers the queries of peers, on threads that never wait for other replicas.
 pub(crate) struct PeerQueries {
-    spread: Arc<Spread>,
+    group: Arc<GroupQueries>,
     pool: CpuPool,
     clock: Arc<dyn Clock>,
     served: IntCounter,
@@ -218,7 +219,7 @@ pub(crate) async fn answer(
         CallError::new(kind, text)
     };
 
-    match queries.spread.accept(body).map_err(failed)? {
+    match queries.group.accept(body).map_err(failed)? {
         Accepted::Answer(answer) => Ok(answer),
         Accepted::Job(job) => {
             let room = rooms.enter(&peer, ANSWER_BYTES_MAX).await;
@@ -255,14 +256,14 @@ pub(crate) fn over_group(
         io: ground.io.handle().clone(),
     };
 
-    let mode = match ground.settings.query.spread {
-        SpreadSetting::Auto => SpreadMode::Auto,
-        SpreadSetting::Off => SpreadMode::Off,
-        SpreadSetting::Always => SpreadMode::Always,
+    let mode = match ground.settings.query.distribute {
+        DistributeSetting::Auto => DistributeMode::Auto,
+        DistributeSetting::Off => DistributeMode::Off,
+        DistributeSetting::Always => DistributeMode::Always,
     };
 
     let clock = Arc::clone(&ground.clock);
-    let spread = Arc::new(Spread::new(
+    let group = Arc::new(GroupQueries::new(
         Arc::new(local),
         options,
         Arc::new(replicas),
@@ -283,7 +284,7 @@ pub(crate) fn over_group(
         "Shards of queries, and whole queries, answered for other replicas.",
     )?;
     let queries = PeerQueries {
-        spread: Arc::clone(&spread),
+        group: Arc::clone(&group),
         pool,
         clock,
         served,
@@ -291,5 +292,5 @@ pub(crate) fn over_group(
 
     // Only the node's start calls this, once.
     let _ = cluster.queries.set(queries);
-    Ok(Arc::new(Across::new(spread)))
+    Ok(Arc::new(ClusterQueries::new(group)))
 }

@@ -22,7 +22,7 @@ fn part(values: &[Vec<Option<i32>>], keeps: impl Fn(usize, usize) -> bool) -> Me
 }
 
 /// Two groups. Every other series is in the second one; every third moved there at the fifth step, which both have.
-fn moved(values: &[Vec<Option<i32>>]) -> (Group, Group, Across) {
+fn moved(values: &[Vec<Option<i32>>]) -> (Group, Group, ClusterQueries) {
     let g0 = Group::named(
         "a",
         3,
@@ -40,7 +40,7 @@ fn moved(values: &[Vec<Option<i32>>]) -> (Group, Group, Across) {
     );
 
     g0.meet("g1", &g1, true);
-    let across = Across::new(Arc::clone(g0.spread(0)));
+    let across = ClusterQueries::new(Arc::clone(g0.of_group(0)));
     (g0, g1, across)
 }
 
@@ -85,7 +85,7 @@ fn costs_are_estimated_over_all_groups() {
         lookback,
     } = range("sum(m)");
 
-    let costed = crate::Costed {
+    let costed = trireme_query::Costed {
         expr,
         start_ms,
         end_ms,
@@ -94,7 +94,7 @@ fn costs_are_estimated_over_all_groups() {
     };
 
     let of = |queries: &dyn Queries| {
-        crate::estimate_cost(queries, &context(), &ParserOptions::default(), &costed)
+        trireme_query::estimate_cost(queries, &context(), &ParserOptions::default(), &costed)
             .expect("works")
     };
     let together = of(&across);
@@ -153,7 +153,7 @@ fn lists_are_those_of_all_groups() {
 fn samples_of_other_groups_take_room_of_the_node_until_the_query_ends() {
     let (g0, _g1, across) = moved(&some_values());
     let context = context();
-    let room = g0.spread(0).engine.room();
+    let room = g0.of_group(0).engine.room();
 
     across.range(&context, &range("sum(m)")).expect("works");
     let of_one = room.taken();
@@ -223,7 +223,7 @@ fn a_group_that_is_forming_may_be_silent_and_is_heard_if_it_has_something() {
     let g1 = Group::named("b", 2, storage(&some_values()));
     g0.meet("g1", &g1, false);
 
-    let across = Across::new(Arc::clone(g0.spread(0)));
+    let across = ClusterQueries::new(Arc::clone(g0.of_group(0)));
     let want = g0
         .undivided()
         .range(&context(), &range("sum(m)"))
@@ -256,7 +256,7 @@ fn replicas_of_ha_pairs_in_different_groups_become_one() {
     let g1 = Group::named("b", 1, series("b", &[(1, 10.0), (3, 30.0)]));
     g0.meet("g1", &g1, true);
 
-    let across = Across::new(Arc::clone(g0.spread(0)));
+    let across = ClusterQueries::new(Arc::clone(g0.of_group(0)));
     let context = QueryContext {
         replica_labels: vec!["replica".to_owned()],
         ..context()

@@ -5,7 +5,7 @@
 //! groups, the old samples in one and the new ones in the other: they are united by time, so that it is one series.
 //! Replicas of HA pairs, which lie in different groups as a rule, become one after that.
 //!
-//! With one group in the ring all questions go straight to [`Spread`].
+//! With one group in the ring all questions go straight to [`GroupQueries`].
 
 mod gather;
 
@@ -19,25 +19,25 @@ use trireme_promql::{Cancel, QueryResult, Select, SelectError, SelectRequest, Se
 
 use super::codec::{self, BadMessage};
 use super::message::{self, What};
-use super::union::{labels_in, select_error, texts_in, unite};
-use super::{OtherGroup, Question, Spread};
-use crate::{
+use super::union::{labels_in, texts_in, unite};
+use super::{GroupQueries, OtherGroup, Question};
+use gather::Gather;
+use trireme_query::{
     Asked, Dedup, ExemplarSeries, Found, InstantQuery, Queries, QueryContext, QueryError,
     RangeQuery, Selection, TsdbStatus,
 };
-use gather::Gather;
 
 /// What a node says that the ring does not have any more.
 const LEFT: &str = "this node has left the ring and does not know what was written since: ask another one, or with local=true for what it has";
 
 /// Answers queries with the help of other groups.
-pub struct Across {
-    spread: Arc<Spread>,
+pub struct ClusterQueries {
+    of_group: Arc<GroupQueries>,
 }
 
 /// All groups as one storage.
 struct AllGroups<'a> {
-    spread: &'a Spread,
+    of_group: &'a GroupQueries,
     context: QueryContext,
     others: &'a [OtherGroup],
 }
@@ -45,8 +45,8 @@ struct AllGroups<'a> {
 impl AllGroups<'_> {
     fn all(&self, request: &SelectRequest) -> Result<SeriesSet, QueryError> {
         let find = codec::samples_out(request);
-        let gather = Gather::begin(self.spread, &self.context, self.others, find)?;
-        let own = self.spread.select(&self.context, request)?;
+        let gather = Gather::begin(self.of_group, &self.context, self.others, find)?;
+        let own = self.of_group.select(&self.context, request)?;
         let found = gather.finish()?;
         let mut warnings = own.warnings;
         let rows = found.answers.into_iter().flat_map(|answer| answer.rows);
@@ -63,14 +63,14 @@ impl AllGroups<'_> {
 
 impl Select for AllGroups<'_> {
     fn select(&self, request: &SelectRequest, _: &Cancel) -> Result<SeriesSet, SelectError> {
-        self.all(request).map_err(select_error)
+        self.all(request).map_err(SelectError::from)
     }
 }
 
-impl Across {
+impl ClusterQueries {
     /// Lays the other groups around a group's own answers.
-    pub fn new(spread: Arc<Spread>) -> Self {
-        Self { spread }
+    pub fn new(of_group: Arc<GroupQueries>) -> Self {
+        Self { of_group }
     }
 
     /// Whom to ask beside the own group; nobody in a ring of one group. An error once the ring does not have this node any
@@ -79,10 +79,10 @@ impl Across {
         if context.local_only {
             return Ok(Vec::new());
         }
-        if self.spread.replicas.has_left() {
+        if self.of_group.replicas.has_left() {
             return Err(QueryError::new(ErrorKind::Unavailable, LEFT.to_owned()));
         }
-        Ok(self.spread.replicas.other_groups())
+        Ok(self.of_group.replicas.other_groups())
     }
 
     fn storage<'a>(
@@ -95,7 +95,7 @@ impl Across {
             ..context.clone()
         };
         let all = AllGroups {
-            spread: &self.spread,
+            of_group: &self.of_group,
             context: raw,
             others,
         };
@@ -109,10 +109,11 @@ impl Across {
         q: &Question<'_>,
         others: &[OtherGroup],
     ) -> Result<QueryResult, QueryError> {
-        let spread = &self.spread;
-        let expr = parse(q.text, &spread.parser).map_err(|e| QueryError::invalid(e.to_string()))?;
+        let of_group = &self.of_group;
+        let expr =
+            parse(q.text, &of_group.parser).map_err(|e| QueryError::invalid(e.to_string()))?;
         let mut result = q.evaluate(
-            &spread.engine,
+            &of_group.engine,
             &self.storage(context, others),
             &expr,
             context,
@@ -138,7 +139,7 @@ impl Across {
         }
 
         let find = codec::items_out(what, name, selection, context);
-        let gather = Gather::begin(&self.spread, context, &others, find)?;
+        let gather = Gather::begin(&self.of_group, context, &others, find)?;
         let own = own()?;
         let found = gather.finish()?;
         let mut items: BTreeSet<T> = own.items.into_iter().collect();
@@ -176,7 +177,7 @@ impl Across {
             ..message::Find::default()
         };
 
-        Gather::begin(&self.spread, context, &others, find)?.finish()
+        Gather::begin(&self.of_group, context, &others, find)?.finish()
     }
 }
 
@@ -187,15 +188,15 @@ fn merge_exemplars(into: &mut Vec<Exemplar>, more: Vec<Exemplar>) {
     into.dedup();
 }
 
-impl Queries for Across {
+impl Queries for ClusterQueries {
     /// Whoever has to ask other groups is not quick.
     fn is_quick(&self, context: &QueryContext, asked: &Asked<'_>) -> bool {
         self.others(context).is_ok_and(|others| others.is_empty())
-            && self.spread.is_quick(context, asked)
+            && self.of_group.is_quick(context, asked)
     }
 
     fn prepare<'a>(&'a self, context: &'a QueryContext) -> BoxFuture<'a, Result<(), QueryError>> {
-        self.spread.prepare(context)
+        self.of_group.prepare(context)
     }
 
     fn instant(
@@ -205,7 +206,7 @@ impl Queries for Across {
     ) -> Result<QueryResult, QueryError> {
         let others = self.others(context)?;
         if others.is_empty() {
-            return self.spread.instant(context, query);
+            return self.of_group.instant(context, query);
         }
 
         let t = query.time_ms;
@@ -239,7 +240,7 @@ impl Queries for Across {
 
         // The undivided way has the words for a range that is none.
         if others.is_empty() || step_ms <= 0 || end_ms < start_ms {
-            return self.spread.range(context, query);
+            return self.of_group.range(context, query);
         }
 
         self.evaluate(
@@ -262,7 +263,7 @@ impl Queries for Across {
     ) -> Result<SeriesSet, QueryError> {
         let others = self.others(context)?;
         if others.is_empty() {
-            return self.spread.select(context, request);
+            return self.of_group.select(context, request);
         }
         Ok(self
             .storage(context, &others)
@@ -278,7 +279,7 @@ impl Queries for Across {
             context,
             selection,
             (What::Series, ""),
-            || self.spread.series(context, selection),
+            || self.of_group.series(context, selection),
             labels_in,
         )
     }
@@ -292,7 +293,7 @@ impl Queries for Across {
             context,
             selection,
             (What::Names, ""),
-            || self.spread.label_names(context, selection),
+            || self.of_group.label_names(context, selection),
             texts_in,
         )
     }
@@ -307,7 +308,7 @@ impl Queries for Across {
             context,
             selection,
             (What::Values, name),
-            || self.spread.label_values(context, name, selection),
+            || self.of_group.label_values(context, name, selection),
             texts_in,
         )
     }
@@ -319,7 +320,7 @@ impl Queries for Across {
         start_ms: i64,
         end_ms: i64,
     ) -> Result<Found<ExemplarSeries>, QueryError> {
-        let own = self.spread.exemplars(context, expr, start_ms, end_ms)?;
+        let own = self.of_group.exemplars(context, expr, start_ms, end_ms)?;
         let found = self.other_answers(context, (What::Exemplars, expr), (start_ms, end_ms))?;
         if found.answers.is_empty() && found.warnings.is_empty() {
             return Ok(own);
@@ -362,7 +363,7 @@ impl Queries for Across {
         context: &QueryContext,
         metric: Option<&str>,
     ) -> Result<Vec<(String, Vec<MetricMetadata>)>, QueryError> {
-        let own = self.spread.metadata(context, metric)?;
+        let own = self.of_group.metadata(context, metric)?;
         // There is no room for a warning in the answer; a group that cannot be asked is left out unless that is an error.
         let found = self.other_answers(context, (What::Metadata, metric.unwrap_or("")), (0, 0))?;
         if found.answers.is_empty() {
@@ -386,6 +387,6 @@ impl Queries for Across {
     }
 
     fn tsdb_status(&self, context: &QueryContext, limit: usize) -> Result<TsdbStatus, QueryError> {
-        self.spread.tsdb_status(context, limit)
+        self.of_group.tsdb_status(context, limit)
     }
 }

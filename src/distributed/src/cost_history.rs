@@ -24,12 +24,12 @@ pub(super) struct Asked<'a> {
 /// Samples that queries have read. Texts may be long, so only hashes of them are kept; a wrong guess costs a round trip,
 /// or spares one that would have been worth it.
 #[derive(Default)]
-pub(super) struct Memory {
+pub(super) struct CostHistory {
     samples: Mutex<HashMap<u64, u64>>,
     hasher: DefaultHashBuilder,
 }
 
-impl Memory {
+impl CostHistory {
     /// Takes note of what a query has read.
     pub(super) fn note(&self, asked: Asked<'_>, samples: u64) {
         let key = self.key(asked);
@@ -74,7 +74,7 @@ mod tests {
             span_ms: 3_600_000,
         };
 
-        let memory = Memory::default();
+        let memory = CostHistory::default();
         assert!(!memory.is_cheap(hour), "unknown");
         memory.note(hour, 10);
 

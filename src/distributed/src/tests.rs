@@ -1,6 +1,6 @@
 //! Three replicas in one process.
 
-mod across;
+mod cluster;
 mod group;
 mod scripts;
 
@@ -120,10 +120,10 @@ proptest! {
     ) {
         let group = Group::of(3, storage(&values));
         for query in QUERIES {
-            let (local, spread) = (group.undivided(), group.spread(0));
-            let (a, b) = (local.range(&context(), &range(query)), spread.range(&context(), &range(query)));
+            let (local, of_group) = (group.undivided(), group.of_group(0));
+            let (a, b) = (local.range(&context(), &range(query)), of_group.range(&context(), &range(query)));
             prop_assert!(same(a.as_ref().expect("works"), b.as_ref().expect("works")), "{query}: {a:?}\n{b:?}");
-            let (a, b) = (local.instant(&context(), &instant(query)), spread.instant(&context(), &instant(query)));
+            let (a, b) = (local.instant(&context(), &instant(query)), of_group.instant(&context(), &instant(query)));
             prop_assert!(same(a.as_ref().expect("works"), b.as_ref().expect("works")), "{query}: {a:?}\n{b:?}");
         }
     }
@@ -133,12 +133,12 @@ proptest! {
 fn every_replica_evaluates_a_shard() {
     let group = Group::of(3, storage(&some_values()));
     group
-        .spread(0)
+        .of_group(0)
         .range(&context(), &range("sum(m)"))
         .expect("works");
     assert_eq!(group.served(), [0, 1, 1]);
     group
-        .spread(1)
+        .of_group(1)
         .range(&context(), &range("quantile(0.5, m)"))
         .expect("works");
     assert_eq!(group.served(), [0, 1, 1], "not a query that can be divided");
@@ -148,7 +148,7 @@ fn every_replica_evaluates_a_shard() {
 fn limits_of_cost_hold_for_all_shards_together() {
     let group = Group::of(3, storage(&some_values()));
     let limited = |series_max, samples_read_max| {
-        let cost_limits = crate::CostLimits {
+        let cost_limits = trireme_query::CostLimits {
             series_max,
             samples_read_max,
         };
@@ -156,7 +156,7 @@ fn limits_of_cost_hold_for_all_shards_together() {
             cost_limits,
             ..context()
         };
-        group.spread(0).range(&limited, &range("sum(m)"))
+        group.of_group(0).range(&limited, &range("sum(m)"))
     };
 
     let stats = limited(0, 0).expect("no limit").stats;
@@ -200,7 +200,7 @@ fn steps_are_told_apart_over_all_shards() {
     };
     let stats = |member: usize| {
         group
-            .spread(member)
+            .of_group(member)
             .range(&by_step, &range("sum(rate(m[2m]))"))
             .expect("works")
             .stats
@@ -231,7 +231,7 @@ fn costs_are_estimated_over_the_series_of_all_replicas() {
         lookback,
     } = range("sum(m) + on () max(m)");
 
-    let costed = crate::Costed {
+    let costed = trireme_query::Costed {
         expr,
         start_ms,
         end_ms,
@@ -240,8 +240,9 @@ fn costs_are_estimated_over_the_series_of_all_replicas() {
     };
 
     let of = |member: usize| {
-        let spread = group.spread(member).as_ref();
-        crate::estimate_cost(spread, &context(), &ParserOptions::default(), &costed).expect("works")
+        let of_group = group.of_group(member).as_ref();
+        trireme_query::estimate_cost(of_group, &context(), &ParserOptions::default(), &costed)
+            .expect("works")
     };
     let complete = of(0);
 
@@ -252,10 +253,10 @@ fn costs_are_estimated_over_the_series_of_all_replicas() {
 
 #[test]
 fn a_cheap_query_is_divided_once_and_remembered() {
-    let group = Group::with_mode(3, storage(&some_values()), SpreadMode::Auto);
+    let group = Group::with_mode(3, storage(&some_values()), DistributeMode::Auto);
     for _ in 0..3 {
         group
-            .spread(0)
+            .of_group(0)
             .range(&context(), &range("sum(m)"))
             .expect("works");
     }
@@ -274,7 +275,7 @@ fn shards_of_replicas_that_fail_lag_or_talk_nonsense_are_evaluated_here() {
     for fault in [Fault::Broken, Fault::Lagging, Fault::Nonsense] {
         group.fail(1, fault);
         let got = group
-            .spread(0)
+            .of_group(0)
             .range(&context(), &range("sum by (a) (m)"))
             .expect("works");
         assert!(same(&want, &got), "{fault:?}: {got:?}");
@@ -283,7 +284,7 @@ fn shards_of_replicas_that_fail_lag_or_talk_nonsense_are_evaluated_here() {
     group.fail(2, Fault::Broken);
     group.fail(1, Fault::Lagging);
     let got = group
-        .spread(0)
+        .of_group(0)
         .range(&context(), &range("sum by (a) (m)"))
         .expect("works");
     assert!(same(&want, &got));
@@ -300,7 +301,7 @@ fn a_replica_that_lags_lets_another_one_answer() {
             .instant(&context(), &instant(query))
             .expect("works");
         let got = group
-            .spread(0)
+            .of_group(0)
             .instant(&context(), &instant(query))
             .expect("works");
         assert!(same(&want, &got), "{query}: {got:?}");
@@ -319,7 +320,7 @@ fn what_cannot_be_evaluated_is_tried_once_and_replicas_take_turns() {
     assert!(want.is_execution(), "{want:?}");
 
     let got = group
-        .spread(0)
+        .of_group(0)
         .instant(&context(), &instant(many))
         .expect_err("many on both sides");
 
@@ -335,7 +336,7 @@ fn what_cannot_be_evaluated_is_tried_once_and_replicas_take_turns() {
 
     for _ in 0..3 {
         group
-            .spread(0)
+            .of_group(0)
             .instant(&context(), &instant("m"))
             .expect("works");
     }
@@ -347,7 +348,7 @@ fn what_cannot_be_evaluated_is_tried_once_and_replicas_take_turns() {
 fn a_divided_query_that_fails_for_good_is_not_evaluated_again() {
     let group = Group::of(3, storage(&some_values()));
     for series_max in 1..12 {
-        let cost_limits = crate::CostLimits {
+        let cost_limits = trireme_query::CostLimits {
             series_max,
             samples_read_max: 0,
         };
@@ -356,13 +357,13 @@ fn a_divided_query_that_fails_for_good_is_not_evaluated_again() {
             ..context()
         };
         let error = group
-            .spread(0)
+            .of_group(0)
             .range(&limited, &range("sum(m)"))
             .expect_err("too many series");
 
         assert_eq!(error.reached_limit(), Some("max_series"), "of {series_max}");
         let error = group
-            .spread(0)
+            .of_group(0)
             .range(&limited, &range("topk(1, m)"))
             .expect_err("too many series");
 
@@ -370,12 +371,12 @@ fn a_divided_query_that_fails_for_good_is_not_evaluated_again() {
     }
 
     let error = group
-        .spread(0)
+        .of_group(0)
         .instant(&context(), &instant("topk(NaN, m)"))
         .expect_err("not a number");
     assert!(error.is_execution(), "{error}");
 
-    let error = group.spread(0).range(
+    let error = group.of_group(0).range(
         &context(),
         &range("sum(m) + on () group_left m / on () group_left m"),
     );
@@ -385,7 +386,7 @@ fn a_divided_query_that_fails_for_good_is_not_evaluated_again() {
 
     // A replica that lags asks one other, and not each.
     group.fail(0, Fault::Lagging);
-    let cost_limits = crate::CostLimits {
+    let cost_limits = trireme_query::CostLimits {
         series_max: 11,
         samples_read_max: 0,
     };
@@ -394,7 +395,7 @@ fn a_divided_query_that_fails_for_good_is_not_evaluated_again() {
         ..context()
     };
     let error = group
-        .spread(0)
+        .of_group(0)
         .range(&limited, &range("quantile(0.5, m)"))
         .expect_err("too many series");
 
@@ -416,12 +417,12 @@ fn a_bound_of_samples_of_the_tenant_goes_with_its_queries() {
         }
         for query in ["sum by (b) (m)", "m"] {
             let error = group
-                .spread(0)
+                .of_group(0)
                 .range(&bounded, &range(query))
                 .expect_err("too many samples");
             assert_eq!(error.kind(), ErrorKind::TooLarge, "{query}: {error}");
             group
-                .spread(0)
+                .of_group(0)
                 .range(&context(), &range(query))
                 .expect("no bound of its own");
         }
@@ -437,7 +438,7 @@ fn a_query_whose_time_is_over_is_not_evaluated_again() {
         ..context()
     };
     let error = group
-        .spread(0)
+        .of_group(0)
         .range(&late(), &range("sum(m)"))
         .expect_err("late");
 
@@ -454,7 +455,7 @@ fn shards_and_results_that_are_too_large_to_be_sent_are_evaluated_here() {
             .range(&context(), &range(query))
             .expect("works");
         let got = group
-            .spread(0)
+            .of_group(0)
             .range(&context(), &range(query))
             .expect("works");
         assert!(same(&want, &got), "{query}: {got:?}");
@@ -470,7 +471,7 @@ fn shards_and_results_that_are_too_large_to_be_sent_are_evaluated_here() {
         .range(&context(), &range("m"))
         .expect("works");
     let got = group
-        .spread(0)
+        .of_group(0)
         .range(&context(), &range("m"))
         .expect("works");
 
@@ -581,7 +582,7 @@ fn a_replica_that_has_not_applied_what_its_own_log_has_lets_another_one_answer()
 
     // Its log may have been the second copy for which a write was acknowledged, and the peer that is asked the third.
     let got = group
-        .spread(0)
+        .of_group(0)
         .instant(&context(), &instant("m"))
         .expect("works");
     assert!(got.warnings.is_empty(), "{got:?}");
@@ -591,11 +592,11 @@ fn a_replica_that_has_not_applied_what_its_own_log_has_lets_another_one_answer()
 
 #[test]
 fn a_replica_that_is_rebuilt_lets_another_one_answer_and_is_no_witness() {
-    for mode in [SpreadMode::Always, SpreadMode::Off] {
+    for mode in [DistributeMode::Always, DistributeMode::Off] {
         let group = Group::with_mode(3, storage(&some_values()), mode);
         group.fail(0, Fault::Rebuilt);
         let got = group
-            .spread(0)
+            .of_group(0)
             .instant(&context(), &instant("sum(m)"))
             .expect("works");
         assert!(got.warnings.is_empty(), "{got:?}");
@@ -611,7 +612,7 @@ fn a_replica_that_is_rebuilt_lets_another_one_answer_and_is_no_witness() {
     group.fail(1, Fault::Broken);
 
     let got = group
-        .spread(2)
+        .of_group(2)
         .instant(&context(), &instant("sum(m)"))
         .expect("works");
 
@@ -629,7 +630,7 @@ fn without_a_complete_replica_there_is_a_warning_or_an_error() {
     group.fail(2, Fault::Broken);
 
     let got = group
-        .spread(0)
+        .of_group(0)
         .instant(&context(), &instant("sum(m)"))
         .expect("works");
 
@@ -639,13 +640,13 @@ fn without_a_complete_replica_there_is_a_warning_or_an_error() {
         ..context()
     };
     let error = group
-        .spread(0)
+        .of_group(0)
         .instant(&strict, &instant("sum(m)"))
         .expect_err("must be whole");
 
     assert_eq!(error.kind(), ErrorKind::Unavailable);
     let error = group
-        .spread(0)
+        .of_group(0)
         .instant(&context(), &instant("sum("))
         .expect_err("no expression");
 
@@ -656,18 +657,18 @@ fn without_a_complete_replica_there_is_a_warning_or_an_error() {
 #[test]
 fn a_quorum_of_an_older_ring_is_asked_again_by_the_later_one_or_not_called_a_quorum() {
     let group = Group::of(3, storage(&some_values()));
-    let fence = |member: usize| {
+    let read_index = |member: usize| {
         group
-            .spread(member)
-            .fence(&context())
+            .of_group(member)
+            .read_index(&context())
             .expect("not cancelled")
     };
 
-    assert!(fence(0).known);
+    assert!(read_index(0).known);
 
     group.hears(1, 3);
     group.hears(2, 3);
-    assert!(fence(0).known && fence(0).complete);
+    assert!(read_index(0).known && read_index(0).complete);
 
     assert_eq!(group.epochs(), [3, 3, 3], "it took the later ring first");
 
@@ -675,13 +676,16 @@ fn a_quorum_of_an_older_ring_is_asked_again_by_the_later_one_or_not_called_a_quo
     group.hears(1, 4);
     group.hears(2, 4);
 
-    let by_an_old_ring = fence(0);
+    let by_an_old_ring = read_index(0);
     assert!(!by_an_old_ring.known && !by_an_old_ring.complete);
     assert!(
         !by_an_old_ring.positions.is_empty(),
         "what was told is still of use"
     );
-    assert!(fence(1).known, "who is ahead need not wait for the others");
+    assert!(
+        read_index(1).known,
+        "who is ahead need not wait for the others"
+    );
 }
 
 fn torn(values: &[Vec<Option<i32>>]) -> Group {
@@ -702,19 +706,19 @@ fn torn(values: &[Vec<Option<i32>>]) -> Group {
                 )
             })
             .collect(),
-        SpreadMode::Always,
+        DistributeMode::Always,
     )
 }
 
 #[test]
 fn a_query_asks_once_how_far_others_are_and_no_more_of_them_than_it_must() {
     let group = Group::of(3, storage(&some_values()));
-    let spread = group.spread(0);
+    let of_group = group.of_group(0);
     let asking = context();
 
-    block_on(spread.prepare(&asking)).expect("not cancelled");
+    block_on(of_group.prepare(&asking)).expect("not cancelled");
     for query in ["m", "sum(m)", "m + m offset 1m"] {
-        spread.range(&asking, &range(query)).expect("works");
+        of_group.range(&asking, &range(query)).expect("works");
     }
 
     assert_eq!(group.told().iter().sum::<usize>(), 1);
@@ -725,9 +729,9 @@ fn a_query_asks_once_how_far_others_are_and_no_more_of_them_than_it_must() {
 
     for queries in 1..=3 {
         let asking = context();
-        block_on(spread.prepare(&asking)).expect("not cancelled");
-        let fence = asking.fence.get().expect("taken");
-        assert!(fence.known && fence.complete);
+        block_on(of_group.prepare(&asking)).expect("not cancelled");
+        let read_index = asking.read_index.get().expect("taken");
+        assert!(read_index.known && read_index.complete);
         assert_eq!(group.told()[3 - told_first], queries);
     }
 }
@@ -735,19 +739,19 @@ fn a_query_asks_once_how_far_others_are_and_no_more_of_them_than_it_must() {
 #[test]
 fn what_is_small_is_looked_at_at_once_when_others_have_told() {
     let group = Group::of(3, storage(&some_values()));
-    let spread = group.spread(0);
+    let of_group = group.of_group(0);
     let asking = QueryContext {
         head_only: true,
         ..context()
     };
-    let error = spread
+    let error = of_group
         .range(&asking, &range("sum(m)"))
         .expect_err("nobody was asked");
 
     assert_eq!(error.kind(), ErrorKind::Unavailable);
 
-    block_on(spread.prepare(&asking)).expect("not cancelled");
-    spread.range(&asking, &range("sum(m)")).expect("works");
+    block_on(of_group.prepare(&asking)).expect("not cancelled");
+    of_group.range(&asking, &range("sum(m)")).expect("works");
     assert_eq!(group.served(), [0, 0, 0], "an event loop divides nothing");
 }
 
@@ -756,12 +760,12 @@ fn samples_of_replicas_that_are_united_take_room_of_the_node_until_the_query_end
     let group = Group::of(3, storage(&some_values()));
     (0..3).for_each(|i| group.fail(i, Fault::Lagging));
     let context = context();
-    let spread = group.spread(0);
+    let of_group = group.of_group(0);
 
-    spread.range(&context, &range("sum(m)")).expect("works");
-    assert!(spread.engine.room().taken() > 0);
+    of_group.range(&context, &range("sum(m)")).expect("works");
+    assert!(of_group.engine.room().taken() > 0);
     drop(context);
-    assert_eq!(spread.engine.room().taken(), 0);
+    assert_eq!(of_group.engine.room().taken(), 0);
 }
 
 #[test]
@@ -783,7 +787,7 @@ fn without_a_complete_replica_the_answer_is_the_union_of_all() {
 
         want.warnings.push(INCOMPLETE.to_owned());
         let got = group
-            .spread(0)
+            .of_group(0)
             .range(&context(), &range(query))
             .expect("works");
         assert!(same(&want, &got), "{query}: {got:?}");
@@ -793,7 +797,7 @@ fn without_a_complete_replica_the_answer_is_the_union_of_all() {
             ..context()
         };
         let error = group
-            .spread(0)
+            .of_group(0)
             .range(&strict, &range(query))
             .expect_err("must be whole");
 
@@ -813,8 +817,8 @@ fn series_and_lists_of_a_replica_that_lags_are_those_of_the_union() {
         limit: 0,
     };
 
-    let spread = group.spread(0);
-    let own = spread
+    let of_group = group.of_group(0);
+    let own = of_group
         .series(&context(), &selection)
         .expect("works")
         .items
@@ -822,19 +826,19 @@ fn series_and_lists_of_a_replica_that_lags_are_those_of_the_union() {
 
     assert_eq!((own, group.served()), (2, vec![0, 0, 0]));
     group.fail(0, Fault::Lagging);
-    let found = spread.series(&context(), &selection).expect("works");
+    let found = of_group.series(&context(), &selection).expect("works");
 
     // Those asked have applied everything, so that nothing can be missing.
     assert_eq!((found.items.len(), found.warnings), (4, vec![]));
     assert_eq!(
-        spread
+        of_group
             .label_names(&context(), &selection)
             .expect("works")
             .items,
         ["__name__", "a", "b"]
     );
 
-    let values = spread
+    let values = of_group
         .label_values(&context(), "b", &selection)
         .expect("works");
 
@@ -843,7 +847,7 @@ fn series_and_lists_of_a_replica_that_lags_are_those_of_the_union() {
         limit: 2,
         ..selection.clone()
     };
-    let values = spread
+    let values = of_group
         .label_values(&context(), "b", &few)
         .expect("works")
         .items;
@@ -854,7 +858,7 @@ fn series_and_lists_of_a_replica_that_lags_are_those_of_the_union() {
 
     group.fail(1, Fault::Broken);
     group.fail(2, Fault::Lagging);
-    let found = spread
+    let found = of_group
         .label_values(&context(), "b", &selection)
         .expect("works");
 
@@ -881,14 +885,14 @@ fn replicas_of_ha_pairs_become_one_after_the_union() {
         series("b", &[(1, 10.0), (3, 30.0)]),
     ];
 
-    let group = Group::of_storages(storages, SpreadMode::Always);
+    let group = Group::of_storages(storages, DistributeMode::Always);
     (0..3).for_each(|i| group.fail(i, Fault::Lagging));
     let context = QueryContext {
         replica_labels: vec!["replica".to_owned()],
         ..context()
     };
     let got = group
-        .spread(0)
+        .of_group(0)
         .instant(&context, &instant("m[10m]"))
         .expect("works");
     let Value::Matrix(series) = got.value else {
@@ -909,7 +913,7 @@ fn errors_are_those_of_an_undivided_query() {
         let want = group.undivided().instant(&context(), &instant(query));
         assert_eq!(
             group
-                .spread(0)
+                .of_group(0)
                 .instant(&context(), &instant(query))
                 .map_err(|e| e.to_string())
                 .err(),
@@ -932,7 +936,7 @@ fn a_canceled_query_stops_waiting() {
         ..context()
     };
     let error = group
-        .spread(0)
+        .of_group(0)
         .range(&context, &range("sum(m)"))
         .expect_err("canceled");
 
@@ -945,7 +949,7 @@ fn garbage_from_a_peer_is_refused() {
     for body in [&b""[..], b"\xff\xff", b"\x12\x02\x38\x05"] {
         assert!(
             group
-                .spread(0)
+                .of_group(0)
                 .accept(Bytes::copy_from_slice(body))
                 .is_err(),
             "{body:?}"

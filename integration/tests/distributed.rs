@@ -31,7 +31,7 @@ async fn value(client: &Client, query: &str) -> anyhow::Result<f64> {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn every_answer_is_right_while_a_replica_is_killed() -> anyhow::Result<()> {
-    let mut group = Group::of(3).set("query.spread=always").start().await?;
+    let mut group = Group::of(3).set("query.distribute=always").start().await?;
     let clients = group.clients();
     let total = queries();
 

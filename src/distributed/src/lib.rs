@@ -1,7 +1,7 @@
-//! Queries over the replicas of a group.
+//! What a node asks of others: queries over the replicas of its group, and over the groups of the cluster.
 //!
 //! ```text
-//!  instant/range ─▶ Spread ── "how far are you?" ──▶ peers            (until a quorum has answered)
+//!  instant/range ─▶ GroupQueries ── "how far are you?" ──▶ peers            (until a quorum has answered)
 //!                     │  wait until this replica has applied all that
 //!                     ├─ known to be cheap, or nothing distributes ─▶ this node's Querier
 //!                     ├─ shard 0 here, shards 1..n on peers ─▶ states of aggregations ─▶ engine merges, does the rest
@@ -13,22 +13,22 @@
 //!
 //! Each replica has all series; a query is divided by a hash of their labels. Whatever goes wrong with a shard elsewhere,
 //! it is evaluated here instead, and whatever goes wrong with that, the query is evaluated here as if it had never been
-//! divided. Spreading therefore never makes a query fail. What would fail undivided too is final: a bound or the time of the
+//! divided. Dividing therefore never makes a query fail. What would fail undivided too is final: a bound or the time of the
 //! query, and what the data do not allow.
 //!
-//! Other groups hold other series. Around this lies `Across`, which asks one complete member of each other group for its
+//! Other groups hold other series. Around this lies [`ClusterQueries`], which asks one complete member of each other group for its
 //! series and evaluates the query over those of all groups.
 //!
 //! What is absent on purpose: aggregations evaluated by other groups (a series that has moved is in two of them, and counts
 //! once), and samples that travel between the replicas of a group, but for the union when none is complete.
 
-mod across;
 mod answering;
+mod cluster;
 mod codec;
-mod fence;
-mod memory;
+mod cost_history;
 mod message;
 mod plan;
+mod read_index;
 mod replicas;
 mod sharded;
 #[cfg(test)]
@@ -49,25 +49,23 @@ use trireme_promql::{
     Select, SelectError, SelectRequest, SeriesSet, parse,
 };
 
-use crate::{
-    Asked, ExemplarSeries, Found, InstantQuery, QuerierOptions, Queries, QueryContext, QueryError,
-    RangeQuery, Selection, TsdbStatus,
-};
-pub use across::Across;
 pub use answering::{ANSWER_BYTES_MAX, Accepted, Job};
-pub use fence::Fence;
-use memory::Memory;
+pub use cluster::ClusterQueries;
+use cost_history::CostHistory;
 use message::What;
 pub use message::{CALL_KIND, CALL_VERSION};
 pub use plan::distributable;
 pub use replicas::{Done, OtherGroup, Refusal, Replicas};
 pub use sharded::Sharded;
-pub(crate) use union::select_error;
+use trireme_query::{
+    Asked, ExemplarSeries, Found, InstantQuery, QuerierOptions, Queries, QueryContext, QueryError,
+    RangeQuery, ReadIndex, Selection, TsdbStatus,
+};
 
 /// A quorum has this long to tell its positions.
 const POSITIONS_WAIT: Duration = Duration::from_secs(1);
 /// After a start, peers have this long to find this node again before it answers without them.
-const MEETING: Duration = Duration::from_secs(5);
+const STARTUP_GRACE: Duration = Duration::from_secs(5);
 /// How long a replica may take to apply what others have.
 const APPLY_WAIT: Duration = Duration::from_millis(500);
 /// How often a waiting query looks whether it was canceled.
@@ -79,7 +77,7 @@ const SHARD_TIMEOUT: Duration = Duration::from_secs(120);
 
 /// Whether queries are divided.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
-pub enum SpreadMode {
+pub enum DistributeMode {
     /// Never, and other replicas are not asked for their positions.
     Off,
     /// Unless they are known to be cheap.
@@ -90,7 +88,7 @@ pub enum SpreadMode {
 }
 
 /// Answers queries with the help of the group's other replicas.
-pub struct Spread {
+pub struct GroupQueries {
     inner: Arc<dyn Queries>,
     engine: Engine,
     parser: ParserOptions,
@@ -98,8 +96,8 @@ pub struct Spread {
     clock: Arc<dyn Clock>,
     /// Monotonic time until which a lack of peers is taken for the disorder of a start.
     alone_until: Duration,
-    mode: SpreadMode,
-    memory: Memory,
+    mode: DistributeMode,
+    costs: CostHistory,
     /// Samples of other groups that a query may hold, of all its selectors together.
     samples_max: usize,
     /// Largest answer to a peer, in bytes.
@@ -122,12 +120,12 @@ struct Question<'a> {
 
 impl Question<'_> {
     fn options(&self, context: &QueryContext) -> QueryOptions {
-        crate::querier::query_options(context, self.lookback)
+        trireme_query::query_options(context, self.lookback)
     }
 
     /// As the memory of costs knows it.
-    fn asked<'q>(&'q self, context: &'q QueryContext) -> memory::Asked<'q> {
-        memory::Asked {
+    fn asked<'q>(&'q self, context: &'q QueryContext) -> cost_history::Asked<'q> {
+        cost_history::Asked {
             tenant: &context.tenant,
             text: self.text,
             step_ms: self.step_ms,
@@ -180,7 +178,7 @@ impl Question<'_> {
     }
 }
 
-/// The series of this node, for the engine. A part that cannot be read is an error: then the undivided way finds words.
+/// The series of this node, for the engine. A part that cannot be read is an error: then the query is evaluated locally, which reports the error.
 struct Local<'a> {
     queries: &'a dyn Queries,
     context: QueryContext,
@@ -190,24 +188,24 @@ impl Select for Local<'_> {
     fn select(&self, request: &SelectRequest, _: &Cancel) -> Result<SeriesSet, SelectError> {
         self.queries
             .select(&self.context, request)
-            .map_err(union::select_error)
+            .map_err(SelectError::from)
     }
 }
 
-impl Spread {
+impl GroupQueries {
     /// Divides what `inner` answers for this node. `options` are those of `inner`.
     pub fn new(
         inner: Arc<dyn Queries>,
         options: QuerierOptions,
         replicas: Arc<dyn Replicas>,
         clock: Arc<dyn Clock>,
-        mode: SpreadMode,
+        mode: DistributeMode,
     ) -> Self {
         let samples_max = options.engine.samples_max;
         let engine = Engine::within(options.engine, options.room);
         let parser = options.parser;
-        let memory = Memory::default();
-        let alone_until = clock.monotonic() + MEETING;
+        let costs = CostHistory::default();
+        let alone_until = clock.monotonic() + STARTUP_GRACE;
 
         Self {
             inner,
@@ -217,7 +215,7 @@ impl Spread {
             clock,
             alone_until,
             mode,
-            memory,
+            costs,
             samples_max,
             answer_bytes_max: ANSWER_BYTES_MAX,
             turn: AtomicUsize::new(0),
@@ -276,16 +274,16 @@ impl Spread {
             return self.undivided(context, q);
         }
 
-        let fence = self.fence(context)?;
-        if !fence.complete {
-            return self.elsewhere(context, q, &fence);
+        let read_index = self.read_index(context)?;
+        if !read_index.complete {
+            return self.elsewhere(context, q, &read_index);
         }
 
         // Whatever is looked at without a thread of its own is small.
         let divided = if context.head_only {
             None
         } else {
-            self.divided(context, q, &fence)?
+            self.divided(context, q, &read_index)?
         };
 
         let result = match divided {
@@ -293,13 +291,12 @@ impl Spread {
             None => self.undivided(context, q)?,
         };
 
-        self.memory
-            .note(q.asked(context), result.stats.samples_read);
+        self.costs.note(q.asked(context), result.stats.samples_read);
         Ok(result)
     }
 
     fn is_alone(&self, context: &QueryContext) -> bool {
-        let asks_nobody = self.mode == SpreadMode::Off && self.replicas.is_complete();
+        let asks_nobody = self.mode == DistributeMode::Off && self.replicas.is_complete();
         asks_nobody || context.local_only || self.replicas.members() < 2
     }
 
@@ -309,9 +306,9 @@ impl Spread {
         &self,
         context: &QueryContext,
         q: &Question<'_>,
-        fence: &Fence,
+        read_index: &ReadIndex,
     ) -> Result<Option<QueryResult>, QueryError> {
-        if self.mode == SpreadMode::Auto && self.memory.is_cheap(q.asked(context)) {
+        if self.mode == DistributeMode::Auto && self.costs.is_cheap(q.asked(context)) {
             return Ok(None);
         }
         let Ok(expr) = parse(q.text, &self.parser) else {
@@ -323,7 +320,7 @@ impl Spread {
         if nodes.is_empty() || peers.is_empty() {
             return Ok(None);
         }
-        let Some(parts) = self.parts(context, q, fence, &expr, &nodes, &peers)? else {
+        let Some(parts) = self.parts(context, q, read_index, &expr, &nodes, &peers)? else {
             return Ok(None);
         };
 
@@ -349,7 +346,7 @@ impl Spread {
         &self,
         context: &QueryContext,
         q: &Question<'_>,
-        fence: &Fence,
+        read_index: &ReadIndex,
         expr: &Expr,
         nodes: &[PosRange],
         peers: &[NodeName],
@@ -359,7 +356,7 @@ impl Spread {
         let (asked, answers) = self.ask(
             peers,
             |i: usize| {
-                let mut query = q.message(context, &fence.positions);
+                let mut query = q.message(context, &read_index.positions);
                 (query.shard, query.shards) = (i as u32 + 1, shards);
                 query.nodes = nodes.iter().map(|pos| codec::pos_out(*pos)).collect();
                 message::Request {
@@ -458,10 +455,15 @@ fn forgive(context: &QueryContext, text: String) -> Result<String, QueryError> {
     }
 }
 
-impl Queries for Spread {
+impl Queries for GroupQueries {
     /// Whoever has to ask others first is not quick.
     fn is_quick(&self, context: &QueryContext, asked: &Asked<'_>) -> bool {
-        let is_complete = || context.fence.get().is_some_and(|fence| fence.complete);
+        let is_complete = || {
+            context
+                .read_index
+                .get()
+                .is_some_and(|read_index| read_index.complete)
+        };
         (self.is_alone(context) || is_complete()) && self.inner.is_quick(context, asked)
     }
 
@@ -529,7 +531,7 @@ impl Queries for Spread {
     ) -> Result<SeriesSet, QueryError> {
         match self.lacking(context)? {
             None => self.inner.select(context, request),
-            Some(fence) => self.select_union(context, request, &fence),
+            Some(read_index) => self.select_union(context, request, &read_index),
         }
     }
 

@@ -8,7 +8,7 @@ use prost::Message;
 use trireme_promql::promqltest::{Evaluate, run_script, script_options, script_parser_options};
 use trireme_promql::{Cancel, Engine, Partials, QueryOptions, QueryResult, Select, parse};
 
-use crate::spread::{Sharded, codec, distributable, message};
+use crate::{Sharded, codec, distributable, message};
 
 const SHARDS: u32 = 3;
 
