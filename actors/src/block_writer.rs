@@ -530,18 +530,18 @@ async fn snapshot(parts: &BlockWriterParts, taker: Incarnation) -> Result<Arc<Ma
 }
 
 async fn retain(parts: &BlockWriterParts, now_ms: i64) {
-    let shelf = Arc::clone(&parts.cutting.shelf);
+    let local_blocks = Arc::clone(&parts.cutting.local_blocks);
     let shards = parts.cutting.shards.clone();
     let options = parts.options.clone();
     let retained = parts.pool.call(move || {
-        shelf.retain(
+        local_blocks.retain(
             now_ms,
             options.retention_ms,
             options.retention_bytes,
             options.only_shipped,
         );
         let series: usize = shards.iter().map(|shard| shard.total_series()).sum();
-        (shelf.blocks().len(), series)
+        (local_blocks.blocks().len(), series)
     });
 
     if let Ok((blocks, series)) = retained.await {
@@ -587,7 +587,7 @@ fn windows(
         rows.push((start, row));
     }
 
-    for block in parts.cutting.shelf.blocks() {
+    for block in parts.cutting.local_blocks.blocks() {
         if tenant.is_some_and(|wanted| *wanted != block.tenant) {
             continue;
         }

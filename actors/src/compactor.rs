@@ -22,7 +22,7 @@ use trireme_compaction::{
     CompactionError, Compactor, CompactorParts, Done, FindLocal, Finished, Job, Limits, Plan, plan,
 };
 use trireme_model::Tenant;
-use trireme_storage::Shelf;
+use trireme_storage::LocalBlocks;
 use trireme_telemetry::{Metrics, MetricsError};
 use trireme_transport::Hub;
 use ulid::Ulid;
@@ -173,13 +173,13 @@ impl Compacting {
         })
     }
 
-    /// Reads blocks of these tenants from the shelf where they are there and good.
-    pub fn from_shelf(shelf: &Arc<Shelf>, tenant_label: &str) -> FindLocal {
-        let shelf = Arc::clone(shelf);
+    /// Reads blocks of these tenants from the local disk where they are there and good.
+    pub fn from_shelf(local_blocks: &Arc<LocalBlocks>, tenant_label: &str) -> FindLocal {
+        let local_blocks = Arc::clone(local_blocks);
         let label = tenant_label.to_owned();
         Arc::new(move |meta| {
             let tenant = Tenant::new(meta.external_labels()?.get(&label)?).ok()?;
-            let found = shelf
+            let found = local_blocks
                 .find(&tenant, meta.ulid)
                 .filter(|block| !block.is_damaged())?;
             Some(Arc::clone(&found.block))

@@ -10,7 +10,7 @@ use actix::{Actor, Context, Handler};
 use slog::{Logger, info};
 use trireme_base::NodeName;
 use trireme_mailbox::{Call, Port};
-use trireme_write::Substitute;
+use trireme_write::PickForwardTarget;
 
 use crate::canary::Canary;
 use crate::delivery::{Delivery, behind, crasher, crashes};
@@ -52,7 +52,7 @@ pub struct FrontPorts {
     /// Reports of replicators.
     pub health: Port<PeerHealth>,
     /// Questions of the write path.
-    pub substitute: Port<Substitute>,
+    pub forward_target: Port<PickForwardTarget>,
     /// Questions of the admin API.
     pub view: Port<GetHealth>,
 }
@@ -77,7 +77,7 @@ impl Front {
             .start();
 
             ports.health.target(behind(addr.clone()));
-            ports.substitute.target(behind(addr.clone()));
+            ports.forward_target.target(behind(addr.clone()));
             ports.view.target(behind(addr.clone()));
 
             Box::pin(async move {
@@ -90,7 +90,7 @@ impl Front {
 }
 
 /// The ready member with the shortest queue; ties go to the faster disk, then to the name.
-fn substitute(members: &BTreeMap<NodeName, Option<MemberHealth>>) -> Option<NodeName> {
+fn forward_target(members: &BTreeMap<NodeName, Option<MemberHealth>>) -> Option<NodeName> {
     members
         .iter()
         .filter_map(|(node, health)| {
@@ -129,12 +129,12 @@ impl Handler<Delivery<PeerHealth>> for Front {
     }
 }
 
-impl Handler<Delivery<Substitute>> for Front {
+impl Handler<Delivery<PickForwardTarget>> for Front {
     type Result = ();
 
-    fn handle(&mut self, Delivery(envelope): Delivery<Substitute>, _: &mut Context<Self>) {
-        let (Substitute, work) = envelope.open();
-        work.done(substitute(&self.members));
+    fn handle(&mut self, Delivery(envelope): Delivery<PickForwardTarget>, _: &mut Context<Self>) {
+        let (PickForwardTarget, work) = envelope.open();
+        work.done(forward_target(&self.members));
     }
 }
 
@@ -166,10 +166,10 @@ mod tests {
             (NodeName::new("n2"), health(true, 2)),
         ]);
 
-        assert_eq!(substitute(&members), Some(NodeName::new("n2")));
+        assert_eq!(forward_target(&members), Some(NodeName::new("n2")));
         members.insert(NodeName::new("n2"), health(false, 0));
-        assert_eq!(substitute(&members), Some(NodeName::new("n1")));
+        assert_eq!(forward_target(&members), Some(NodeName::new("n1")));
         members.insert(NodeName::new("n1"), None);
-        assert_eq!(substitute(&members), None);
+        assert_eq!(forward_target(&members), None);
     }
 }

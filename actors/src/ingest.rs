@@ -13,7 +13,7 @@ use trireme_mailbox::{Call, Port};
 use crate::canary::Canary;
 use crate::delivery::{Delivery, behind, crasher, crashes};
 use crate::supervisor::{Start, StartError, Started};
-use trireme_storage::{IngestBatch, LaneReady, ShardWriter, ShardWriterParts, TURN_RECORDS};
+use trireme_storage::{ApplyReady, IngestBatch, ShardWriter, ShardWriterParts, TURN_RECORDS};
 
 /// The origin closes a window: the shard logs its marker.
 pub struct CloseWindow {
@@ -90,7 +90,7 @@ impl Ingest {
                 }
 
                 let arbiter = parts.arbiter.clone();
-                let lane = Arc::clone(&parts.writer.lane);
+                let apply_queue = Arc::clone(&parts.writer.apply_queue);
                 let addr = Self::start_in_arbiter(&arbiter, move |_| Self {
                     writer: ShardWriter::new(parts.writer),
                     _canary: canary,
@@ -100,7 +100,7 @@ impl Ingest {
                 ports.close.target(behind(addr.clone()));
                 ports.collect.target(behind(addr.clone()));
                 ports.note.target(behind(addr.clone()));
-                lane.port().target(behind(addr.clone()));
+                apply_queue.port().target(behind(addr.clone()));
 
                 Ok(Started {
                     crash: crasher(addr),
@@ -109,10 +109,10 @@ impl Ingest {
         })
     }
 
-    fn drain_lane(&mut self) {
-        self.writer.drain_lane(TURN_RECORDS);
+    fn drain_apply_queue(&mut self) {
+        self.writer.drain_apply_queue(TURN_RECORDS);
         // Behind what waits in the mailbox; if it is full, the timer goes on.
-        self.writer.lane().hurry();
+        self.writer.apply_queue().hurry();
     }
 }
 
@@ -123,10 +123,10 @@ impl Actor for Ingest {
 
     fn started(&mut self, ctx: &mut Context<Self>) {
         // What arrived while no actor was there.
-        self.drain_lane();
+        self.drain_apply_queue();
         ctx.run_interval(LANE_EVERY, |actor, _| {
-            if actor.writer.lane().has_work() {
-                actor.drain_lane();
+            if actor.writer.apply_queue().has_work() {
+                actor.drain_apply_queue();
             } else {
                 memory::give_back_if_asked();
             }
@@ -146,12 +146,12 @@ impl Handler<Delivery<IngestBatch>> for Ingest {
     }
 }
 
-impl Handler<Delivery<LaneReady>> for Ingest {
+impl Handler<Delivery<ApplyReady>> for Ingest {
     type Result = ();
 
-    fn handle(&mut self, Delivery(envelope): Delivery<LaneReady>, _: &mut Context<Self>) {
-        let (LaneReady, work) = envelope.open();
-        self.drain_lane();
+    fn handle(&mut self, Delivery(envelope): Delivery<ApplyReady>, _: &mut Context<Self>) {
+        let (ApplyReady, work) = envelope.open();
+        self.drain_apply_queue();
         work.done(());
     }
 }

@@ -33,7 +33,7 @@ use tokio::runtime::Handle;
 use trireme_base::pool::CpuPool;
 use trireme_base::{Backoff, Clock};
 use trireme_block::Reread;
-use trireme_storage::{Cutting, ShelfBlock};
+use trireme_storage::{Cutting, LocalBlock};
 use trireme_transport::{CallBook, Hub};
 
 use crate::canary::Canary;
@@ -218,9 +218,9 @@ async fn work(parts: ScrubberParts, mut state: State) -> State {
         return state;
     }
 
-    state
-        .rounds
-        .begin_if_due(parts.clock.monotonic(), || parts.cutting.shelf.blocks());
+    state.rounds.begin_if_due(parts.clock.monotonic(), || {
+        parts.cutting.local_blocks.blocks()
+    });
 
     while let Some(block) = doubted(&parts).or_else(|| state.rounds.next_block()) {
         if read_again(&parts, &mut state, &block).await == Reading::Damaged {
@@ -236,13 +236,13 @@ async fn work(parts: ScrubberParts, mut state: State) -> State {
 }
 
 /// A block that a query could not read and that is not known to be damaged.
-fn doubted(parts: &ScrubberParts) -> Option<Arc<ShelfBlock>> {
+fn doubted(parts: &ScrubberParts) -> Option<Arc<LocalBlock>> {
     let block = parts
         .cutting
-        .shelf
+        .local_blocks
         .blocks()
         .into_iter()
-        .find(|block: &Arc<ShelfBlock>| block.block.take_doubt() && !block.is_damaged())?;
+        .find(|block: &Arc<LocalBlock>| block.block.take_doubt() && !block.is_damaged())?;
 
     warn!(parts.log, "a query met damage in a block, all of it is read again"; "tenant" => %block.tenant,
         "block_id" => %block.meta().ulid);
@@ -257,7 +257,7 @@ enum Reading {
     Unknown,
 }
 
-async fn read_again(parts: &ScrubberParts, state: &mut State, block: &Arc<ShelfBlock>) -> Reading {
+async fn read_again(parts: &ScrubberParts, state: &mut State, block: &Arc<LocalBlock>) -> Reading {
     let dir = block.dir.clone();
     let ulid = block.meta().ulid;
     let begun = on_pool(parts, move || Reread::begin(&dir, ulid)).await;
@@ -281,10 +281,13 @@ async fn read_again(parts: &ScrubberParts, state: &mut State, block: &Arc<ShelfB
 fn judge(
     parts: &ScrubberParts,
     state: &mut State,
-    block: &Arc<ShelfBlock>,
+    block: &Arc<LocalBlock>,
     err: &ScrubError,
 ) -> Reading {
-    let shelved = parts.cutting.shelf.find(&block.tenant, block.meta().ulid);
+    let shelved = parts
+        .cutting
+        .local_blocks
+        .find(&block.tenant, block.meta().ulid);
     if !shelved.is_some_and(|now| Arc::ptr_eq(&now, block)) {
         // Retention dropped it, or a copy took its place.
         return Reading::Unknown;

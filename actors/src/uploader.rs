@@ -24,10 +24,10 @@ use tokio::sync::Semaphore;
 use trireme_base::Clock;
 use trireme_base::pool::CpuPool;
 use trireme_bucket::{
-    BucketError, CopyState, LocalBlock, MetaCache, Published, check_holder, compare, publish,
+    BucketError, CopyState, HashedBlock, MetaCache, Published, check_holder, compare, publish,
 };
 use trireme_model::Tenant;
-use trireme_storage::{Shelf, ShelfBlock};
+use trireme_storage::{LocalBlock, LocalBlocks};
 use trireme_telemetry::{Metrics, MetricsError};
 use trireme_transport::Hub;
 use ulid::Ulid;
@@ -38,7 +38,7 @@ use crate::supervisor::{Start, Started};
 use crate::turn::Live;
 
 /// Bytes of blocks that are being sent, at once. The largest block takes all of it and goes alone.
-const ROOM_BYTES: u64 = LocalBlock::SENDING_BYTES_MAX;
+const ROOM_BYTES: u64 = HashedBlock::SENDING_BYTES_MAX;
 /// Permits of the semaphore are of so many bytes.
 const PERMIT_BYTES: u64 = 1 << 10;
 
@@ -78,7 +78,7 @@ pub struct UploaderParts {
     /// Which blocks it has; somebody refreshes it.
     pub listed: Arc<MetaCache>,
     /// Local blocks.
-    pub shelf: Arc<Shelf>,
+    pub local_blocks: Arc<LocalBlocks>,
     /// Says who is alive.
     pub hub: Arc<Hub>,
     /// Hashing runs here.
@@ -108,7 +108,7 @@ struct Shipment {
     first_seen: Duration,
     /// How often the bucket had been listed then.
     listings: u64,
-    hashed: Option<Arc<LocalBlock>>,
+    hashed: Option<Arc<HashedBlock>>,
 }
 
 /// Blocks on their way. A name alone says whose a block is only since tenants are part of it.
@@ -142,9 +142,9 @@ impl Uploader {
     }
 
     fn look(&mut self, ctx: &mut Context<Self>) {
-        let waiting: Vec<Arc<ShelfBlock>> = self
+        let waiting: Vec<Arc<LocalBlock>> = self
             .parts
-            .shelf
+            .local_blocks
             .blocks()
             .into_iter()
             .filter(|b| !b.is_shipped() && !b.is_damaged())
@@ -181,14 +181,14 @@ impl Actor for Uploader {
     }
 }
 
-fn key_of(block: &ShelfBlock) -> (Tenant, Ulid) {
+fn key_of(block: &LocalBlock) -> (Tenant, Ulid) {
     (block.tenant.clone(), block.meta().ulid)
 }
 
 /// One look at every block that is not shipped, oldest first.
 async fn round(
     parts: UploaderParts,
-    mut waiting: Vec<Arc<ShelfBlock>>,
+    mut waiting: Vec<Arc<LocalBlock>>,
     mut shipments: Shipments,
     now: Duration,
 ) -> Shipments {
@@ -216,7 +216,7 @@ let room = &room;
 }
 
 /// Permits for sending a block.
-fn permits_of(block: &LocalBlock) -> u32 {
+fn permits_of(block: &HashedBlock) -> u32 {
     (block
         .sending_bytes()
         .clamp(1, ROOM_BYTES)
@@ -233,7 +233,7 @@ fn reason(error: &BucketError) -> &'static str {
 
 async fn ship(
     parts: &UploaderParts,
-    block: &Arc<ShelfBlock>,
+    block: &Arc<LocalBlock>,
     shipment: &mut Shipment,
     room: &Arc<Semaphore>,
     now: Duration,
@@ -312,14 +312,14 @@ async fn ship(
 
 async fn hash(
     parts: &UploaderParts,
-    block: &Arc<ShelfBlock>,
-) -> Result<Arc<LocalBlock>, BucketError> {
+    block: &Arc<LocalBlock>,
+) -> Result<Arc<HashedBlock>, BucketError> {
     let mut labels = parts.external_labels.clone();
     labels.insert(parts.tenant_label.clone(), block.tenant.to_string());
     let dir = block.dir.clone();
     let hashed = parts
         .pool
-        .call(move || LocalBlock::open(&dir, &labels, "trireme").map(Arc::new))
+        .call(move || HashedBlock::open(&dir, &labels, "trireme").map(Arc::new))
         .await;
 
     hashed.map_err(|e| BucketError::Config(format!("block could not be hashed: {e}")))?

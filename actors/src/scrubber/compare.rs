@@ -164,7 +164,7 @@ async fn own(parts: &ScrubberParts) -> Option<Own> {
         let left = left.into_iter().collect();
         let mut own = Own {
             cut,
-            lost: cutting.shelf.lost(),
+            lost: cutting.local_blocks.lost(),
             left,
             ..Own::default()
         };

@@ -69,7 +69,7 @@ async fn copy(
         return Err(ScrubError::NoRoom { bytes, room });
     }
 
-    let dir = parts.cutting.shelf.tenant_dir(&wanted.tenant);
+    let dir = parts.cutting.local_blocks.tenant_dir(&wanted.tenant);
     let ulid = wanted.ulid;
     let mut copy = on_pool(parts, move || Incoming::begin(&dir, ulid)).await??;
 
@@ -83,9 +83,9 @@ async fn copy(
     check_tenant(parts, wanted, reread.meta())?;
     read_through(parts, reread, &mut pace).await?;
 
-    let shelf = Arc::clone(&parts.cutting.shelf);
+    let local_blocks = Arc::clone(&parts.cutting.local_blocks);
     let tenant = wanted.tenant.clone();
-    let aside = on_pool(parts, move || shelf.put(&tenant, copy)).await??;
+    let aside = on_pool(parts, move || local_blocks.put(&tenant, copy)).await??;
 
     Ok((bytes, aside))
 }

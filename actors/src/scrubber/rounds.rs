@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use trireme_storage::ShelfBlock;
+use trireme_storage::LocalBlock;
 
 /// After a start a node has other things to do first.
 const START_DELAY: Duration = Duration::from_secs(600);
@@ -33,7 +33,7 @@ pub(super) struct Rounds {
     interval: Duration,
     due_at: Duration,
     begun_at: Option<Duration>,
-    queue: VecDeque<Arc<ShelfBlock>>,
+    queue: VecDeque<Arc<LocalBlock>>,
     blocks: usize,
     bytes: u64,
     damaged: usize,
@@ -61,7 +61,7 @@ impl Rounds {
     pub(super) fn begin_if_due(
         &mut self,
         now: Duration,
-        blocks: impl FnOnce() -> Vec<Arc<ShelfBlock>>,
+        blocks: impl FnOnce() -> Vec<Arc<LocalBlock>>,
     ) {
         if self.begun_at.is_some() || now < self.due_at {
             return;
@@ -73,7 +73,7 @@ impl Rounds {
     }
 
     /// The next block of the round.
-    pub(super) fn next_block(&mut self) -> Option<Arc<ShelfBlock>> {
+    pub(super) fn next_block(&mut self) -> Option<Arc<LocalBlock>> {
         self.queue.pop_front()
     }
 

@@ -133,7 +133,7 @@ fn parts(root: &Path, bucket: Arc<Counting>) -> UploaderParts {
     UploaderParts {
         bucket,
         listed: Arc::default(),
-        shelf: Arc::new(Shelf::open(root, log.clone()).expect("opened")),
+        local_blocks: Arc::new(LocalBlocks::open(root, log.clone()).expect("opened")),
         hub: Arc::new(Hub::new(view, 1 << 20)),
         pool: Arc::new(CpuPool::new("test", 2, 100).expect("started")),
         runtime: Handle::current(),
@@ -164,7 +164,7 @@ async fn so_many_blocks_are_uploaded_side_by_side_and_none_is_asked_for_before_a
     let look = async |shipments: Shipments| {
         let looked = round(
             parts.clone(),
-            parts.shelf.blocks(),
+            parts.local_blocks.blocks(),
             shipments,
             Duration::ZERO,
         );
@@ -183,7 +183,13 @@ async fn so_many_blocks_are_uploaded_side_by_side_and_none_is_asked_for_before_a
         .expect("listed");
 
     look(shipments).await;
-    assert!(parts.shelf.blocks().iter().all(|block| block.is_shipped()));
+    assert!(
+        parts
+            .local_blocks
+            .blocks()
+            .iter()
+            .all(|block| block.is_shipped())
+    );
     assert_eq!(bucket.most.load(Ordering::SeqCst), AT_ONCE);
     parts
         .listed
@@ -198,9 +204,10 @@ async fn so_many_blocks_are_uploaded_side_by_side_and_none_is_asked_for_before_a
 async fn what_is_sent_at_once_fits_the_room() {
     let here = tempfile::tempdir().expect("a directory");
     write(here.path(), 1.0);
-    let shelf = Shelf::open(here.path(), Logger::root(slog::Discard, slog::o!())).expect("opened");
+    let local_blocks =
+        LocalBlocks::open(here.path(), Logger::root(slog::Discard, slog::o!())).expect("opened");
     let labels = BTreeMap::from([("tenant_id".to_owned(), "a".to_owned())]);
-    let small = LocalBlock::open(&shelf.blocks()[0].dir, &labels, "test").expect("hashed");
+    let small = HashedBlock::open(&local_blocks.blocks()[0].dir, &labels, "test").expect("hashed");
     let longest = small.sending_bytes();
     assert!(longest > 0 && longest < 4_096, "{longest} bytes");
 

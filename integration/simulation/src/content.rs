@@ -80,7 +80,7 @@ pub fn content(process: &Process, tenants: &BTreeSet<Tenant>) -> Result<Content,
         }
     }
 
-    for entry in process.shelf.blocks() {
+    for entry in process.local_blocks.blocks() {
         let block = &entry.block;
         for series in block
             .select(&[], i64::MIN, i64::MAX)
@@ -101,8 +101,8 @@ pub fn content(process: &Process, tenants: &BTreeSet<Tenant>) -> Result<Content,
 
 /// Names of a node's blocks, which depend on their bytes alone, with the start of their windows.
 pub fn blocks(process: &Process) -> Vec<(i64, String)> {
-    let shelf = process.shelf.blocks();
-    let mut names: Vec<_> = shelf
+    let local_blocks = process.local_blocks.blocks();
+    let mut names: Vec<_> = local_blocks
         .iter()
         .map(|b| (b.meta().min_time, b.meta().ulid.to_string()))
         .collect();

@@ -130,7 +130,7 @@ impl History {
     /// Samples of a request that a node certainly does not have: it runs, has applied everything it was sent, and has cut
     /// no window that they could be in.
     pub fn lacks(&self, batch: usize, process: &Process) -> bool {
-        if !process.store.replay().is_done() || process.has_lane_work() {
+        if !process.store.replay().is_done() || process.has_apply_work() {
             return false;
         }
 

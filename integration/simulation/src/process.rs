@@ -23,9 +23,9 @@ use trireme_replication::{
 };
 use trireme_ring::{Quorum, Ring};
 use trireme_storage::{
-    BlockStyle, ClockMetrics, ClockWatch, Commits, Completeness, Cutting, ENDED, Gate, GateState,
-    HeadMetrics, Lane, LimitsTable, ShardWriter, ShardWriterParts, Shelf, Snapshots, Store,
-    StoreMetrics, StoreParts, Unlogged, WriterMark,
+    ApplyQueue, BlockStyle, ClockMetrics, ClockWatch, Commits, Completeness, Cutting, ENDED, Gate,
+    GateState, HeadMetrics, LimitsTable, LocalBlocks, PendingAppends, PoisonFlag, ShardWriter,
+    ShardWriterParts, Snapshots, Store, StoreMetrics, StoreParts,
 };
 use trireme_telemetry::Metrics;
 use trireme_transport::{Hub, Lineage, Processes, Witnesses, note_start};
@@ -104,7 +104,7 @@ pub struct Process {
     pub(crate) commits: Arc<Commits>,
     pub(crate) hub: Arc<Hub>,
     pub(crate) gate: Arc<Gate>,
-    pub(crate) shelf: Arc<Shelf>,
+    pub(crate) local_blocks: Arc<LocalBlocks>,
     cutting: Cutting,
     /// What its checkpoints covered when it started.
     pub(crate) covered: Vec<(StreamId, u64)>,
@@ -188,24 +188,24 @@ impl Process {
         let gate = Arc::new(Gate::default());
         let commits = Arc::new(Commits::new(Arc::clone(&shared), tracker));
         let hub = Arc::new(Hub::new(view, 4_000));
-        let lanes: Vec<Arc<Lane>> = shards
+        let apply_queues: Vec<Arc<ApplyQueue>> = shards
             .iter()
             .map(|_| {
-                Arc::new(Lane::new(Port::new(
+                Arc::new(ApplyQueue::new(Port::new(
                     "lane",
                     512,
                     PortMetrics::unregistered(),
                 )))
             })
             .collect();
-        let unlogged: Vec<Arc<Unlogged>> = shards.iter().map(|_| Arc::default()).collect();
+        let pending: Vec<Arc<PendingAppends>> = shards.iter().map(|_| Arc::default()).collect();
         let store = Arc::new(Store::new(StoreParts {
             own,
             hub: Arc::clone(&hub),
             commits: Arc::clone(&commits),
             shards: shards.clone(),
-            lanes: lanes.clone(),
-            unlogged: unlogged.clone(),
+            apply_queues: apply_queues.clone(),
+            pending: pending.clone(),
             completeness: Arc::new(Completeness::new(start.staging.is_complete())),
             gate: Arc::clone(&gate),
             pool: pool()?,
@@ -213,7 +213,7 @@ impl Process {
             log: quiet.clone(),
         }));
 
-        let shelf = Arc::new(Shelf::open(&dir.join("blocks"), quiet.clone())?);
+        let local_blocks = Arc::new(LocalBlocks::open(&dir.join("blocks"), quiet.clone())?);
         let path = dir.join("log");
         let observer = Arc::clone(&store);
         let ended = Log::load_ended(&dir.join(ENDED))?.unwrap_or_default();
@@ -244,7 +244,7 @@ impl Process {
         store.attach(Arc::clone(&log), &plan);
 
         let was_cut = shards.iter().any(|shard| shard.last_cut().is_some());
-        if was_cut || !log.is_whole() || !shelf.blocks().is_empty() {
+        if was_cut || !log.is_whole() || !local_blocks.blocks().is_empty() {
             store.parts().completeness.note_history();
         }
 
@@ -259,7 +259,7 @@ impl Process {
         let cutting = Cutting {
             store: Arc::clone(&store),
             shards: shards.clone(),
-            shelf: Arc::clone(&shelf),
+            local_blocks: Arc::clone(&local_blocks),
             manifest: dir.join(MANIFEST),
             style: BlockStyle::default(),
             seal_after: match mutation {
@@ -270,19 +270,22 @@ impl Process {
             log_retention_bytes: scenario.log_retention_bytes,
             log_retention: Duration::from_secs(86_400 * 365),
             snapshots: Arc::new(snapshots),
-            alone: Arc::default(),
+            maintenance_lock: Arc::default(),
             clock: Arc::clone(&shared),
         };
 
         let head_metrics = HeadMetrics::new(&metrics)?;
         let limits = Arc::new(LimitsTable::new(limits(), []));
-        let parts = |((shard, lane), unlogged): ((&Arc<Shard>, &Arc<Lane>), &Arc<Unlogged>)| {
+        let parts = |((shard, apply_queue), pending): (
+            (&Arc<Shard>, &Arc<ApplyQueue>),
+            &Arc<PendingAppends>,
+        )| {
             ShardWriterParts {
                 shard: Arc::clone(shard),
-                mark: Arc::new(WriterMark::default()),
+                mark: Arc::new(PoisonFlag::default()),
                 store: Arc::clone(&store),
-                lane: Arc::clone(lane),
-                unlogged: Arc::clone(unlogged),
+                apply_queue: Arc::clone(apply_queue),
+                pending: Arc::clone(pending),
                 limits: Arc::clone(&limits),
                 ack_timeout: ACK_TIMEOUT,
                 clock: Arc::clone(&shared),
@@ -293,14 +296,14 @@ impl Process {
 
         let writer_parts: Vec<ShardWriterParts> = shards
             .iter()
-            .zip(&lanes)
-            .zip(&unlogged)
+            .zip(&apply_queues)
+            .zip(&pending)
             .map(parts)
             .collect();
 
         let mut writers: Vec<ShardWriter> =
             writer_parts.iter().cloned().map(ShardWriter::new).collect();
-        let newest_ms = store.newest_ms().max(cutting.shelf.newest_ms());
+        let newest_ms = store.newest_ms().max(cutting.local_blocks.newest_ms());
 
         let closed = WINDOWS.opening(shared.now_ms(), newest_ms, markers);
         if mutation != Some(Mutation::OpenWithoutMarker) {
@@ -310,7 +313,9 @@ impl Process {
         }
 
         if mutation == Some(Mutation::ApplyBeforeReplay) {
-            lanes.iter().for_each(|lane| lane.release());
+            apply_queues
+                .iter()
+                .for_each(|apply_queue| apply_queue.release());
         }
 
         if scenario.races {
@@ -385,7 +390,7 @@ impl Process {
             commits,
             hub,
             gate,
-            shelf,
+            local_blocks,
             cutting,
         };
 
@@ -418,13 +423,13 @@ impl Process {
 
     /// Records of peers wait for a shard.
     pub fn waits_for(&self, shard: usize) -> bool {
-        self.writers[shard].lane().has_work()
+        self.writers[shard].apply_queue().has_work()
     }
 
     /// The writer of a shard dies between two changes, and another one takes its place.
     pub fn replace_writer(&mut self, shard: usize) {
         if self.mutation == Some(Mutation::LoseLane) {
-            drop(self.writers[shard].lane().take(usize::MAX));
+            drop(self.writers[shard].apply_queue().take(usize::MAX));
         }
         self.writers[shard] = ShardWriter::new(self.writer_parts[shard].clone());
     }
@@ -459,16 +464,18 @@ impl Process {
     }
 
     /// Applies what peers have sent, a turn of it; true if more waits.
-    pub fn drain_lanes(&mut self) -> bool {
+    pub fn drain_apply_queues(&mut self) -> bool {
         for writer in &mut self.writers {
-            writer.drain_lane(16);
+            writer.drain_apply_queue(16);
         }
-        self.has_lane_work()
+        self.has_apply_work()
     }
 
     /// Records of peers wait to be applied.
-    pub fn has_lane_work(&self) -> bool {
-        self.writers.iter().any(|writer| writer.lane().has_work())
+    pub fn has_apply_work(&self) -> bool {
+        self.writers
+            .iter()
+            .any(|writer| writer.apply_queue().has_work())
     }
 
     /// The log has something to write.

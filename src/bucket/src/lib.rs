@@ -37,7 +37,7 @@ pub use fetch::{block_files, read_part};
 pub use list::{
     BucketBlock, Listing, MetaCache, Refreshed, fetch_deletion_mark, fetch_meta, list_blocks,
 };
-pub use publish::{CopyState, LocalBlock, Published, check_holder, compare, publish, verify_copy};
+pub use publish::{CopyState, HashedBlock, Published, check_holder, compare, publish, verify_copy};
 pub use reader::{BucketReader, ReaderOptions};
 pub use reading::{LeftOut, ReadBlock, ReadRules, covered};
 pub use turn::{rank, ranking};

@@ -3,7 +3,7 @@
 mod copy;
 mod local;
 
-pub use local::LocalBlock;
+pub use local::HashedBlock;
 
 use object_store::{ObjectStore, PutMode, PutOptions, PutPayload};
 use trireme_block::{BlockMeta, META_FILE};
@@ -39,7 +39,7 @@ pub enum CopyState {
 /// Compares sizes and digests in the bucket's meta with ours. One small request.
 pub async fn compare(
     store: &dyn ObjectStore,
-    block: &LocalBlock,
+    block: &HashedBlock,
 ) -> Result<CopyState, BucketError> {
     Ok(match fetch_meta(store, block.meta().ulid).await? {
         None => CopyState::Absent,
@@ -58,7 +58,7 @@ pub async fn compare(
 /// `meta.json`, which nobody takes for a block.
 pub async fn publish(
     store: &dyn ObjectStore,
-    block: &LocalBlock,
+    block: &HashedBlock,
 ) -> Result<Published, BucketError> {
     let ulid = block.meta().ulid;
     match compare(store, block).await? {
@@ -144,7 +144,7 @@ pub async fn verify_copy(store: &dyn ObjectStore, meta: &BlockMeta) -> Result<()
     Ok(())
 }
 
-async fn put_meta(store: &dyn ObjectStore, block: &LocalBlock) -> Result<Published, BucketError> {
+async fn put_meta(store: &dyn ObjectStore, block: &HashedBlock) -> Result<Published, BucketError> {
     let path = layout::meta(block.meta().ulid);
     let payload = PutPayload::from(block.meta().to_json());
     let create = PutOptions {
@@ -174,7 +174,7 @@ async fn put_meta(store: &dyn ObjectStore, block: &LocalBlock) -> Result<Publish
     }
 }
 
-fn differs(block: &LocalBlock, what: String) -> BucketError {
+fn differs(block: &HashedBlock, what: String) -> BucketError {
     BucketError::Differs {
         place: layout::meta(block.meta().ulid).to_string(),
         what,

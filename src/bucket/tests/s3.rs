@@ -14,7 +14,7 @@ use slog::{Drain, Logger, OwnedKVList, Record, o};
 use tokio::runtime::Runtime;
 use trireme_block::{IterSource, SeriesInput, WriteOptions, write_block};
 use trireme_bucket::{
-    BucketConfig, BucketError, BucketKind, ConditionalPut, Listing, LocalBlock, MetaCache,
+    BucketConfig, BucketError, BucketKind, ConditionalPut, HashedBlock, Listing, MetaCache,
     Published, list_blocks, mark_for_deletion, publish,
 };
 use trireme_model::Labels;
@@ -59,7 +59,7 @@ fn config(server: &Server, prefix: &str) -> BucketConfig {
     }
 }
 
-fn local(dir: &Path, value: f64) -> LocalBlock {
+fn local(dir: &Path, value: f64) -> HashedBlock {
     let series = SeriesInput {
         labels: Labels::from_pairs([("__name__", "m")]),
         times: (0..100).map(|t| t * 15_000).collect(),
@@ -73,7 +73,7 @@ fn local(dir: &Path, value: f64) -> LocalBlock {
         .unwrap();
     let labels = BTreeMap::from([("tenant_id".to_owned(), "a".to_owned())]);
 
-    LocalBlock::open(&dir.join(meta.ulid.to_string()), &labels, "trireme").unwrap()
+    HashedBlock::open(&dir.join(meta.ulid.to_string()), &labels, "trireme").unwrap()
 }
 
 fn runtime() -> Runtime {

@@ -12,8 +12,8 @@ use trireme_block::{
     Block, BlockMeta, IterSource, Samples, SeriesInput, WriteOptions, write_block,
 };
 use trireme_bucket::{
-    BucketConfig, BucketError, BucketKind, BucketReader, CopyState, Listing, LocalBlock, MetaCache,
-    Published, ReadRules, ReaderOptions, compare, delete_block, fetch_meta, list_blocks,
+    BucketConfig, BucketError, BucketKind, BucketReader, CopyState, HashedBlock, Listing,
+    MetaCache, Published, ReadRules, ReaderOptions, compare, delete_block, fetch_meta, list_blocks,
     mark_for_deletion, mark_no_compact, mark_no_downsample, publish,
 };
 use trireme_model::{Labels, MatchOp, Matcher};
@@ -53,8 +53,8 @@ fn labels(tenant: &str) -> BTreeMap<String, String> {
     ])
 }
 
-fn local(path: &Path) -> LocalBlock {
-    LocalBlock::open(path, &labels("a"), "receive").unwrap()
+fn local(path: &Path) -> HashedBlock {
+    HashedBlock::open(path, &labels("a"), "receive").unwrap()
 }
 
 fn runtime() -> Runtime {

@@ -22,7 +22,7 @@ use trireme_block::{
     write_block,
 };
 use trireme_bucket::{
-    BucketError, BucketReader, LocalBlock, Published, ReaderOptions, mark_for_deletion,
+    BucketError, BucketReader, HashedBlock, Published, ReaderOptions, mark_for_deletion,
     mark_no_compact, mark_no_downsample, publish,
 };
 use ulid::Ulid;
@@ -100,7 +100,7 @@ pub struct Compactor {
 
 /// What was made on the local disk.
 struct Made {
-    block: Option<LocalBlock>,
+    block: Option<HashedBlock>,
     read: ReadBytes,
 }
 
@@ -310,7 +310,7 @@ impl Compactor {
 
         let dir = self.parts.dir.join(meta.ulid.to_string());
         Ok(Made {
-            block: Some(LocalBlock::open(&dir, &job.labels, SOURCE)?),
+            block: Some(HashedBlock::open(&dir, &job.labels, SOURCE)?),
             read,
         })
     }

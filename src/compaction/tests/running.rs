@@ -24,7 +24,7 @@ use trireme_block::{
     RESOLUTION_5M_MS, Samples, SeriesInput, WriteOptions, write_block,
 };
 use trireme_bucket::{
-    BucketReader, Listing, LocalBlock, MetaCache, ReadRules, ReaderOptions, delete_block, publish,
+    BucketReader, HashedBlock, Listing, MetaCache, ReadRules, ReaderOptions, delete_block, publish,
 };
 use trireme_compaction::{
     CompactionError, Compactor, CompactorParts, Done, Finished, Job, Limits, Plan, ReadBytes,
@@ -307,7 +307,7 @@ impl World {
     fn upload(&mut self, hours: Range<i64>, all: Vec<SeriesInput>) -> Ulid {
         let ulid = write(&self.shelf(), hours, all);
         let dir = self.shelf().join(ulid.to_string());
-        let local = LocalBlock::open(&dir, &labels(), "trireme").unwrap();
+        let local = HashedBlock::open(&dir, &labels(), "trireme").unwrap();
 
         self.runtime
             .block_on(publish(self.bucket.as_ref(), &local))

@@ -6,7 +6,7 @@ use std::time::Duration;
 use trireme_base::Clock;
 use trireme_head::Shard;
 use trireme_ring::Holdings;
-use trireme_storage::{Shelf, Store};
+use trireme_storage::{LocalBlocks, Store};
 
 /// Every node has listed the bucket after so many of its intervals.
 const LISTINGS: u32 = 2;
@@ -16,7 +16,7 @@ const LISTING_TAKES: Duration = Duration::from_secs(1);
 /// Looks into head and blocks.
 pub struct LocalHoldings {
     shards: Vec<Arc<Shard>>,
-    shelf: Arc<Shelf>,
+    local_blocks: Arc<LocalBlocks>,
     store: Arc<Store>,
     clock: Arc<dyn Clock>,
     /// A block that has been in the bucket for so long is seen there by every node.
@@ -27,14 +27,14 @@ impl LocalHoldings {
     /// Looks into these parts of the node. `sync_interval` is the time between two listings of the bucket.
     pub fn new(
         shards: Vec<Arc<Shard>>,
-        shelf: Arc<Shelf>,
+        local_blocks: Arc<LocalBlocks>,
         store: Arc<Store>,
         clock: Arc<dyn Clock>,
         sync_interval: Duration,
     ) -> Self {
         Self {
             shards,
-            shelf,
+            local_blocks,
             store,
             clock,
             seen_after: sync_interval * LISTINGS + LISTING_TAKES,
@@ -57,7 +57,7 @@ impl LocalHoldings {
         let mut unshipped = 0;
 
         let mut unseen = 0;
-        for block in self.shelf.blocks() {
+        for block in self.local_blocks.blocks() {
             match block.shipped_at_ms() {
                 None => unshipped += 1,
                 Some(at) if now_ms.saturating_sub(at) < seen_after_ms => unseen += 1,

@@ -13,7 +13,7 @@ use trireme_base::ErrorKind;
 use trireme_base::pool::CpuPool;
 use trireme_block::{block_files, is_block_file};
 use trireme_model::Tenant;
-use trireme_storage::{Cutting, SettledBlocks, ShelfBlock};
+use trireme_storage::{Cutting, LocalBlock, SettledBlocks};
 use trireme_telemetry::{Metrics, MetricsError};
 use trireme_transport::CallError;
 use trireme_wire::blocks::{
@@ -36,7 +36,7 @@ pub(crate) struct BlockServer {
 }
 
 impl BlockServer {
-    /// Serves the blocks of `cutting`'s shelf; files are read on `pool`.
+    /// Serves the blocks of the node; files are read on `pool`.
     pub(crate) fn new(
         cutting: Cutting,
         pool: Arc<CpuPool>,
@@ -126,14 +126,14 @@ impl BlockServer {
     }
 
     /// A good block of this node.
-    fn block(&self, name: Option<&BlockName>) -> Result<Arc<ShelfBlock>, CallError> {
+    fn block(&self, name: Option<&BlockName>) -> Result<Arc<LocalBlock>, CallError> {
         let invalid = || CallError::new(ErrorKind::Invalid, "that is no name of a block");
         let name = name.ok_or_else(invalid)?;
         let tenant = Tenant::new(&name.tenant).map_err(|_| invalid())?;
         let ulid = Ulid::from_string(&name.ulid).map_err(|_| invalid())?;
         let found = self
             .cutting
-            .shelf
+            .local_blocks
             .find(&tenant, ulid)
             .filter(|block| !block.is_damaged());
 
@@ -147,8 +147,8 @@ impl BlockServer {
 }
 
 /// The blocks behind `after`, as many as go into a page. Damaged ones are left out.
-fn page(blocks: Vec<Arc<ShelfBlock>>, after: Option<&BlockName>, cut: Option<i64>) -> Listing {
-    let mut named: Vec<(BlockName, Arc<ShelfBlock>)> = blocks
+fn page(blocks: Vec<Arc<LocalBlock>>, after: Option<&BlockName>, cut: Option<i64>) -> Listing {
+    let mut named: Vec<(BlockName, Arc<LocalBlock>)> = blocks
         .into_iter()
         .filter(|block| !block.is_damaged())
         .map(|block| (name_of(&block), block))
@@ -162,7 +162,7 @@ fn page(blocks: Vec<Arc<ShelfBlock>>, after: Option<&BlockName>, cut: Option<i64
     Listing {
         blocks: named
             .into_iter()
-            .map(|(name, block): (BlockName, Arc<ShelfBlock>)| ListedBlock {
+            .map(|(name, block): (BlockName, Arc<LocalBlock>)| ListedBlock {
                 name: Some(name),
                 start_ms: block.meta().min_time,
                 end_ms: block.meta().max_time,
@@ -178,7 +178,7 @@ fn key(name: &BlockName) -> (&str, &str) {
     (&name.tenant, &name.ulid)
 }
 
-fn name_of(block: &ShelfBlock) -> BlockName {
+fn name_of(block: &LocalBlock) -> BlockName {
     BlockName {
         tenant: block.tenant.to_string(),
         ulid: block.meta().ulid.to_string(),

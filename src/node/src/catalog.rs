@@ -15,7 +15,7 @@ use trireme_query::{
     Scope, Source, SourceError, SourceList, Span, TsdbStatus, choose_blocks, choose_resolutions,
     clipped, is_uncovered, only_coarser,
 };
-use trireme_storage::Shelf;
+use trireme_storage::LocalBlocks;
 
 use crate::bucket::Freshness;
 
@@ -112,7 +112,7 @@ fn with_labels(source: RemoteBlock, labels: &Arc<[(String, String)]>) -> Arc<dyn
 /// All sources of a node.
 pub(crate) struct NodeCatalog {
     pub(crate) shards: Vec<Arc<Shard>>,
-    pub(crate) shelf: Arc<Shelf>,
+    pub(crate) local_blocks: Arc<LocalBlocks>,
     pub(crate) bucket: Option<BucketView>,
     /// Start timestamps are given to readers: those of the head just as those of blocks.
     pub(crate) with_starts: bool,
@@ -138,11 +138,11 @@ impl NodeCatalog {
 
 impl Catalog for NodeCatalog {
     fn generation(&self) -> u64 {
-        self.shelf.generation()
+        self.local_blocks.generation()
     }
 
     fn generation_of(&self, scope: &Scope) -> u64 {
-        self.shelf
+        self.local_blocks
             .generation_of(&scope.tenant, scope.start_ms, scope.end_ms)
     }
 
@@ -154,7 +154,7 @@ impl Catalog for NodeCatalog {
     }
 
     fn head_sources(&self, scope: &Scope) -> Option<Vec<Arc<dyn Source>>> {
-        let blocks = self.shelf.blocks();
+        let blocks = self.local_blocks.blocks();
         let mut of_tenant = blocks.iter().filter(|b| b.tenant == scope.tenant);
         if of_tenant.any(|b| b.meta().overlaps(scope.start_ms, scope.end_ms)) {
             return None;
@@ -177,7 +177,7 @@ impl Catalog for NodeCatalog {
     fn sources(&self, scope: &Scope) -> SourceList {
         let mut list = SourceList::default();
         let local: Vec<_> = self
-            .shelf
+            .local_blocks
             .blocks()
             .into_iter()
             .filter(|b| b.tenant == scope.tenant)

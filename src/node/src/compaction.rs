@@ -10,8 +10,8 @@ use trireme_settings::Settings;
 
 use crate::bucket::{Store, read_rules};
 use crate::cluster::Cluster;
+use crate::context::NodeContext;
 use crate::disk;
-use crate::ground::Ground;
 use crate::storage::Storage;
 
 /// Blocks under construction, in the data directory.
@@ -37,25 +37,25 @@ pub fn compaction_limits(settings: &Settings) -> Limits {
 /// Has the supervisor run a compactor.
 pub(crate) async fn add_compactor(
     supervisor: &mut Supervisor,
-    ground: &Ground,
+    context: &NodeContext,
     cluster: &Cluster,
     storage: &Storage,
     store: &Store,
 ) -> anyhow::Result<()> {
-    let settings = &ground.settings.compaction;
+    let settings = &context.settings.compaction;
     if !settings.enabled {
         return Ok(());
     }
 
-    let limits = compaction_limits(&ground.settings);
-    let tenant_label = &ground.settings.tenants.label;
+    let limits = compaction_limits(&context.settings);
+    let tenant_label = &context.settings.tenants.label;
     let log = supervisor.logger("compactor");
     let compactor = CompactorParts {
         store: Arc::clone(store),
-        local: Compacting::from_shelf(&storage.shelf, tenant_label),
-        dir: ground.data_dir.path(DIR),
+        local: Compacting::from_shelf(&storage.local_blocks, tenant_label),
+        dir: context.data_dir.path(DIR),
         part_ms: limits.part_ms(),
-        runtime: ground.io.handle().clone(),
+        runtime: context.io.handle().clone(),
         stop: Arc::default(),
         log: log.clone(),
     };
@@ -64,11 +64,11 @@ pub(crate) async fn add_compactor(
         warn!(log, "what a crash left of compaction cannot be removed"; "err" => %err);
     }
 
-    let data_dir = ground.data_dir.path("");
-    let free_min = ground.settings.storage.disk_free_min.0;
+    let data_dir = context.data_dir.path("");
+    let free_min = context.settings.storage.disk_free_min.0;
     let parts = CompactingParts {
         compactor,
-        listed: Arc::new(MetaCache::new(read_rules(&ground.settings))),
+        listed: Arc::new(MetaCache::new(read_rules(&context.settings))),
         limits,
         delete_delay: settings.delete_delay.as_duration(),
         interval: settings.interval.as_duration(),
@@ -76,8 +76,8 @@ pub(crate) async fn add_compactor(
         tenant_label: tenant_label.clone(),
         hub: Arc::clone(&cluster.hub),
         room: Arc::new(move || disk::room(&data_dir, free_min)),
-        clock: Arc::clone(&ground.clock),
-        metrics: CompactingMetrics::new(&ground.metrics)?,
+        clock: Arc::clone(&context.clock),
+        metrics: CompactingMetrics::new(&context.metrics)?,
         log,
     };
 

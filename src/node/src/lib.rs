@@ -1,8 +1,8 @@
 //! Builds every part of a node in order and owns the list by which it stops.
 //!
-//! [`run`] is the way in. It takes settings and goes through the floors of the house from below: `ground` (time,
+//! [`run`] is the way in. It takes settings and goes through the floors of the house from below: `context` (time,
 //! threads, metrics, the locked data directory), `storage` (log, head and local blocks, recovered), `cluster` (the mesh
-//! and the ring), `staff` (the actors), `outside` (queries and HTTP). Each floor adds to the list in `stop`, and the
+//! and the ring), `actors`, `listeners` (queries and HTTP). Each floor adds to the list in `stop`, and the
 //! node stops by that list backwards.
 //!
 //! - A node is ready for writes when its log is open, and for queries when the log behind the checkpoints is applied.
@@ -11,6 +11,7 @@
 //!
 //! Logic that a unit test could reach without a node belongs into one of the crates below.
 
+mod actors;
 mod addresses;
 mod admin;
 mod after_replay;
@@ -22,18 +23,18 @@ mod calls;
 mod catalog;
 mod cluster;
 mod compaction;
+mod context;
 mod datadir;
 mod disk;
 mod drain;
-mod ground;
 mod http;
 mod io_threads;
+mod listeners;
 mod machine;
 mod membership;
 mod memory;
 mod node;
 mod open_files;
-mod outside;
 mod panics;
 mod peer_queries;
 mod rates;
@@ -46,7 +47,6 @@ mod salvage;
 mod scrub;
 mod self_monitoring;
 mod sink;
-mod staff;
 mod stop;
 mod storage;
 mod tenants;

@@ -9,7 +9,7 @@ use trireme_base::pool::CpuPool;
 use trireme_bucket::PageCache;
 use trireme_head::{HeadMemory, Shard};
 use trireme_log::Log;
-use trireme_storage::Shelf;
+use trireme_storage::LocalBlocks;
 use trireme_telemetry::Metrics;
 
 use crate::storage::Storage;
@@ -25,7 +25,7 @@ const SPARE_BYTES: u64 = 16 << 20;
 pub(crate) struct MemoryWatch {
     parts: IntGaugeVec,
     shards: Vec<Arc<Shard>>,
-    shelf: Arc<Shelf>,
+    local_blocks: Arc<LocalBlocks>,
     wal: Arc<Log>,
     bucket_cache: Option<Arc<PageCache>>,
 }
@@ -55,7 +55,7 @@ impl MemoryWatch {
                 &["part"],
             )?,
             shards: storage.shards.clone(),
-            shelf: Arc::clone(&storage.shelf),
+            local_blocks: Arc::clone(&storage.local_blocks),
             wal: Arc::clone(&storage.wal),
             bucket_cache,
         })
@@ -82,7 +82,7 @@ impl MemoryWatch {
             .for_each(|shard| head.merge(&shard.memory()));
 
         let blocks = self
-            .shelf
+            .local_blocks
             .blocks()
             .iter()
             .map(|entry| entry.block.memory_bytes())

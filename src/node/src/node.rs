@@ -15,13 +15,13 @@ use trireme_base::Clock;
 use trireme_settings::Settings;
 use trireme_storage::GateState;
 
+use crate::actors::Actors;
 use crate::cluster::{Cluster, wait_until};
-use crate::ground::Ground;
-use crate::staff::Staff;
+use crate::context::NodeContext;
 use crate::stop::StopList;
 use crate::storage::Storage;
 use crate::{
-    bucket, cluster, drain, http, open_files, outside, panics, rebuild, recovery, replaying, ring,
+    bucket, cluster, drain, http, listeners, open_files, panics, rebuild, recovery, replaying, ring,
 };
 
 /// Reason of a stop that an operator asked for; any other reason is a fault.
@@ -76,26 +76,26 @@ async fn start(settings: &Settings, log: &Logger) -> anyhow::Result<Option<(Node
     let http_listener = http::bind(settings)?;
     let mesh_listener = cluster::bind(settings)?;
     let (ask_stop, stop_asked) = mpsc::channel(STOP_REASONS);
-    let ground = Ground::lay(settings, log, ask_stop)?;
+    let context = NodeContext::open(settings, log, ask_stop)?;
 
-    rebuild::install(&ground.data_dir.path(""), &ground.log)
+    rebuild::install(&context.data_dir.path(""), &context.log)
         .context("cannot install what was copied from a peer")?;
     let cluster = Cluster::new(
         settings,
-        &ground.book.current(),
-        ground.data_dir.stream(),
-        &ground.clock,
-        &ground.log,
+        &context.book.current(),
+        context.data_dir.stream(),
+        &context.clock,
+        &context.log,
     )?;
 
-    let storage = match Storage::open(&ground, &cluster).await {
+    let storage = match Storage::open(&context, &cluster).await {
         // Alone it would lose what the log does not have any more.
         Err(error) if recovery::is_damage(&error) && !cluster.place.group.peers.is_empty() => {
-            let aside = ground
+            let aside = context
                 .data_dir
                 .set_aside()
                 .with_context(|| format!("{error:#}; the head cannot be set aside"))?;
-            error!(ground.log, "the head on disk is damaged; the node starts as one with an empty disk and copies it from a peer";
+            error!(context.log, "the head on disk is damaged; the node starts as one with an empty disk and copies it from a peer";
                 "reason" => format!("{error:#}"), "set_aside" => %aside.display());
             return Ok(None);
         }
@@ -108,26 +108,26 @@ async fn start(settings: &Settings, log: &Logger) -> anyhow::Result<Option<(Node
         opened => opened?,
     };
 
-    let bucket = bucket::open(settings, ground.data_dir.path("bucket"), log)?;
+    let bucket = bucket::open(settings, context.data_dir.path("bucket"), log)?;
     let bucket = bucket
-        .map(|store| outside::bucket_view(&ground, store))
+        .map(|store| listeners::bucket_view(&context, store))
         .transpose()?;
-    let consensus = ring::keeper::start(&ground, &cluster).await?;
-    let staff = Staff::hire(&ground, &cluster, &storage, bucket.as_ref(), &consensus).await?;
+    let consensus = ring::keeper::start(&context, &cluster).await?;
+    let actors = Actors::start(&context, &cluster, &storage, bucket.as_ref(), &consensus).await?;
 
-    outside::join_mesh(&ground, &cluster, mesh_listener);
-    ring::keeper::keep(&ground, &cluster, &staff.controller)?;
+    listeners::join_mesh(&context, &cluster, mesh_listener);
+    ring::keeper::keep(&context, &cluster, &actors.controller)?;
     let traffic = Traffic::default();
-    let doors = outside::Doors {
+    let listeners = listeners::Listeners {
         listener: http_listener,
         traffic: traffic.clone(),
     };
-    let server = outside::open_doors(&ground, &cluster, &storage, &staff, bucket, doors)?;
+    let server = listeners::serve(&context, &cluster, &storage, &actors, bucket, listeners)?;
 
-    rebuild::spawn(&ground, &cluster, &storage)?;
-    ground.gate.set(GateState::Open);
+    rebuild::spawn(&context, &cluster, &storage)?;
+    context.gate.set(GateState::Open);
     let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
-    let members: usize = ground
+    let members: usize = context
         .book
         .current()
         .groups
@@ -135,41 +135,41 @@ async fn start(settings: &Settings, log: &Logger) -> anyhow::Result<Option<(Node
         .map(|group| group.present().count())
         .sum();
 
-    info!(ground.log, "ready"; "http" => &settings.http.listen, "members" => members,
+    info!(context.log, "ready"; "http" => &settings.http.listen, "members" => members,
         "replaying" => !storage.store.replay().is_done());
     let node = Node {
-        log: ground.log.clone(),
-        clock: Arc::clone(&ground.clock),
+        log: context.log.clone(),
+        clock: Arc::clone(&context.clock),
         stop_asked,
-        supervisor: staff.supervisor.clone(),
+        supervisor: actors.supervisor.clone(),
     };
 
     Ok(Some((
         node,
-        stop_list(ground, storage, staff, server, traffic),
+        stop_list(context, storage, actors, server, traffic),
     )))
 }
 
 /// Readiness off while clients move to other nodes, then no new writes, what is in flight, background work, the log, a
 /// checkpoint, HTTP last.
 fn stop_list(
-    ground: Ground,
+    context: NodeContext,
     storage: Storage,
-    staff: Staff,
+    actors: Actors,
     server: ServerHandle,
     traffic: Traffic,
 ) -> StopList {
     let mut stop = StopList::default();
-    let gate = Arc::clone(&ground.gate);
-    let longest = ground.settings.http.drain_timeout.as_duration();
+    let gate = Arc::clone(&context.gate);
+    let longest = context.settings.http.drain_timeout.as_duration();
 
     stop.push("clients", move || {
         drain::until_quiet(gate, traffic, longest)
     });
 
-    let gate = Arc::clone(&ground.gate);
+    let gate = Arc::clone(&context.gate);
     let commits = Arc::clone(&storage.commits);
-    let patience = ground.settings.http.stop_timeout.as_duration();
+    let patience = context.settings.http.stop_timeout.as_duration();
 
     stop.push("writes in flight", move || async move {
         gate.set(GateState::Stopping);
@@ -183,21 +183,21 @@ fn stop_list(
         move || async move { replaying::end(&store).await },
     );
 
-    let supervisor = staff.supervisor.clone();
+    let supervisor = actors.supervisor.clone();
     stop.push("actors", move || async move {
         supervisor.expect_end();
         true
     });
 
     let wal = Arc::clone(&storage.wal);
-    let pool = Arc::clone(&ground.pool);
+    let pool = Arc::clone(&context.pool);
     stop.push("log", move || async move {
         matches!(pool.call(move || wal.flush()).await, Ok(Ok(())))
     });
 
-    let cutting = storage.cutting(&ground);
-    let pool = Arc::clone(&ground.pool);
-    let log = ground.log.clone();
+    let cutting = storage.cutting(&context);
+    let pool = Arc::clone(&context.pool);
+    let log = context.log.clone();
 
     stop.push("checkpoint", move || async move {
         match pool.call(move || cutting.checkpoint()).await {
@@ -216,16 +216,16 @@ fn stop_list(
     });
     stop.push("threads", move || async move {
         storage.wal.close();
-        for arbiter in staff.arbiters {
+        for arbiter in actors.arbiters {
             arbiter.stop();
             let _ = arbiter.join();
         }
-        ground.query_pool.stop();
-        ground.decode_pool.stop();
-        ground.pool.stop();
-        drop(ground.io);
+        context.query_pool.stop();
+        context.decode_pool.stop();
+        context.pool.stop();
+        drop(context.io);
         // The lock goes last.
-        drop(ground.data_dir);
+        drop(context.data_dir);
         true
     });
 

@@ -27,7 +27,7 @@ use trireme_write::Neighbours;
 use crate::after_replay::AfterReplay;
 use crate::answers::AnswerRoom;
 use crate::cluster::Cluster;
-use crate::ground::Ground;
+use crate::context::NodeContext;
 use crate::storage::Storage;
 
 /// Queries of peers that may wait for a thread; who asks evaluates them itself when there is no room.
@@ -237,7 +237,7 @@ pub(crate) async fn answer(
 
 /// Puts the group and the other groups around the node's own querier, and lets peers ask.
 pub(crate) fn over_group(
-    ground: &Ground,
+    context: &NodeContext,
     cluster: &Cluster,
     storage: &Storage,
     consensus: &Arc<Consensus>,
@@ -245,24 +245,24 @@ pub(crate) fn over_group(
     options: QuerierOptions,
 ) -> anyhow::Result<Arc<dyn Queries>> {
     let replicas = GroupReplicas {
-        me: ground.name.clone(),
-        book: Arc::clone(&ground.book),
+        me: context.name.clone(),
+        book: Arc::clone(&context.book),
         hub: Arc::clone(&cluster.hub),
         neighbours: Arc::clone(&cluster.neighbours),
-        gate: Arc::clone(&ground.gate),
+        gate: Arc::clone(&context.gate),
         store: Arc::clone(&storage.store),
         calls: Arc::clone(&cluster.calls),
         consensus: Arc::clone(consensus),
-        io: ground.io.handle().clone(),
+        io: context.io.handle().clone(),
     };
 
-    let mode = match ground.settings.query.distribute {
+    let mode = match context.settings.query.distribute {
         DistributeSetting::Auto => DistributeMode::Auto,
         DistributeSetting::Off => DistributeMode::Off,
         DistributeSetting::Always => DistributeMode::Always,
     };
 
-    let clock = Arc::clone(&ground.clock);
+    let clock = Arc::clone(&context.clock);
     let group = Arc::new(GroupQueries::new(
         Arc::new(local),
         options,
@@ -273,13 +273,13 @@ pub(crate) fn over_group(
 
     let pool = CpuPool::with_stack(
         "spread",
-        ground.cores,
+        context.cores,
         JOBS_MAX,
         trireme_promql::STACK_BYTES,
     )
     .context("cannot start threads for queries of peers")?;
 
-    let served = ground.metrics.counter(
+    let served = context.metrics.counter(
         "trireme_query_peer_shards_total",
         "Shards of queries, and whole queries, answered for other replicas.",
     )?;

@@ -11,7 +11,7 @@ use trireme_base::Clock;
 use trireme_log::{LogError, ReplayPlan, ReplayReport};
 use trireme_storage::Store;
 
-use crate::ground::Ground;
+use crate::context::NodeContext;
 
 /// A replay that was told to end needs no longer than for the records it holds.
 const END_LOOK: Duration = Duration::from_millis(10);
@@ -27,14 +27,18 @@ struct Work {
 }
 
 /// Starts to replay; [`Store::replay`] tells how far it is. A node whose log cannot be replayed stops with a fault.
-pub(crate) fn start(ground: &Ground, store: &Arc<Store>, plan: ReplayPlan) -> anyhow::Result<()> {
+pub(crate) fn start(
+    context: &NodeContext,
+    store: &Arc<Store>,
+    plan: ReplayPlan,
+) -> anyhow::Result<()> {
     let work = Work {
         plan,
         store: Arc::clone(store),
-        threads: ground.cores,
-        clock: Arc::clone(&ground.clock),
-        log: ground.log.clone(),
-        ask_stop: ground.ask_stop.clone(),
+        threads: context.cores,
+        clock: Arc::clone(&context.clock),
+        log: context.log.clone(),
+        ask_stop: context.ask_stop.clone(),
     };
 
     // Once for each start, and it ends by itself.

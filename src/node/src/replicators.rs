@@ -9,10 +9,10 @@ use trireme_mailbox::Port;
 use trireme_replication::{LinkConfig, PeerIdentity};
 use trireme_storage::Store;
 use trireme_transport::{CallBook, CallHandler, Hub, Mesh, PeerAddress, PeerRole, ReplicaStore};
-use trireme_write::Bystander;
+use trireme_write::NeighbourStore;
 
 use crate::cluster::Cluster;
-use crate::ground::Ground;
+use crate::context::NodeContext;
 use crate::storage::Storage;
 
 /// What every replicator is made of.
@@ -33,7 +33,7 @@ pub(crate) struct Replicators {
 
 impl Replicators {
     pub(crate) fn new(
-        ground: &Ground,
+        context: &NodeContext,
         cluster: &Cluster,
         storage: &Storage,
         front: &FrontPorts,
@@ -48,9 +48,9 @@ impl Replicators {
             calls: Arc::clone(&cluster.calls),
             handler,
             link: cluster.link.clone(),
-            clock: Arc::clone(&ground.clock),
+            clock: Arc::clone(&context.clock),
             front: front.health.clone(),
-            log: ground.log.clone(),
+            log: context.log.clone(),
         }
     }
 
@@ -71,7 +71,7 @@ impl Replicators {
         let (store, hub, front) = match peer.role {
             PeerRole::Replica => (store, Arc::clone(&self.hub), Some(self.front.clone())),
             PeerRole::Neighbour => (
-                Arc::new(Bystander(store)) as _,
+                Arc::new(NeighbourStore(store)) as _,
                 Arc::clone(&self.others),
                 None,
             ),

@@ -14,7 +14,7 @@ use trireme_base::{StreamId, SystemClock};
 use trireme_head::{CutManifest, HeadError, Shard, cut_windows, left_windows};
 use trireme_log::{Log, NoObserver, ReplayWatch};
 use trireme_settings::Settings;
-use trireme_storage::{Shelf, Written, note_missing};
+use trireme_storage::{LocalBlocks, Written, note_missing};
 
 use crate::datadir::{DataDir, INCOMPLETE};
 use crate::rebuild::Staging;
@@ -170,7 +170,7 @@ fn of_one(settings: &Settings, data_dir: &DataDir, from: &Path) -> anyhow::Resul
 
     let style = block_style(settings);
     for window in &windows {
-        let dir = Shelf::tenant_dir_in(&data_dir.path("blocks"), &window.tenant);
+        let dir = LocalBlocks::tenant_dir_in(&data_dir.path("blocks"), &window.tenant);
         let written = style.write_window(&shards, &dir, window)?;
         done.blocks.extend(written.as_ref().map(SalvagedBlock::of));
     }

@@ -13,14 +13,14 @@ use trireme_log::{Durability, Log, LogOptions};
 use trireme_replication::CommitTracker;
 use trireme_settings::{Durability as DurabilitySetting, FloatEncoding, LogCompression, Settings};
 use trireme_storage::{
-    BlockStyle, ClockMetrics, ClockWatch, Commits, Completeness, Cutting, ENDED, Lane, Shelf,
-    Snapshots, Store, StoreMetrics, StoreParts, Unlogged,
+    ApplyQueue, BlockStyle, ClockMetrics, ClockWatch, Commits, Completeness, Cutting, ENDED,
+    LocalBlocks, PendingAppends, Snapshots, Store, StoreMetrics, StoreParts,
 };
 
 use crate::catalog::{BucketView, NodeCatalog};
 use crate::cluster::Cluster;
+use crate::context::NodeContext;
 use crate::datadir::INCOMPLETE;
-use crate::ground::Ground;
 use crate::rebuild::Staging;
 use crate::recovery::{self, CUT_MANIFEST};
 use crate::replaying;
@@ -36,13 +36,13 @@ const SNAPSHOT_LEASE: Duration = Duration::from_secs(600);
 pub(crate) struct Storage {
     pub(crate) shards: Vec<Arc<Shard>>,
     /// Records of peers on their way to each shard.
-    pub(crate) lanes: Vec<Arc<Lane>>,
+    pub(crate) apply_queues: Vec<Arc<ApplyQueue>>,
     /// Drafts of each shard on their way to the log.
-    pub(crate) unlogged: Vec<Arc<Unlogged>>,
+    pub(crate) pending: Vec<Arc<PendingAppends>>,
     pub(crate) commits: Arc<Commits>,
     pub(crate) store: Arc<Store>,
     pub(crate) wal: Arc<Log>,
-    pub(crate) shelf: Arc<Shelf>,
+    pub(crate) local_blocks: Arc<LocalBlocks>,
     /// Windows that streams are known to have closed.
     pub(crate) markers: Vec<i64>,
     /// Whether this node's clock can be believed.
@@ -50,20 +50,20 @@ pub(crate) struct Storage {
     /// What is held for peers that are being rebuilt.
     pub(crate) snapshots: Arc<Snapshots>,
     /// One cut, checkpoint or snapshot at a time.
-    alone: Arc<Mutex<()>>,
+    maintenance_lock: Arc<Mutex<()>>,
 }
 
 impl Storage {
     /// Loads checkpoints, opens the log and begins to replay what is behind them.
-    pub(crate) async fn open(ground: &Ground, cluster: &Cluster) -> anyhow::Result<Self> {
-        let Ground {
+    pub(crate) async fn open(context: &NodeContext, cluster: &Cluster) -> anyhow::Result<Self> {
+        let NodeContext {
             settings,
             clock,
             log,
             pool,
             data_dir,
             ..
-        } = ground;
+        } = context;
 
         let own = data_dir.stream();
         let is_complete = Staging::of(&data_dir.path("")).is_complete()?;
@@ -72,18 +72,19 @@ impl Storage {
         let completeness = Arc::new(completeness);
         let open = recovery::open_shards(settings, data_dir, own, pool, log).await?;
         let shards = open.shards.clone();
-        let lanes: Vec<Arc<Lane>> = shards
+        let apply_queues: Vec<Arc<ApplyQueue>> = shards
             .iter()
             .map(|_: &Arc<Shard>| {
-                Arc::new(Lane::new(
-                    ground.mailboxes.port(ActorKind::Ingest, "ingest-lane"),
+                Arc::new(ApplyQueue::new(
+                    context.mailboxes.port(ActorKind::Ingest, "ingest-lane"),
                 ))
             })
             .collect();
 
-        let unlogged: Vec<Arc<Unlogged>> = shards.iter().map(|_| Arc::default()).collect();
+        let pending: Vec<Arc<PendingAppends>> = shards.iter().map(|_| Arc::default()).collect();
         let quorum = cluster.place.group.quorum.clone();
-        let mut tracker = CommitTracker::new(own, ground.name.clone(), quorum.clone(), WAITERS_MAX);
+        let mut tracker =
+            CommitTracker::new(own, context.name.clone(), quorum.clone(), WAITERS_MAX);
 
         tracker.set_quorum(cluster.place.group.epoch, quorum);
         let commits = Arc::new(Commits::new(Arc::clone(clock), tracker));
@@ -92,22 +93,22 @@ impl Storage {
             hub: Arc::clone(&cluster.hub),
             commits: Arc::clone(&commits),
             shards: shards.clone(),
-            lanes: lanes.clone(),
-            unlogged: unlogged.clone(),
+            apply_queues: apply_queues.clone(),
+            pending: pending.clone(),
             completeness: Arc::clone(&completeness),
-            gate: Arc::clone(&ground.gate),
+            gate: Arc::clone(&context.gate),
             pool: Arc::clone(pool),
-            metrics: StoreMetrics::new(&ground.metrics)?,
-            log: ground.part_log("log"),
+            metrics: StoreMetrics::new(&context.metrics)?,
+            log: context.part_log("log"),
         }));
 
-        let shelf = Arc::new(Shelf::open(
+        let local_blocks = Arc::new(LocalBlocks::open(
             &data_dir.path("blocks"),
-            ground.part_log("blocks"),
+            context.part_log("blocks"),
         )?);
 
         let is_alone = cluster.place.group.peers.is_empty();
-        if !is_alone && !shelf.lost().is_empty() {
+        if !is_alone && !local_blocks.lost().is_empty() {
             // Until blocks were compared, peers may have what was set aside here.
             completeness.set_lacks_blocks(true);
         }
@@ -141,7 +142,7 @@ impl Storage {
         store.attach(Arc::clone(&wal), &plan);
 
         let was_cut = shards.iter().any(|shard| shard.last_cut().is_some());
-        if was_cut || !wal.is_whole() || !shelf.blocks().is_empty() {
+        if was_cut || !wal.is_whole() || !local_blocks.blocks().is_empty() {
             completeness.note_history();
         }
 
@@ -149,34 +150,34 @@ impl Storage {
             &data_dir.path("snapshots"),
             SNAPSHOT_LEASE,
             Arc::clone(clock),
-            ground.part_log("snapshots"),
+            context.part_log("snapshots"),
         );
 
         let snapshots =
             Arc::new(snapshots.context("cannot open snapshots/ in the data directory")?);
-        replaying::start(ground, &store, plan)?;
+        replaying::start(context, &store, plan)?;
 
-        let alone = Arc::default();
+        let maintenance_lock = Arc::default();
         let clock_watch = Arc::new(ClockWatch {
             hub: Arc::clone(&cluster.hub),
             clock: Arc::clone(clock),
-            gate: Arc::clone(&ground.gate),
-            metrics: ClockMetrics::new(&ground.metrics)?,
-            log: ground.part_log("clock"),
+            gate: Arc::clone(&context.gate),
+            metrics: ClockMetrics::new(&context.metrics)?,
+            log: context.part_log("clock"),
         });
 
         Ok(Self {
             shards,
-            lanes,
-            unlogged,
+            apply_queues,
+            pending,
             commits,
             store,
             wal,
-            shelf,
+            local_blocks,
             markers,
             clock_watch,
             snapshots,
-            alone,
+            maintenance_lock,
         })
     }
 
@@ -185,28 +186,28 @@ impl Storage {
         let with_starts = settings.keeps_start_timestamps();
         NodeCatalog {
             shards: self.shards.clone(),
-            shelf: Arc::clone(&self.shelf),
+            local_blocks: Arc::clone(&self.local_blocks),
             bucket,
             with_starts,
         }
     }
 
     /// The work of cutting windows into blocks.
-    pub(crate) fn cutting(&self, ground: &Ground) -> Cutting {
-        let settings = &ground.settings;
+    pub(crate) fn cutting(&self, context: &NodeContext) -> Cutting {
+        let settings = &context.settings;
         Cutting {
             store: Arc::clone(&self.store),
             shards: self.shards.clone(),
-            shelf: Arc::clone(&self.shelf),
-            manifest: ground.data_dir.path(CUT_MANIFEST),
+            local_blocks: Arc::clone(&self.local_blocks),
+            manifest: context.data_dir.path(CUT_MANIFEST),
             style: block_style(settings),
             seal_after: settings.storage.seal_after.as_duration(),
             blocks_at_once: BLOCKS_AT_ONCE,
             log_retention_bytes: settings.log.retention_bytes.0,
             log_retention: settings.log.retention.as_duration(),
             snapshots: Arc::clone(&self.snapshots),
-            alone: Arc::clone(&self.alone),
-            clock: Arc::clone(&ground.clock),
+            maintenance_lock: Arc::clone(&self.maintenance_lock),
+            clock: Arc::clone(&context.clock),
         }
     }
 }

@@ -22,7 +22,7 @@ use trireme_log::LogError;
 use trireme_model::Tenant;
 use trireme_replication::{CutBlocker, cut_blockers};
 
-use crate::shelf::{Shelf, ShelfBlock};
+use crate::local_blocks::{LocalBlock, LocalBlocks};
 use crate::snapshots::Snapshots;
 use crate::store::Store;
 
@@ -34,7 +34,7 @@ pub struct Cutting {
     /// The shards.
     pub shards: Vec<Arc<Shard>>,
     /// Local blocks.
-    pub shelf: Arc<Shelf>,
+    pub local_blocks: Arc<LocalBlocks>,
     /// File of the cut manifest.
     pub manifest: PathBuf,
     /// How blocks are written.
@@ -50,7 +50,7 @@ pub struct Cutting {
     /// What is held for peers that are being rebuilt.
     pub snapshots: Arc<Snapshots>,
     /// Held by a cut, a checkpoint and a snapshot: each needs files that the others replace.
-    pub alone: Arc<Mutex<()>>,
+    pub maintenance_lock: Arc<Mutex<()>>,
     /// Time.
     pub clock: Arc<dyn Clock>,
 }
@@ -72,7 +72,7 @@ pub enum CuttingError {
     Replaying,
     /// What the log refused is not in it yet.
     #[error("the log does not have everything that is in the head")]
-    Unlogged,
+    PendingAppends,
     /// A snapshot.
     #[error(transparent)]
     Io(#[from] std::io::Error),
@@ -203,7 +203,7 @@ pub struct SettledBlocks {
     /// The last cut that was made here; `None` if none was.
     pub cut: Option<i64>,
     /// The blocks, in no order.
-    pub blocks: Vec<Arc<ShelfBlock>>,
+    pub blocks: Vec<Arc<LocalBlock>>,
     /// Tenants and starts (ms) of windows that this node could not write yet.
     pub left: Vec<(Tenant, i64)>,
 }
@@ -221,7 +221,7 @@ pub struct CheckpointDone {
 
 impl Cutting {
     /// What is not in the head yet would be missing in a block, and a checkpoint without it would let the log go.
-    fn whole(&self) -> Result<(), CuttingError> {
+    fn ensure_replayed(&self) -> Result<(), CuttingError> {
         if self.store.replay().is_done() {
             Ok(())
         } else {
@@ -232,7 +232,7 @@ impl Cutting {
     /// Finds out what may be cut; `closed` is the last window this origin closed. Cuts are made one number at a time,
     /// so that every replica writes the same blocks however far behind it is.
     pub fn next_cut(&self, closed: i64) -> NextCut {
-        if self.whole().is_err() || !self.store.parts().completeness.is_complete() {
+        if self.ensure_replayed().is_err() || !self.store.parts().completeness.is_complete() {
             // What a peer has cut comes with its snapshot.
             return NextCut::Nothing;
         }
@@ -295,8 +295,8 @@ impl Cutting {
     /// does not count as whole until it has compared its blocks with those of its peers. A block that cannot be written holds
     /// up no other either: its samples stay in the head.
     pub fn cut(&self, k: i64) -> Result<CutDone, CuttingError> {
-        self.whole()?;
-        let _alone = self.alone.lock();
+        self.ensure_replayed()?;
+        let _maintenance = self.maintenance_lock.lock();
 
         let mut positions = Vec::with_capacity(self.shards.len());
         for shard in &self.shards {
@@ -332,8 +332,11 @@ impl Cutting {
 
     /// Writes one block; `None` if there is nothing to write.
     fn write_window(&self, window: &CutWindow) -> Result<Option<Written>, BlockError> {
-        self.style
-            .write_window(&self.shards, &self.shelf.tenant_dir(&window.tenant), window)
+        self.style.write_window(
+            &self.shards,
+            &self.local_blocks.tenant_dir(&window.tenant),
+            window,
+        )
     }
 
     /// Reads every full chunk of the head; answers what is wrong with the first few that are damaged.
@@ -349,8 +352,8 @@ impl Cutting {
     /// The blocks as they are between two cuts, for comparing them with those of other replicas; `None` while a cut, a
     /// checkpoint or a snapshot is being made.
     pub fn settled_blocks(&self) -> Option<SettledBlocks> {
-        self.whole().ok()?;
-        let _alone = self.alone.try_lock()?;
+        self.ensure_replayed().ok()?;
+        let _maintenance = self.maintenance_lock.try_lock()?;
         let cut = self
             .shards
             .iter()
@@ -364,15 +367,15 @@ impl Cutting {
 
         Some(SettledBlocks {
             cut,
-            blocks: self.shelf.blocks(),
+            blocks: self.local_blocks.blocks(),
             left: left.collect(),
         })
     }
 
     /// Writes a checkpoint of every shard and deletes the log that neither this node nor a replica needs any more.
     pub fn checkpoint(&self) -> Result<CheckpointDone, CuttingError> {
-        self.whole()?;
-        let _alone = self.alone.lock();
+        self.ensure_replayed()?;
+        let _maintenance = self.maintenance_lock.lock();
         self.store.parts().completeness.save()?;
 
         let mut done = CheckpointDone::default();
@@ -395,14 +398,14 @@ impl Cutting {
     /// Writes a checkpoint of one shard, which has nothing that the log has not: after a power cut this replica alone
     /// would have it, and blocks would differ.
     pub fn checkpoint_of(&self, shard: &Shard) -> Result<CheckpointReport, CuttingError> {
-        let unlogged = &self.store.parts().unlogged[usize::from(shard.options().number)];
+        let pending = &self.store.parts().pending[usize::from(shard.options().number)];
         shard.checkpoint(|| {
-            let made = unlogged.made();
+            let made = pending.made();
             self.store.log().flush()?;
-            if unlogged.are_written(made) {
+            if pending.are_written(made) {
                 Ok(())
             } else {
-                Err(CuttingError::Unlogged)
+                Err(CuttingError::PendingAppends)
             }
         })
     }

@@ -14,21 +14,21 @@ use trireme_log::{AppendError, CompletionTag, LastRings};
 use trireme_model::{RetryLater, Tenant, WriteOutcome};
 use trireme_wire::record::RecordDraft;
 
+use crate::apply_queue::ApplyQueue;
 use crate::commits::CommitReceiver;
 use crate::head_metrics::HeadMetrics;
 use crate::ingest_batch::{IngestBatch, ShardAnswer};
-use crate::lane::Lane;
 use crate::limits::LimitsTable;
+use crate::pending_appends::PendingAppends;
 use crate::store::Store;
-use crate::unlogged::Unlogged;
 
 /// Says whether a writer died while it changed a shard. What it left behind is then not trusted.
 #[derive(Debug, Default)]
-pub struct WriterMark(AtomicBool);
+pub struct PoisonFlag(AtomicBool);
 
-impl WriterMark {
+impl PoisonFlag {
     /// Marks the shard as being changed until the guard is dropped in the ordinary way.
-    fn change<T>(&self, change: impl FnOnce() -> T) -> T {
+    fn guard<T>(&self, change: impl FnOnce() -> T) -> T {
         self.0.store(true, Ordering::Release);
         let result = change();
         // Not reached by a panic inside the change.
@@ -48,13 +48,13 @@ pub struct ShardWriterParts {
     /// The shard.
     pub shard: Arc<Shard>,
     /// Whether an earlier writer died in the middle of a change.
-    pub mark: Arc<WriterMark>,
+    pub mark: Arc<PoisonFlag>,
     /// Log, commits, applied positions.
     pub store: Arc<Store>,
     /// Records of peers.
-    pub lane: Arc<Lane>,
+    pub apply_queue: Arc<ApplyQueue>,
     /// Drafts on their way to the log.
-    pub unlogged: Arc<Unlogged>,
+    pub pending: Arc<PendingAppends>,
     /// Limits of tenants.
     pub limits: Arc<LimitsTable>,
     /// How long a write may wait for its quorum.
@@ -89,8 +89,8 @@ impl ShardWriter {
     }
 
     /// Records of peers that wait.
-    pub fn lane(&self) -> &Lane {
-        &self.parts.lane
+    pub fn apply_queue(&self) -> &ApplyQueue {
+        &self.parts.apply_queue
     }
 
     /// Changes the shard and queues what that led to for the log, as one step for a checkpoint.
@@ -98,9 +98,9 @@ impl ShardWriter {
         &mut self,
         change: impl FnOnce(&Shard) -> (T, Vec<RecordDraft>),
     ) -> (T, Result<Option<CommitReceiver>, AppendError>) {
-        let unlogged = Arc::clone(&self.parts.unlogged);
-        let _turn = unlogged.turn();
-        let (result, drafts) = self.parts.mark.change(|| change(&self.parts.shard));
+        let pending = Arc::clone(&self.parts.pending);
+        let _turn = pending.turn();
+        let (result, drafts) = self.parts.mark.guard(|| change(&self.parts.shard));
         let queued = if drafts.is_empty() {
             Ok(None)
         } else {
@@ -111,7 +111,7 @@ impl ShardWriter {
     }
 
     /// Queues drafts for the log in the order in which they were applied; its bell is still to be rung. After an error they
-    /// are kept for [`ShardWriter::mend`].
+    /// are kept for [`ShardWriter::relog_refused`].
     fn append(&mut self, drafts: Vec<RecordDraft>) -> Result<CommitReceiver, AppendError> {
         let (tag, committed) = self
             .parts
@@ -120,7 +120,7 @@ impl ShardWriter {
             .commits
             .begin(self.parts.ack_timeout);
 
-        self.parts.unlogged.push(tag, drafts.clone());
+        self.parts.pending.push(tag, drafts.clone());
         self.queue(drafts, tag)?;
         Ok(committed)
     }
@@ -138,7 +138,7 @@ impl ShardWriter {
             .append_own_at(drafts, tag, self.epoch);
 
         if let Err(error) = &queued {
-            self.parts.unlogged.refused(tag);
+            self.parts.pending.refused(tag);
             self.parts
                 .store
                 .parts()
@@ -151,14 +151,14 @@ impl ShardWriter {
 
     /// Queues what was refused before: nothing newer may stand in the log before it, because records build on each other,
     /// and the head has it in cuts that it must still be part of.
-    fn mend(&mut self) -> Result<(), AppendError> {
+    fn relog_refused(&mut self) -> Result<(), AppendError> {
         let epoch = self.parts.store.log().own_epoch();
         if epoch != self.epoch {
             self.epoch = epoch;
-            self.parts.unlogged.refused_all();
+            self.parts.pending.refused_all();
         }
 
-        while self.parts.unlogged.has_refused() {
+        while self.parts.pending.has_refused() {
             // Whoever wrote it was told to come again, so nobody waits for it.
             let (tag, _) = self
                 .parts
@@ -166,7 +166,7 @@ impl ShardWriter {
                 .parts()
                 .commits
                 .begin(self.parts.ack_timeout);
-            if let Some(drafts) = self.parts.unlogged.again(tag) {
+            if let Some(drafts) = self.parts.pending.take_refused(tag) {
                 self.queue(drafts, tag)?;
             }
         }
@@ -179,9 +179,9 @@ impl ShardWriter {
     }
 
     /// Applies up to `records_max` records of peers.
-    pub fn drain_lane(&mut self, records_max: usize) {
-        for record in self.parts.lane.take(records_max) {
-            match self.parts.mark.change(|| self.parts.shard.apply(&record)) {
+    pub fn drain_apply_queue(&mut self, records_max: usize) {
+        for record in self.parts.apply_queue.take(records_max) {
+            match self.parts.mark.guard(|| self.parts.shard.apply(&record)) {
                 Ok(applied) => self.parts.metrics.applied(&applied),
                 Err(err) => {
                     error!(self.parts.log, "record of a peer could not be applied in full"; "err" => %err);
@@ -195,7 +195,13 @@ impl ShardWriter {
     /// Applies a shard's share of a request and hands what it led to to the log.
     pub fn ingest(&mut self, message: &IngestBatch) -> ShardAnswer {
         // Asked before anything is applied: what is in the head should also get into the log.
-        if let Err(error) = self.parts.store.log().admit().and_then(|()| self.mend()) {
+        if let Err(error) = self
+            .parts
+            .store
+            .log()
+            .admit()
+            .and_then(|()| self.relog_refused())
+        {
             return ShardAnswer {
                 outcome: refused(&error),
                 redirects: Vec::new(),
@@ -258,7 +264,7 @@ impl ShardWriter {
     /// Closes a window for the own stream. A marker that is refused is logged before anything else of this shard.
     pub fn close_window(&mut self, window: i64) -> Result<(), AppendError> {
         let _together = self.together();
-        self.mend()?;
+        self.relog_refused()?;
         self.change(|shard| ((), vec![shard.close_window(window)]))
             .1
             .map(drop)
@@ -267,7 +273,7 @@ impl ShardWriter {
     /// Drops series that had no samples for long, where windows up to `over` are over, and tells followers. Answers how many.
     pub fn collect_series(&mut self, over: i64) -> Result<usize, AppendError> {
         let _together = self.together();
-        self.mend()?;
+        self.relog_refused()?;
         let (collected, queued) = self.change(|shard| shard.collect_series_before(over));
         queued.map(|_| collected)
     }
@@ -276,12 +282,12 @@ impl ShardWriter {
     /// the log now.
     pub fn note_positions(&mut self, positions: &[(StreamId, u64)]) {
         let _together = self.together();
-        if let Err(err) = self.mend() {
+        if let Err(err) = self.relog_refused() {
             warn!(self.parts.log, "what the log refused before is refused again"; "err" => %err);
         }
         self.parts
             .mark
-            .change(|| self.parts.shard.note_positions(positions));
+            .guard(|| self.parts.shard.note_positions(positions));
     }
 }
 

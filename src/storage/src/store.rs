@@ -1,9 +1,9 @@
 //! The node's log as the other parts see it: news of the log's thread go out from here, records of peers come in.
 //!
 //! ```text
-//!  log thread ──written──▶ Commits (a write's seq)   Hub (push to peers)   Lane of the shard (foreign records)
+//!  log thread ──written──▶ Commits (a write's seq)   Hub (push to peers)   ApplyQueue of the shard (foreign records)
 //!             ──durable──▶ Commits (own copy)        Hub (acknowledge)
-//!  Ingest     ──applied──▶ ApplyLedger ──▶ Hub (a peer gets room for more)
+//!  Ingest     ──applied──▶ ApplyTracker ──▶ Hub (a peer gets room for more)
 //! ```
 
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -27,14 +27,14 @@ use trireme_transport::{AppendRefused, Hub, Intake, ReplicaStore};
 use trireme_wire::frame::Health;
 use trireme_wire::record::{ALL_SHARDS, Record};
 
+use crate::apply_queue::ApplyQueue;
+use crate::apply_tracker::ApplyTracker;
 use crate::closing::Windows;
 use crate::commits::Commits;
 use crate::completeness::Completeness;
 use crate::gate::{Gate, GateState};
-use crate::lane::Lane;
-use crate::ledger::ApplyLedger;
+use crate::pending_appends::PendingAppends;
 use crate::replay::Replay;
-use crate::unlogged::Unlogged;
 
 /// Metrics of the log.
 pub struct StoreMetrics {
@@ -77,9 +77,9 @@ pub struct StoreParts {
     /// The shards.
     pub shards: Vec<Arc<Shard>>,
     /// A lane a shard.
-    pub lanes: Vec<Arc<Lane>>,
+    pub apply_queues: Vec<Arc<ApplyQueue>>,
     /// Drafts on their way to the log, an entry a shard.
-    pub unlogged: Vec<Arc<Unlogged>>,
+    pub pending: Vec<Arc<PendingAppends>>,
     /// Whether this replica has everything.
     pub completeness: Arc<Completeness>,
     /// The write gate, closed when the log fails.
@@ -95,7 +95,7 @@ pub struct StoreParts {
 /// Joins log, commits, peers and shards.
 pub struct Store {
     parts: StoreParts,
-    ledger: Mutex<ApplyLedger>,
+    tracker: Mutex<ApplyTracker>,
     /// Rings when a peer's stream has moved.
     moved: Notify,
     opened: OnceLock<Arc<Log>>,
@@ -110,7 +110,7 @@ impl Store {
     pub fn new(parts: StoreParts) -> Self {
         Self {
             parts,
-            ledger: Mutex::default(),
+            tracker: Mutex::default(),
             moved: Notify::new(),
             opened: OnceLock::new(),
             replay: Replay::default(),
@@ -123,9 +123,9 @@ impl Store {
     /// The log is open and was looked through: peers may hear what it has, and `plan` will be replayed.
     pub fn attach(&self, log: Arc<Log>, plan: &ReplayPlan) {
         {
-            let mut ledger = self.ledger.lock();
-            ledger.replaying(plan.to().into_iter().map(|(stream, _)| (stream, 0)));
-            ledger.replaying(plan.from());
+            let mut tracker = self.tracker.lock();
+            tracker.replaying(plan.to().into_iter().map(|(stream, _)| (stream, 0)));
+            tracker.replaying(plan.from());
         }
 
         self.replay.planned(plan);
@@ -138,12 +138,15 @@ impl Store {
 
     /// The plan was replayed: the head is whole, and what peers sent meanwhile may be applied.
     pub fn replayed(&self, plan: &ReplayPlan) {
-        self.ledger.lock().replayed(plan.to());
+        self.tracker.lock().replayed(plan.to());
         for (stream, seq) in plan.to() {
             self.parts.hub.applied(stream, seq);
         }
         self.replay.done();
-        self.parts.lanes.iter().for_each(|lane| lane.release());
+        self.parts
+            .apply_queues
+            .iter()
+            .for_each(|apply_queue| apply_queue.release());
     }
 
     /// This node has settled these streams, as peers are told.
@@ -165,7 +168,7 @@ impl Store {
     }
 
     fn note_ended(&self, ended: Ended) {
-        self.ledger.lock().end(&ended);
+        self.tracker.lock().end(&ended);
         self.parts.hub.end(&ended);
         self.parts
             .shards
@@ -209,11 +212,11 @@ impl Store {
     fn dispatch(&self, record: &Record) {
         let stream = record.stream();
         let seq = record.seq();
-        let lanes = &self.parts.lanes;
+        let apply_queues = &self.parts.apply_queues;
         let to = match record.shard() {
-            ALL_SHARDS => lanes.as_slice(),
-            shard => match lanes.get(usize::from(shard)) {
-                Some(lane) => std::slice::from_ref(lane),
+            ALL_SHARDS => apply_queues.as_slice(),
+            shard => match apply_queues.get(usize::from(shard)) {
+                Some(apply_queue) => std::slice::from_ref(apply_queue),
                 // The handshake compares shard counts, so this is damage that its checksum did not show.
                 None => {
                     error!(self.parts.log, "record for a shard that does not exist";
@@ -224,9 +227,10 @@ impl Store {
             },
         };
 
-        let is_new = self.ledger.lock().dispatched(stream, seq, to.len() as u16);
+        let is_new = self.tracker.lock().dispatched(stream, seq, to.len() as u16);
         if is_new {
-            to.iter().for_each(|lane| lane.push(record.clone()));
+            to.iter()
+                .for_each(|apply_queue| apply_queue.push(record.clone()));
         }
 
         if !is_new || to.is_empty() {
@@ -239,7 +243,7 @@ impl Store {
 
     /// A shard has applied a record.
     pub fn applied(&self, stream: StreamId, seq: u64) {
-        let moved = self.ledger.lock().applied(stream, seq);
+        let moved = self.tracker.lock().applied(stream, seq);
         if let Some(position) = moved {
             self.parts.hub.applied(stream, position);
             self.moved.notify_waiters();
@@ -286,17 +290,20 @@ impl Store {
 
     /// Somebody waits for what has come from peers: has the shards apply it now.
     pub fn hurry(&self) {
-        self.parts.lanes.iter().for_each(|lane| lane.hurry());
+        self.parts
+            .apply_queues
+            .iter()
+            .for_each(|apply_queue| apply_queue.hurry());
     }
 
     /// How far a stream is applied in all shards.
     pub fn applied_position(&self, stream: StreamId) -> u64 {
-        self.ledger.lock().position(stream)
+        self.tracker.lock().position(stream)
     }
 
     /// How far every stream is applied in all shards.
     pub fn applied_positions(&self) -> Vec<(StreamId, u64)> {
-        self.ledger.lock().positions()
+        self.tracker.lock().positions()
     }
 }
 
@@ -309,15 +316,15 @@ impl LogObserver for Store {
             Some(place) => {
                 self.parts.commits.given_out(seq);
                 // The shard applied it before it was logged.
-                self.ledger.lock().recovered(stream, seq);
+                self.tracker.lock().recovered(stream, seq);
                 self.parts
                     .shards
                     .iter()
                     .for_each(|shard| shard.own_written(record));
 
                 if place.last {
-                    if let Some(unlogged) = self.parts.unlogged.get(usize::from(record.shard())) {
-                        unlogged.written(place.tag);
+                    if let Some(pending) = self.parts.pending.get(usize::from(record.shard())) {
+                        pending.written(place.tag);
                     }
                     self.parts.commits.written(place.tag, seq);
                 }
@@ -330,7 +337,10 @@ impl LogObserver for Store {
 
     fn batch_written(&self) {
         self.parts.hub.batch_written();
-        self.parts.lanes.iter().for_each(|lane| lane.tell());
+        self.parts
+            .apply_queues
+            .iter()
+            .for_each(|apply_queue| apply_queue.tell());
     }
 
     fn durable(&self, positions: &[(StreamId, u64)]) {

@@ -21,8 +21,8 @@ use trireme_model::{FloatSample, SeriesKey, Tenant, push_label};
 use trireme_replication::{CommitTracker, GroupLimits, GroupView, PeerIdentity};
 use trireme_ring::Quorum;
 use trireme_storage::{
-    BlockStyle, Commits, Completeness, Cutting, CuttingError, Gate, Lane, NextCut, Shelf,
-    Snapshots, Store, StoreMetrics, StoreParts,
+    ApplyQueue, BlockStyle, Commits, Completeness, Cutting, CuttingError, Gate, LocalBlocks,
+    NextCut, Snapshots, Store, StoreMetrics, StoreParts,
 };
 use trireme_telemetry::Metrics;
 use trireme_transport::{Hub, ReplicaStore};
@@ -93,10 +93,16 @@ impl Small {
             hub: Arc::new(Hub::new(view, 1 << 20)),
             commits: Arc::new(Commits::new(Arc::clone(&clock), tracker)),
             shards: shards.clone(),
-            lanes: (0..SHARDS)
-                .map(|_| Arc::new(Lane::new(Port::new("lane", 1, PortMetrics::unregistered()))))
+            apply_queues: (0..SHARDS)
+                .map(|_| {
+                    Arc::new(ApplyQueue::new(Port::new(
+                        "lane",
+                        1,
+                        PortMetrics::unregistered(),
+                    )))
+                })
                 .collect(),
-            unlogged: (0..SHARDS).map(|_| Arc::default()).collect(),
+            pending: (0..SHARDS).map(|_| Arc::default()).collect(),
             completeness: Arc::new(Completeness::new(true)),
             gate: Arc::new(Gate::default()),
             pool: Arc::new(CpuPool::new("test", 1, 16).unwrap()),
@@ -134,7 +140,7 @@ impl Small {
         let cutting = Cutting {
             store: Arc::clone(&store),
             shards: shards.clone(),
-            shelf: Arc::new(Shelf::open(&dir.join("blocks"), log).unwrap()),
+            local_blocks: Arc::new(LocalBlocks::open(&dir.join("blocks"), log).unwrap()),
             manifest: dir.join("cut"),
             style: BlockStyle::default(),
             seal_after: Duration::from_secs(3_600),
@@ -142,7 +148,7 @@ impl Small {
             log_retention_bytes: 1 << 30,
             log_retention: Duration::from_secs(3_600),
             snapshots: Arc::new(snapshots.unwrap()),
-            alone: Arc::default(),
+            maintenance_lock: Arc::default(),
             clock,
         };
 
@@ -185,9 +191,9 @@ impl Small {
     }
 
     /// Does what the shards' actors do with the records of peers.
-    fn drain_lanes(&self) {
-        for (shard, lane) in self.shards.iter().zip(&self.store.parts().lanes) {
-            for record in lane.take(usize::MAX) {
+    fn drain_apply_queues(&self) {
+        for (shard, apply_queue) in self.shards.iter().zip(&self.store.parts().apply_queues) {
+            for record in apply_queue.take(usize::MAX) {
                 shard.apply(&record).unwrap();
                 self.store.applied(record.stream(), record.seq());
             }
@@ -428,9 +434,9 @@ fn what_is_written_during_a_replay_survives_another_kill_and_a_cut_waits() {
             second
                 .store
                 .parts()
-                .lanes
+                .apply_queues
                 .iter()
-                .all(|lane| !lane.is_empty() && lane.take(1).is_empty())
+                .all(|apply_queue| !apply_queue.is_empty() && apply_queue.take(1).is_empty())
         );
 
         let k = START_MS / WINDOW_MS;
@@ -459,7 +465,7 @@ fn what_is_written_during_a_replay_survives_another_kill_and_a_cut_waits() {
 
     // And without a kill the second life ends up with the same.
     assert!(second.store.replay().is_done());
-    second.drain_lanes();
+    second.drain_apply_queues();
     assert_eq!(
         second.store.applied_position(stream(2, 1)),
         theirs.len() as u64

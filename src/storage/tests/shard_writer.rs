@@ -19,9 +19,9 @@ use trireme_model::{FloatSample, SeriesKey, Tenant, push_label};
 use trireme_replication::{CommitTracker, Event, GroupLimits, GroupView, PeerIdentity};
 use trireme_ring::Quorum;
 use trireme_storage::{
-    BlockStyle, Commits, Completeness, Cutting, Gate, HeadMetrics, IngestBatch, Lane, LimitsTable,
-    NextCut, ShardWriter, ShardWriterParts, Shelf, Snapshots, Store, StoreMetrics, StoreParts,
-    Unlogged, WriterMark,
+    ApplyQueue, BlockStyle, Commits, Completeness, Cutting, Gate, HeadMetrics, IngestBatch,
+    LimitsTable, LocalBlocks, NextCut, PendingAppends, PoisonFlag, ShardWriter, ShardWriterParts,
+    Snapshots, Store, StoreMetrics, StoreParts,
 };
 use trireme_telemetry::Metrics;
 use trireme_transport::{Hub, ReplicaStore};
@@ -89,7 +89,7 @@ struct Node {
     disk: SmallDisk,
     log: Arc<Log>,
     writer: ShardWriter,
-    unlogged: Arc<Unlogged>,
+    pending: Arc<PendingAppends>,
     cutting: Cutting,
 }
 
@@ -115,8 +115,12 @@ impl Node {
             Duration::ZERO,
         );
 
-        let lane = Arc::new(Lane::new(Port::new("lane", 1, PortMetrics::unregistered())));
-        let unlogged: Arc<Unlogged> = Arc::default();
+        let apply_queue = Arc::new(ApplyQueue::new(Port::new(
+            "lane",
+            1,
+            PortMetrics::unregistered(),
+        )));
+        let pending: Arc<PendingAppends> = Arc::default();
         let store = Arc::new(Store::new(StoreParts {
             own: OWN,
             hub: Arc::new(Hub::new(view, 1 << 20)),
@@ -125,8 +129,8 @@ impl Node {
                 CommitTracker::new(OWN, me, quorum, 100),
             )),
             shards: vec![Arc::clone(&shard)],
-            lanes: vec![Arc::clone(&lane)],
-            unlogged: vec![Arc::clone(&unlogged)],
+            apply_queues: vec![Arc::clone(&apply_queue)],
+            pending: vec![Arc::clone(&pending)],
             completeness: Arc::new(Completeness::new(true)),
             gate: Arc::new(Gate::default()),
             pool: Arc::new(CpuPool::new("test", 1, 1).unwrap()),
@@ -161,7 +165,7 @@ impl Node {
         let cutting = Cutting {
             store: Arc::clone(&store),
             shards: vec![Arc::clone(&shard)],
-            shelf: Arc::new(Shelf::open(&dir.join("blocks"), quiet.clone()).unwrap()),
+            local_blocks: Arc::new(LocalBlocks::open(&dir.join("blocks"), quiet.clone()).unwrap()),
             manifest: dir.join("cut"),
             style: BlockStyle::default(),
             seal_after: Duration::from_secs(3_600),
@@ -169,16 +173,16 @@ impl Node {
             log_retention_bytes: 1 << 30,
             log_retention: Duration::from_secs(3_600),
             snapshots: Arc::new(snapshots.unwrap()),
-            alone: Arc::default(),
+            maintenance_lock: Arc::default(),
             clock: Arc::clone(&clock),
         };
 
         let writer = ShardWriter::new(ShardWriterParts {
             shard,
-            mark: Arc::new(WriterMark::default()),
+            mark: Arc::new(PoisonFlag::default()),
             store,
-            lane,
-            unlogged: Arc::clone(&unlogged),
+            apply_queue,
+            pending: Arc::clone(&pending),
             limits: Arc::new(LimitsTable::new(IngestLimits::default(), [])),
             ack_timeout: Duration::from_secs(10),
             clock,
@@ -190,7 +194,7 @@ impl Node {
             disk,
             log,
             writer,
-            unlogged,
+            pending,
             cutting,
         }
     }
@@ -249,7 +253,7 @@ fn what_a_full_disk_refused_is_logged_later_and_before_anything_newer() {
 
     assert!(node.write("a", START_MS));
     node.turn();
-    assert!(node.unlogged.is_empty());
+    assert!(node.pending.is_empty());
 
     node.disk.0.store(true, Ordering::SeqCst);
     // In the head, and refused when its turn comes; so is what was queued behind it.
@@ -264,7 +268,7 @@ fn what_a_full_disk_refused_is_logged_later_and_before_anything_newer() {
     assert!(node.writer.close_window(WINDOW).is_err());
 
     assert_eq!(
-        (node.unlogged.len(), node.kinds()),
+        (node.pending.len(), node.kinds()),
         (1, vec![WindowClosed, Samples])
     );
     node.disk.0.store(false, Ordering::SeqCst);
@@ -278,7 +282,7 @@ fn what_a_full_disk_refused_is_logged_later_and_before_anything_newer() {
         [WindowClosed, Samples, Samples, WindowClosed, Samples]
     );
 
-    assert!(node.unlogged.is_empty());
+    assert!(node.pending.is_empty());
     // Another replica has the same from the log alone.
     let other = Shard::new(ShardOptions {
         own: StreamId {
@@ -469,7 +473,7 @@ fn a_peer_gets_room_again_for_records_that_were_here() {
 
     node.cutting.store.append(records()).unwrap();
     node.turn();
-    node.writer.drain_lane(16);
+    node.writer.drain_apply_queue(16);
     assert_eq!(node.cutting.store.applied_position(stream), 3);
 
     let feed = node.cutting.store.parts().hub.feed(&peer()).unwrap();

@@ -44,16 +44,16 @@ const PAUSE: Duration = Duration::from_millis(20);
 const RETRY_AFTER: Duration = Duration::from_secs(1);
 
 /// Asks for a member that takes a write in this node's place.
-pub struct Substitute;
+pub struct PickForwardTarget;
 
-impl Call for Substitute {
+impl Call for PickForwardTarget {
     type Reply = Option<NodeName>;
 }
 
 /// Sends writes to other members.
 pub struct Forwarder {
     /// Names the member of the own group.
-    pub front: Port<Substitute>,
+    pub front: Port<PickForwardTarget>,
     /// How long the front may take for it.
     pub front_timeout: Duration,
     /// Whether the ring still has this node: nobody is connected to one that has left.
@@ -91,7 +91,7 @@ impl Forwarder {
     pub async fn write(&self, draft: RecordDraft) -> Option<WriteOutcome> {
         let member = self
             .front
-            .call(Substitute, self.front_timeout)
+            .call(PickForwardTarget, self.front_timeout)
             .await
             .ok()??;
 

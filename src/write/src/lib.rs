@@ -22,8 +22,8 @@ mod write_path;
 
 pub use forward::{
     CALL_PART, CALL_PART_VERSION, CALL_WRITE, CALL_WRITE_VERSION, ForwardMetrics, Forwarder,
-    OutcomeMessage, PASSES_MAX, Substitute,
+    OutcomeMessage, PASSES_MAX, PickForwardTarget,
 };
-pub use neighbours::{Bystander, NeighbourGroup, Neighbours};
+pub use neighbours::{NeighbourGroup, NeighbourStore, Neighbours};
 pub use route::{Route, Routes};
 pub use write_path::WritePath;

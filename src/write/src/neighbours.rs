@@ -111,9 +111,9 @@ impl Neighbours {
 }
 
 /// What the connection with a member of another group has of this node: its health, and no records.
-pub struct Bystander(pub Arc<dyn ReplicaStore>);
+pub struct NeighbourStore(pub Arc<dyn ReplicaStore>);
 
-impl ReplicaStore for Bystander {
+impl ReplicaStore for NeighbourStore {
     fn written(&self) -> PositionVector {
         PositionVector::new()
     }

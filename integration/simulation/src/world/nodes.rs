@@ -218,12 +218,12 @@ impl World {
             return Ok(());
         };
 
-        let cut = process.shelf.blocks().len();
+        let cut = process.local_blocks.blocks().len();
         let trimmed = process.log.stats().segments;
         let interrupted = process
             .look(interruption)
             .map_err(|problem| format!("n{node}: {problem}"))?;
-        let cut_now = process.shelf.blocks().len();
+        let cut_now = process.local_blocks.blocks().len();
         let segments = process.log.stats().segments;
 
         self.summary.blocks += (cut_now - cut) as u64;
@@ -341,7 +341,7 @@ impl World {
             return Ok(());
         };
 
-        process.drain_lanes();
+        process.drain_apply_queues();
         self.machines[node].lanes_busy = false;
         self.settle(node)
     }
@@ -372,7 +372,7 @@ impl World {
             planned.push((self.rng.below(1_500), Event::LogWrite { node, life }));
         }
 
-        if !machine.lanes_busy && process.has_lane_work() {
+        if !machine.lanes_busy && process.has_apply_work() {
             machine.lanes_busy = true;
             planned.push((self.rng.below(4_000), Event::Drain { node, life }));
         }

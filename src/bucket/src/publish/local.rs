@@ -13,7 +13,7 @@ use trireme_block::{
 use crate::BucketError;
 
 /// A block with the digests of its files and the meta that the bucket gets.
-pub struct LocalBlock {
+pub struct HashedBlock {
     meta: BlockMeta,
     files: Vec<LocalFile>,
 }
@@ -43,7 +43,7 @@ impl LocalFile {
 /// Bytes hashed at once.
 const PIECE_BYTES: usize = 1 << 20;
 
-impl LocalBlock {
+impl HashedBlock {
     /// Most bytes of a block that are in memory while it is sent.
     pub const SENDING_BYTES_MAX: u64 = super::copy::SENDING_BYTES_MAX;
 

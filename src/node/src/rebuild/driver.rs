@@ -25,7 +25,7 @@ use trireme_wire::rebuild::{
 
 use super::staging::{Found, Staging};
 use crate::cluster::Cluster;
-use crate::ground::Ground;
+use crate::context::NodeContext;
 use crate::membership::EPOCH_OUTSIDE;
 use crate::node::TO_INSTALL;
 use crate::storage::Storage;
@@ -105,8 +105,12 @@ struct Driver {
 
 /// Watches whether this replica has to be rebuilt, and does it. A group of one has nobody to copy from,
 /// but one that waits to join will have.
-pub(crate) fn spawn(ground: &Ground, cluster: &Cluster, storage: &Storage) -> anyhow::Result<()> {
-    let staging = Staging::of(&ground.data_dir.path(""));
+pub(crate) fn spawn(
+    context: &NodeContext,
+    cluster: &Cluster,
+    storage: &Storage,
+) -> anyhow::Result<()> {
+    let staging = Staging::of(&context.data_dir.path(""));
     if cluster.calls.all().is_empty() && cluster.place.is_active {
         staging.clear()?;
         storage.store.parts().completeness.set_complete(true);
@@ -119,17 +123,17 @@ pub(crate) fn spawn(ground: &Ground, cluster: &Cluster, storage: &Storage) -> an
         staging,
         calls: Arc::clone(&cluster.calls),
         store: Arc::clone(&storage.store),
-        pool: Arc::clone(&ground.pool),
-        clock: Arc::clone(&ground.clock),
-        rate: ground.settings.cluster.rebuild_rate.0,
+        pool: Arc::clone(&context.pool),
+        clock: Arc::clone(&context.clock),
+        rate: context.settings.cluster.rebuild_rate.0,
         next_at: Duration::ZERO,
         told_at: Duration::ZERO,
-        metrics: RebuildMetrics::new(&ground.metrics)?,
-        ask_stop: ground.ask_stop.clone(),
-        log: ground.part_log("rebuild"),
+        metrics: RebuildMetrics::new(&context.metrics)?,
+        ask_stop: context.ask_stop.clone(),
+        log: context.part_log("rebuild"),
     };
 
-    ground.io.spawn(driver.run());
+    context.io.spawn(driver.run());
     Ok(())
 }
 

@@ -16,7 +16,7 @@ use trireme_storage::{Commits, Gate};
 use trireme_transport::{CallBook, Hub};
 
 use crate::cluster::Cluster;
-use crate::ground::Ground;
+use crate::context::NodeContext;
 use crate::membership::EPOCH_OUTSIDE;
 
 /// Kind number of everything about the ring among the cluster's calls.
@@ -54,21 +54,24 @@ impl Voice for MeshVoice {
 }
 
 /// Starts consensus; its chores begin with [`keep`].
-pub(crate) async fn start(ground: &Ground, cluster: &Cluster) -> anyhow::Result<Arc<Consensus>> {
-    let election = ground.settings.cluster.peer_timeout.as_duration();
+pub(crate) async fn start(
+    context: &NodeContext,
+    cluster: &Cluster,
+) -> anyhow::Result<Arc<Consensus>> {
+    let election = context.settings.cluster.peer_timeout.as_duration();
     let parts = ConsensusParts {
-        me: ground.name.clone(),
-        dir: ground.data_dir.path("ring"),
-        book: Arc::clone(&ground.book),
+        me: context.name.clone(),
+        dir: context.data_dir.path("ring"),
+        book: Arc::clone(&context.book),
         voice: Arc::new(MeshVoice(Arc::clone(&cluster.calls))),
         timing: Timing {
             heartbeat: election / HEARTBEATS_PER_ELECTION,
             election,
         },
-        log: ground.part_log("ring"),
+        log: context.part_log("ring"),
     };
 
-    let started = ground
+    let started = context
         .io
         .spawn(Consensus::start(parts))
         .await
@@ -79,18 +82,18 @@ pub(crate) async fn start(ground: &Ground, cluster: &Cluster) -> anyhow::Result<
 
 /// Runs the chores for as long as the node runs.
 pub(crate) fn keep(
-    ground: &Ground,
+    context: &NodeContext,
     cluster: &Cluster,
     controller: &Arc<RingController>,
 ) -> anyhow::Result<()> {
     let chores = Arc::clone(controller.consensus());
-    ground.io.spawn(async move { chores.run().await });
+    context.io.spawn(async move { chores.run().await });
     let gauges = Gauges {
-        epoch: ground.metrics.gauge(
+        epoch: context.metrics.gauge(
             "trireme_ring_epoch",
             "Epoch of the ring by which this node goes.",
         )?,
-        leads: ground.metrics.gauge(
+        leads: context.metrics.gauge(
             "trireme_ring_leader",
             "1 on the node that decides about changes of the ring.",
         )?,
@@ -102,22 +105,24 @@ pub(crate) fn keep(
             Arc::clone(&cluster.hub),
             Arc::clone(cluster.neighbours.hub()),
         ],
-        gate: Arc::clone(&ground.gate),
+        gate: Arc::clone(&context.gate),
         commits: Arc::clone(&controller.store().parts().commits),
-        clock: Arc::clone(&ground.clock),
-        log: ground.part_log("ring"),
+        clock: Arc::clone(&context.clock),
+        log: context.part_log("ring"),
     };
 
-    ground.io.spawn(listener.run(gauges));
+    context.io.spawn(listener.run(gauges));
     let bringing_forward = Arc::clone(controller);
-    ground.io.spawn(async move { bringing_forward.run().await });
+    context
+        .io
+        .spawn(async move { bringing_forward.run().await });
 
-    let zone = ground.settings.node.zone.clone();
+    let zone = context.settings.node.zone.clone();
     if !zone.is_empty() {
-        ground.io.spawn(describe(
+        context.io.spawn(describe(
             Arc::clone(controller),
             zone,
-            ground.part_log("ring"),
+            context.part_log("ring"),
         ));
     }
 

@@ -24,7 +24,7 @@ use object_store::{
     PutMultipartOptions, PutOptions, PutPayload, PutResult, Result,
 };
 use trireme_block::{IterSource, SeriesInput, WriteOptions, write_block};
-use trireme_bucket::{BucketReader, Listing, LocalBlock, MetaCache, ReadRules, ReaderOptions};
+use trireme_bucket::{BucketReader, HashedBlock, Listing, MetaCache, ReadRules, ReaderOptions};
 use trireme_model::{Labels, Matcher, MetricMetadata, Tenant};
 use trireme_query::{
     Catalog, ExemplarSeries, Far, Labelled, RemoteBlock, Scope, Source, SourceError, SourceList,
@@ -215,7 +215,7 @@ pub fn fill(dir: &Path, blocks: usize, count: usize, external: &[(&str, &str)]) 
             .unwrap();
         // As it is published, with the lengths of its files.
         let path = dir.join(meta.ulid.to_string());
-        let published = LocalBlock::open(&path, &options.external_labels, "test").unwrap();
+        let published = HashedBlock::open(&path, &options.external_labels, "test").unwrap();
         published.meta().write(&path).unwrap();
     }
 }

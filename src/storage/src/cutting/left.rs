@@ -27,8 +27,8 @@ impl Cutting {
     ///
     /// The manifest that does not name a window any more is on disk before its samples leave the head, as with a cut.
     pub fn write_left(&self) -> Result<CutDone, CuttingError> {
-        self.whole()?;
-        let _alone = self.alone.lock();
+        self.ensure_replayed()?;
+        let _maintenance = self.maintenance_lock.lock();
         let windows = left_windows(&self.shards);
         let done = self.write_each(windows.clone())?;
         let still_left: BTreeSet<&CutWindow> = done.left.iter().map(|(window, _)| window).collect();
@@ -97,7 +97,7 @@ impl Cutting {
     /// Puts blocks of which the manifest knows where queries find them.
     pub(super) fn show(&self, written: &[Written]) -> Result<(), CuttingError> {
         for block in written {
-            self.shelf.add(&block.tenant, &block.meta)?;
+            self.local_blocks.add(&block.tenant, &block.meta)?;
         }
         if written.iter().any(|block| block.lost_chunks > 0) {
             self.store.parts().completeness.doubt_blocks();

@@ -21,8 +21,8 @@ impl Cutting {
     /// Nothing is cut meanwhile: checkpoints, cut manifest and blocks belong together. The positions in it are those up
     /// to which every shard has everything, as in any checkpoint.
     pub fn snapshot(&self, taker: Incarnation) -> Result<Arc<Manifest>, CuttingError> {
-        self.whole()?;
-        let _alone = self.alone.lock();
+        self.ensure_replayed()?;
+        let _maintenance = self.maintenance_lock.lock();
         self.snapshots.make(taker, |dir| self.fill(dir))
     }
 
@@ -61,7 +61,7 @@ impl Cutting {
             });
         }
 
-        for block in self.shelf.blocks() {
+        for block in self.local_blocks.blocks() {
             let place = format!("blocks/{}/{}", block.tenant, block.meta().ulid);
             link_all(&block.dir, dir, &place, &mut manifest.files)?;
         }

@@ -17,7 +17,7 @@ use trireme_log::AppendError;
 use trireme_mailbox::Port;
 use trireme_membership::{LocalHoldings, RingController, RingControllerParts};
 use trireme_settings::BucketType;
-use trireme_storage::{HeadMetrics, ShardWriterParts, Windows, WriterMark};
+use trireme_storage::{HeadMetrics, PoisonFlag, ShardWriterParts, Windows};
 use trireme_write::{ForwardMetrics, Forwarder, WritePath};
 
 use crate::answers::AnswerRoom;
@@ -27,7 +27,7 @@ use crate::calls::NodeCalls;
 use crate::catalog::BucketView;
 use crate::cluster::Cluster;
 use crate::compaction::add_compactor;
-use crate::ground::Ground;
+use crate::context::NodeContext;
 use crate::rebuild::{ServerMetrics, SnapshotServer};
 use crate::replicators::Replicators;
 use crate::ring::follow::Follower;
@@ -38,7 +38,7 @@ use crate::storage::Storage;
 const ANSWERS_MIN: usize = 4;
 
 /// The ports by which the rest of the node reaches its actors.
-pub(crate) struct Staff {
+pub(crate) struct Actors {
     pub(crate) membership: Port<GetRing>,
     pub(crate) controller: Arc<RingController>,
     pub(crate) front: FrontPorts,
@@ -51,19 +51,19 @@ pub(crate) struct Staff {
     pub(crate) arbiters: Vec<Arbiter>,
 }
 
-impl Staff {
+impl Actors {
     /// Starts every actor. Nothing reaches the node from outside yet.
-    pub(crate) async fn hire(
-        ground: &Ground,
+    pub(crate) async fn start(
+        context: &NodeContext,
         cluster: &Cluster,
         storage: &Storage,
         bucket: Option<&BucketView>,
         consensus: &Arc<Consensus>,
     ) -> anyhow::Result<Self> {
-        let mut supervisor = supervisor(ground)?;
-        let port_of = &ground.mailboxes;
+        let mut supervisor = supervisor(context)?;
+        let port_of = &context.mailboxes;
         let membership = port_of.port(ActorKind::Membership, "membership");
-        let starter = Membership::starter(Arc::clone(&ground.book), membership.clone());
+        let starter = Membership::starter(Arc::clone(&context.book), membership.clone());
 
         supervisor
             .add(ActorKind::Membership, "membership", starter)
@@ -71,28 +71,28 @@ impl Staff {
 
         let front = FrontPorts {
             health: port_of.port(ActorKind::Front, "front-health"),
-            substitute: port_of.port(ActorKind::Front, "front-substitute"),
+            forward_target: port_of.port(ActorKind::Front, "front-substitute"),
             view: port_of.port(ActorKind::Front, "front-view"),
         };
 
         let starter = Front::starter(supervisor.logger("front"), front.clone());
         supervisor.add(ActorKind::Front, "front", starter).await?;
 
-        let (ingest, arbiters) = start_shards(&mut supervisor, ground, storage).await?;
-        let writes = write_path(ground, cluster, storage, &front, &ingest)?;
-        let log = ground.part_log("ring");
+        let (ingest, arbiters) = start_shards(&mut supervisor, context, storage).await?;
+        let writes = write_path(context, cluster, storage, &front, &ingest)?;
+        let log = context.part_log("ring");
         let controller = Arc::new(RingController::new(RingControllerParts {
-            clock: Arc::clone(&ground.clock),
-            me: ground.name.clone(),
+            clock: Arc::clone(&context.clock),
+            me: context.name.clone(),
             consensus: Arc::clone(consensus),
             store: Arc::clone(&storage.store),
             neighbours: Arc::clone(&cluster.neighbours),
             holdings: LocalHoldings::new(
                 storage.shards.clone(),
-                Arc::clone(&storage.shelf),
+                Arc::clone(&storage.local_blocks),
                 Arc::clone(&storage.store),
-                Arc::clone(&ground.clock),
-                ground.settings.bucket.sync_interval.as_duration(),
+                Arc::clone(&context.clock),
+                context.settings.bucket.sync_interval.as_duration(),
             ),
             log,
         }));
@@ -105,28 +105,28 @@ impl Staff {
 
         let handler = NodeCalls {
             writes: Arc::clone(&writes),
-            gate: Arc::clone(&ground.gate),
+            gate: Arc::clone(&context.gate),
             hub: Arc::clone(&cluster.hub),
             controller: Arc::clone(&controller),
             queries: Arc::clone(&cluster.queries),
             rooms: Arc::new(AnswerRoom::new(
-                ANSWER_BYTES_MAX * ground.cores.max(ANSWERS_MIN),
+                ANSWER_BYTES_MAX * context.cores.max(ANSWERS_MIN),
             )),
-            pool: Arc::clone(&ground.pool),
+            pool: Arc::clone(&context.pool),
             snapshots: SnapshotServer {
                 block_writer: block_writer.snapshot.clone(),
                 snapshots: Arc::clone(&storage.snapshots),
-                pool: Arc::clone(&ground.pool),
-                metrics: ServerMetrics::new(&ground.metrics)?,
+                pool: Arc::clone(&context.pool),
+                metrics: ServerMetrics::new(&context.metrics)?,
             },
             blocks: BlockServer::new(
-                storage.cutting(ground),
-                Arc::clone(&ground.pool),
-                &ground.metrics,
+                storage.cutting(context),
+                Arc::clone(&context.pool),
+                &context.metrics,
             )?,
         };
 
-        let replicators = Replicators::new(ground, cluster, storage, &front, Arc::new(handler));
+        let replicators = Replicators::new(context, cluster, storage, &front, Arc::new(handler));
         for peer in &cluster.place.peers {
             let start = replicators
                 .starter(peer)
@@ -136,7 +136,7 @@ impl Staff {
                 .await?;
         }
 
-        let staff = Self {
+        let actors = Self {
             writes,
             controller,
             membership,
@@ -148,18 +148,18 @@ impl Staff {
             arbiters,
         };
 
-        staff
-            .add_block_writer(&mut supervisor, ground, storage)
+        actors
+            .add_block_writer(&mut supervisor, context, storage)
             .await?;
 
         if let Some(bucket) = bucket {
-            add_uploader(&mut supervisor, ground, cluster, storage, bucket).await?;
-            add_compactor(&mut supervisor, ground, cluster, storage, &bucket.store).await?;
+            add_uploader(&mut supervisor, context, cluster, storage, bucket).await?;
+            add_compactor(&mut supervisor, context, cluster, storage, &bucket.store).await?;
         }
 
         add_scrubber(
             &mut supervisor,
-            ground,
+            context,
             cluster,
             storage,
             bucket.map(|bucket| &bucket.store),
@@ -167,57 +167,63 @@ impl Staff {
         .await?;
 
         let log = supervisor.logger("query-shard");
-        let starter =
-            QueryShard::starter(Arc::clone(&ground.query_pool), log, staff.evaluate.clone());
+        let starter = QueryShard::starter(
+            Arc::clone(&context.query_pool),
+            log,
+            actors.evaluate.clone(),
+        );
 
         supervisor
             .add(ActorKind::QueryShard, "query-shard", starter)
             .await?;
         follow_ring(
-            ground,
+            context,
             cluster,
             storage,
-            &staff,
+            &actors,
             replicators,
             supervisor.door(),
         );
 
         actix_rt::spawn(supervisor.run());
-        Ok(staff)
+        Ok(actors)
     }
 
     async fn add_block_writer(
         &self,
         supervisor: &mut Supervisor,
-        ground: &Ground,
+        context: &NodeContext,
         storage: &Storage,
     ) -> anyhow::Result<()> {
-        let settings = &ground.settings.storage;
+        let settings = &context.settings.storage;
         let windows = Windows {
             window_ms: settings.window.as_millis_i64(),
             grace_ms: settings.window_grace.as_millis_i64(),
         };
         let parts = BlockWriterParts {
-            cutting: storage.cutting(ground),
+            cutting: storage.cutting(context),
             shards: self.ingest.clone(),
-            pool: Arc::clone(&ground.pool),
+            pool: Arc::clone(&context.pool),
             options: BlockWriterOptions {
                 windows,
                 tick: settings.tick.as_duration(),
-                checkpoint_every: ground.settings.checkpoint.interval.as_duration(),
+                checkpoint_every: context.settings.checkpoint.interval.as_duration(),
                 retention_ms: settings.retention.as_millis_i64(),
                 retention_bytes: settings.retention_bytes.0,
-                only_shipped: ground.settings.bucket.kind != BucketType::None,
+                only_shipped: context.settings.bucket.kind != BucketType::None,
             },
-            clock: Arc::clone(&ground.clock),
-            metrics: BlockWriterMetrics::new(&ground.metrics)?,
+            clock: Arc::clone(&context.clock),
+            metrics: BlockWriterMetrics::new(&context.metrics)?,
             log: supervisor.logger("block-writer"),
         };
 
         // The first record of the new stream in every shard: which windows are closed already.
-        let newest_ms = storage.store.newest_ms().max(storage.shelf.newest_ms());
+        let newest_ms = storage
+            .store
+            .newest_ms()
+            .max(storage.local_blocks.newest_ms());
         let closed = windows.opening(
-            ground.clock.now_ms(),
+            context.clock.now_ms(),
             newest_ms,
             storage.markers.iter().copied(),
         );
@@ -226,7 +232,7 @@ impl Staff {
             match storage.wal.check() {
                 // The shards keep it, and write it before anything else once there is room.
                 Err(AppendError::Waiting(why)) => {
-                    warn!(ground.log, "starting without room for the log: queries are answered, writes are refused until there is some"; "err" => why);
+                    warn!(context.log, "starting without room for the log: queries are answered, writes are refused until there is some"; "err" => why);
                 }
                 _ => return Err(anyhow::Error::msg(err).context("cannot open the log")),
             }
@@ -241,43 +247,43 @@ impl Staff {
 
 /// Lets the node follow changes of the ring from now on.
 fn follow_ring(
-    ground: &Ground,
+    context: &NodeContext,
     cluster: &Cluster,
     storage: &Storage,
-    staff: &Staff,
+    actors: &Actors,
     replicators: Replicators,
     door: SupervisorDoor,
 ) {
-    ground.gate.set_by_ring(cluster.place.gate);
+    context.gate.set_by_ring(cluster.place.gate);
     let follower = Follower {
-        me: ground.name.clone(),
-        consensus: Arc::clone(staff.controller.consensus()),
+        me: context.name.clone(),
+        consensus: Arc::clone(actors.controller.consensus()),
         hub: Arc::clone(&cluster.hub),
         neighbours: Arc::clone(&cluster.neighbours),
         routes: Arc::clone(&cluster.routes),
         mesh: Arc::clone(&cluster.mesh),
         calls: Arc::clone(&cluster.calls),
         commits: Arc::clone(&storage.commits),
-        gate: Arc::clone(&ground.gate),
-        front: staff.front.health.clone(),
+        gate: Arc::clone(&context.gate),
+        front: actors.front.health.clone(),
         replicators,
         door,
-        io: ground.io.handle().clone(),
-        clock: Arc::clone(&ground.clock),
-        log: ground.part_log("ring"),
+        io: context.io.handle().clone(),
+        clock: Arc::clone(&context.clock),
+        log: context.part_log("ring"),
     };
 
     actix_rt::spawn(follower.run(cluster.place.clone()));
 }
 
-fn supervisor(ground: &Ground) -> anyhow::Result<Supervisor> {
-    let metrics = &ground.metrics;
-    let give_up = ground.ask_stop.clone();
+fn supervisor(context: &NodeContext) -> anyhow::Result<Supervisor> {
+    let metrics = &context.metrics;
+    let give_up = context.ask_stop.clone();
     let by = &["actor"];
 
     Ok(Supervisor::new(SupervisorParts {
-        clock: Arc::clone(&ground.clock),
-        log: ground.log.clone(),
+        clock: Arc::clone(&context.clock),
+        log: context.log.clone(),
         restarts: metrics.counters(
             "trireme_actor_restarts_total",
             "Actors started anew after they died.",
@@ -291,33 +297,33 @@ fn supervisor(ground: &Ground) -> anyhow::Result<Supervisor> {
 /// One actor and one thread a shard.
 async fn start_shards(
     supervisor: &mut Supervisor,
-    ground: &Ground,
+    context: &NodeContext,
     storage: &Storage,
 ) -> anyhow::Result<(Vec<IngestPorts>, Vec<Arbiter>)> {
     let mut all_ports = Vec::new();
     let mut arbiters = Vec::new();
-    let limits = limits_table(&ground.settings)?;
+    let limits = limits_table(&context.settings)?;
 
-    let metrics = HeadMetrics::new(&ground.metrics)?;
-    for (i, (shard, lane)) in storage.shards.iter().zip(&storage.lanes).enumerate() {
+    let metrics = HeadMetrics::new(&context.metrics)?;
+    for (i, (shard, apply_queue)) in storage.shards.iter().zip(&storage.apply_queues).enumerate() {
         let name = format!("ingest-{i}");
         let ports = IngestPorts {
-            batch: ground.mailboxes.port(ActorKind::Ingest, "ingest"),
-            close: ground.mailboxes.port(ActorKind::Ingest, "ingest-close"),
-            collect: ground.mailboxes.port(ActorKind::Ingest, "ingest-collect"),
-            note: ground.mailboxes.port(ActorKind::Ingest, "ingest-note"),
+            batch: context.mailboxes.port(ActorKind::Ingest, "ingest"),
+            close: context.mailboxes.port(ActorKind::Ingest, "ingest-close"),
+            collect: context.mailboxes.port(ActorKind::Ingest, "ingest-collect"),
+            note: context.mailboxes.port(ActorKind::Ingest, "ingest-note"),
         };
 
         let arbiter = Arbiter::new();
         let writer = ShardWriterParts {
             shard: Arc::clone(shard),
-            mark: Arc::new(WriterMark::default()),
+            mark: Arc::new(PoisonFlag::default()),
             store: Arc::clone(&storage.store),
-            lane: Arc::clone(lane),
-            unlogged: Arc::clone(&storage.unlogged[i]),
+            apply_queue: Arc::clone(apply_queue),
+            pending: Arc::clone(&storage.pending[i]),
             limits: Arc::clone(&limits),
-            ack_timeout: ground.settings.cluster.ack_timeout.as_duration(),
-            clock: Arc::clone(&ground.clock),
+            ack_timeout: context.settings.cluster.ack_timeout.as_duration(),
+            clock: Arc::clone(&context.clock),
             metrics: metrics.clone(),
             log: supervisor.logger(&name).new(o!("shard" => i)),
         };
@@ -343,56 +349,56 @@ async fn start_shards(
 }
 
 fn write_path(
-    ground: &Ground,
+    context: &NodeContext,
     cluster: &Cluster,
     storage: &Storage,
     front: &FrontPorts,
     ingest: &[IngestPorts],
 ) -> anyhow::Result<Arc<WritePath>> {
-    let timeout = ground.settings.cluster.ack_timeout.as_duration();
+    let timeout = context.settings.cluster.ack_timeout.as_duration();
     Ok(Arc::new(WritePath {
         shards: ingest.iter().map(|ports| ports.batch.clone()).collect(),
         bell: storage.store.log().bell().clone(),
-        gate: Arc::clone(&ground.gate),
+        gate: Arc::clone(&context.gate),
         ack_timeout: timeout,
-        clock: Arc::clone(&ground.clock),
+        clock: Arc::clone(&context.clock),
         clock_watch: Arc::clone(&storage.clock_watch),
         routes: Arc::clone(&cluster.routes),
         forwarder: Forwarder {
-            front: front.substitute.clone(),
+            front: front.forward_target.clone(),
             front_timeout: policy(ActorKind::Front).deadline,
-            gate: Arc::clone(&ground.gate),
+            gate: Arc::clone(&context.gate),
             neighbours: Arc::clone(&cluster.neighbours),
             calls: Arc::clone(&cluster.calls),
             timeout,
-            clock: Arc::clone(&ground.clock),
-            metrics: ForwardMetrics::new(&ground.metrics)?,
+            clock: Arc::clone(&context.clock),
+            metrics: ForwardMetrics::new(&context.metrics)?,
         },
     }))
 }
 
 async fn add_uploader(
     supervisor: &mut Supervisor,
-    ground: &Ground,
+    context: &NodeContext,
     cluster: &Cluster,
     storage: &Storage,
     bucket: &BucketView,
 ) -> anyhow::Result<()> {
-    let settings = &ground.settings.bucket;
+    let settings = &context.settings.bucket;
     let parts = UploaderParts {
         bucket: Arc::clone(&bucket.store),
         listed: Arc::clone(&bucket.metas),
-        shelf: Arc::clone(&storage.shelf),
+        local_blocks: Arc::clone(&storage.local_blocks),
         hub: Arc::clone(&cluster.hub),
-        pool: Arc::clone(&ground.pool),
-        runtime: ground.io.handle().clone(),
+        pool: Arc::clone(&context.pool),
+        runtime: context.io.handle().clone(),
         external_labels: settings.external_labels.clone(),
-        tenant_label: ground.settings.tenants.label.clone(),
+        tenant_label: context.settings.tenants.label.clone(),
         turn: settings.upload_turn.as_duration(),
         interval: settings.upload_interval.as_duration(),
         at_once: settings.uploads_at_once,
-        clock: Arc::clone(&ground.clock),
-        metrics: UploaderMetrics::new(&ground.metrics)?,
+        clock: Arc::clone(&context.clock),
+        metrics: UploaderMetrics::new(&context.metrics)?,
         log: supervisor.logger("uploader"),
     };
 

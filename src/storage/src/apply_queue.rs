@@ -4,7 +4,7 @@
 //! window, and a peer gets room for more only when records left the lane applied.
 //!
 //! Nobody waits for a record to be applied, save a query that comes just then. So the shard is woken for several records
-//! together, or by its own timer, or by [`Lane::hurry`].
+//! together, or by its own timer, or by [`ApplyQueue::hurry`].
 //!
 //! A new lane holds its records: what the log has of their streams must be applied before them, and a replay does that.
 
@@ -19,24 +19,24 @@ use trireme_wire::record::Record;
 pub const TURN_RECORDS: usize = 16;
 
 /// Tells an `Ingest` that its lane has records.
-pub struct LaneReady;
+pub struct ApplyReady;
 
-impl Call for LaneReady {
+impl Call for ApplyReady {
     type Reply = ();
 }
 
 /// The records that wait for one shard, in log order.
-pub struct Lane {
+pub struct ApplyQueue {
     records: Mutex<VecDeque<Record>>,
     told: AtomicBool,
     /// Nothing is given out yet.
     held: AtomicBool,
-    port: Port<LaneReady>,
+    port: Port<ApplyReady>,
 }
 
-impl Lane {
-    /// An empty lane whose shard listens behind `port`; it gives nothing out before [`Lane::release`].
-    pub fn new(port: Port<LaneReady>) -> Self {
+impl ApplyQueue {
+    /// An empty lane whose shard listens behind `port`; it gives nothing out before [`ApplyQueue::release`].
+    pub fn new(port: Port<ApplyReady>) -> Self {
         Self {
             records: Mutex::default(),
             told: AtomicBool::new(false),
@@ -52,7 +52,7 @@ impl Lane {
     }
 
     /// The port by which the shard is told.
-    pub fn port(&self) -> &Port<LaneReady> {
+    pub fn port(&self) -> &Port<ApplyReady> {
         &self.port
     }
 
@@ -73,7 +73,7 @@ impl Lane {
         // A look at the records is ordered with a release by their lock: one of the two sees the other.
         if self.has_work()
             && !self.told.swap(true, Ordering::AcqRel)
-            && self.port.tell(LaneReady).is_err()
+            && self.port.tell(ApplyReady).is_err()
         {
             // The shard restarts or is busy; it looks at its lane by itself then.
             self.told.store(false, Ordering::Release);
@@ -101,7 +101,7 @@ impl Lane {
         self.records.lock().is_empty()
     }
 
-    /// True if [`Lane::take`] would give something out.
+    /// True if [`ApplyQueue::take`] would give something out.
     pub fn has_work(&self) -> bool {
         !self.is_empty() && !self.held.load(Ordering::Acquire)
     }
@@ -117,25 +117,31 @@ mod tests {
 
     #[test]
     fn gives_nothing_out_before_it_is_released_and_then_everything_in_order() {
-        let lane = Lane::new(Port::new("ingest-lane", 1, PortMetrics::unregistered()));
+        let apply_queue = ApplyQueue::new(Port::new("ingest-lane", 1, PortMetrics::unregistered()));
         let stream = StreamId {
             incarnation: Incarnation(1),
             boot: Boot(1),
         };
 
         for seq in 1..=3 {
-            lane.push(RecordDraft::new(0, RecordKind::Samples).seal(stream, seq));
+            apply_queue.push(RecordDraft::new(0, RecordKind::Samples).seal(stream, seq));
         }
 
-        assert!(lane.take(8).is_empty() && !lane.has_work() && lane.len() == 3);
-        lane.release();
-        assert!(lane.has_work());
+        assert!(
+            apply_queue.take(8).is_empty() && !apply_queue.has_work() && apply_queue.len() == 3
+        );
+        apply_queue.release();
+        assert!(apply_queue.has_work());
 
         assert_eq!(
-            lane.take(8).iter().map(Record::seq).collect::<Vec<_>>(),
+            apply_queue
+                .take(8)
+                .iter()
+                .map(Record::seq)
+                .collect::<Vec<_>>(),
             [1, 2, 3]
         );
 
-        assert!(!lane.has_work());
+        assert!(!apply_queue.has_work());
     }
 }

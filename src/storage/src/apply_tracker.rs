@@ -10,7 +10,7 @@ use trireme_replication::ALL;
 
 /// Seqs handed to shards and not yet known to be applied, per stream.
 #[derive(Debug, Default)]
-pub struct ApplyLedger {
+pub struct ApplyTracker {
     streams: HashMap<StreamId, Pending>,
     /// While a replay runs: what the checkpoints have of each stream that it reads.
     replaying: HashMap<StreamId, u64>,
@@ -38,7 +38,7 @@ impl Pending {
     }
 }
 
-impl ApplyLedger {
+impl ApplyTracker {
     /// Streams have ended: everything of them is applied, and nothing is kept.
     pub fn end(&mut self, ended: &Ended) {
         self.ended.merge(ended);
@@ -63,7 +63,7 @@ impl ApplyLedger {
         pending.move_on();
     }
 
-    /// A replay begins that reads these streams behind these seqs: until [`ApplyLedger::replayed`] they count as applied
+    /// A replay begins that reads these streams behind these seqs: until [`ApplyTracker::replayed`] they count as applied
     /// up to there, whatever comes behind.
     pub fn replaying(&mut self, from: impl IntoIterator<Item = (StreamId, u64)>) {
         self.replaying.extend(from);
@@ -139,38 +139,38 @@ mod tests {
             incarnation: Incarnation(1),
             boot: Boot(1),
         };
-        let mut ledger = ApplyLedger::default();
+        let mut tracker = ApplyTracker::default();
 
-        ledger.recovered(stream, 4);
+        tracker.recovered(stream, 4);
         for (seq, shards) in [(5, 1), (6, 2), (7, 1)] {
-            ledger.dispatched(stream, seq, shards);
+            tracker.dispatched(stream, seq, shards);
         }
 
-        assert_eq!(ledger.applied(stream, 7), None);
-        assert_eq!(ledger.applied(stream, 6), None);
-        assert_eq!(ledger.applied(stream, 5), Some(5));
-        assert_eq!(ledger.applied(stream, 6), Some(7));
-        assert_eq!(ledger.applied(stream, 6), None, "a repetition is no news");
-        assert_eq!(ledger.position(stream), 7);
+        assert_eq!(tracker.applied(stream, 7), None);
+        assert_eq!(tracker.applied(stream, 6), None);
+        assert_eq!(tracker.applied(stream, 5), Some(5));
+        assert_eq!(tracker.applied(stream, 6), Some(7));
+        assert_eq!(tracker.applied(stream, 6), None, "a repetition is no news");
+        assert_eq!(tracker.position(stream), 7);
 
         // Eight is for a shard that does not exist; what comes after it is counted at its own place.
-        assert!(ledger.dispatched(stream, 8, 0));
-        assert_eq!(ledger.position(stream), 8);
+        assert!(tracker.dispatched(stream, 8, 0));
+        assert_eq!(tracker.position(stream), 8);
 
         for (seq, shards) in [(9, 1), (10, 0), (11, 1)] {
-            ledger.dispatched(stream, seq, shards);
+            tracker.dispatched(stream, seq, shards);
         }
 
-        assert_eq!(ledger.applied(stream, 11), None);
-        assert_eq!(ledger.applied(stream, 9), Some(11));
+        assert_eq!(tracker.applied(stream, 11), None);
+        assert_eq!(tracker.applied(stream, 9), Some(11));
 
         // Also where a recovery says how far it is.
         for (seq, shards) in [(12, 1), (13, 0)] {
-            ledger.dispatched(stream, seq, shards);
+            tracker.dispatched(stream, seq, shards);
         }
 
-        ledger.recovered(stream, 12);
-        assert_eq!(ledger.position(stream), 13);
+        tracker.recovered(stream, 12);
+        assert_eq!(tracker.position(stream), 13);
     }
 
     #[test]
@@ -179,18 +179,18 @@ mod tests {
             incarnation: Incarnation(1),
             boot: Boot(boot),
         };
-        let mut ledger = ApplyLedger::default();
+        let mut tracker = ApplyTracker::default();
 
-        (1..=3).for_each(|boot| ledger.recovered(stream(boot), 4));
-        ledger.end(&[(Incarnation(1), Boot(3))].into_iter().collect());
-        assert_eq!(ledger.positions(), [(stream(3), 4)]);
+        (1..=3).for_each(|boot| tracker.recovered(stream(boot), 4));
+        tracker.end(&[(Incarnation(1), Boot(3))].into_iter().collect());
+        assert_eq!(tracker.positions(), [(stream(3), 4)]);
         assert_eq!(
-            (ledger.position(stream(2)), ledger.position(stream(4))),
+            (tracker.position(stream(2)), tracker.position(stream(4))),
             (ALL, 0)
         );
-        ledger.recovered(stream(2), 4);
+        tracker.recovered(stream(2), 4);
         assert_eq!(
-            ledger.positions().len(),
+            tracker.positions().len(),
             1,
             "an older checkpoint brings nothing back"
         );
@@ -202,22 +202,22 @@ mod tests {
             incarnation: Incarnation(1),
             boot: Boot(1),
         };
-        let mut ledger = ApplyLedger::default();
+        let mut tracker = ApplyTracker::default();
 
-        ledger.replaying([(stream, 0)]);
+        tracker.replaying([(stream, 0)]);
         for seq in 1..=5 {
-            assert!(ledger.dispatched(stream, seq, 1), "not known yet");
+            assert!(tracker.dispatched(stream, seq, 1), "not known yet");
         }
 
         // The replay found a copy that the log's positions do not count.
-        ledger.replayed([(stream, 7)]);
-        assert!(!ledger.dispatched(stream, 6, 1) && !ledger.dispatched(stream, 7, 1));
-        assert!(ledger.dispatched(stream, 8, 2) && ledger.dispatched(stream, 9, 1));
+        tracker.replayed([(stream, 7)]);
+        assert!(!tracker.dispatched(stream, 6, 1) && !tracker.dispatched(stream, 7, 1));
+        assert!(tracker.dispatched(stream, 8, 2) && tracker.dispatched(stream, 9, 1));
 
-        assert_eq!(ledger.applied(stream, 3), None);
-        assert_eq!(ledger.applied(stream, 8), None, "one of two shards");
-        assert_eq!(ledger.applied(stream, 9), None);
-        assert_eq!(ledger.applied(stream, 8), Some(9));
+        assert_eq!(tracker.applied(stream, 3), None);
+        assert_eq!(tracker.applied(stream, 8), None, "one of two shards");
+        assert_eq!(tracker.applied(stream, 9), None);
+        assert_eq!(tracker.applied(stream, 8), Some(9));
     }
 
     #[test]
@@ -226,26 +226,26 @@ mod tests {
             incarnation: Incarnation(n),
             boot: Boot(1),
         };
-        let mut ledger = ApplyLedger::default();
+        let mut tracker = ApplyTracker::default();
 
-        ledger.replaying([(stream(1), 40), (stream(2), 0)]);
+        tracker.replaying([(stream(1), 40), (stream(2), 0)]);
         // The stream goes on at its peer while this node replays up to 100.
-        ledger.dispatched(stream(1), 101, 1);
-        ledger.dispatched(stream(3), 1, 1);
+        tracker.dispatched(stream(1), 101, 1);
+        tracker.dispatched(stream(3), 1, 1);
         assert_eq!(
-            (ledger.position(stream(1)), ledger.position(stream(3))),
+            (tracker.position(stream(1)), tracker.position(stream(3))),
             (40, 0)
         );
 
-        let mut all = ledger.positions();
+        let mut all = tracker.positions();
         all.sort_unstable();
         assert_eq!(all, [(stream(1), 40), (stream(2), 0), (stream(3), 0)]);
-        ledger.replayed([(stream(1), 100), (stream(2), 7)]);
+        tracker.replayed([(stream(1), 100), (stream(2), 7)]);
         assert_eq!(
-            (ledger.position(stream(1)), ledger.position(stream(2))),
+            (tracker.position(stream(1)), tracker.position(stream(2))),
             (100, 7)
         );
-        assert_eq!(ledger.applied(stream(1), 101), Some(101));
-        assert_eq!(ledger.applied(stream(3), 1), Some(1));
+        assert_eq!(tracker.applied(stream(1), 101), Some(101));
+        assert_eq!(tracker.applied(stream(3), 1), Some(1));
     }
 }

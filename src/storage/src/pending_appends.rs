@@ -23,7 +23,7 @@ struct Entry {
 /// Drafts of one shard on their way to the log, oldest first. Bounded by the log's queue: while something was refused,
 /// the shard takes nothing new.
 #[derive(Default)]
-pub struct Unlogged {
+pub struct PendingAppends {
     entries: Mutex<Entries>,
     /// Held while a batch is in the head and not here yet.
     turn: Mutex<()>,
@@ -36,7 +36,7 @@ struct Entries {
     made: u64,
 }
 
-impl Unlogged {
+impl PendingAppends {
     /// To be held from before a change of the head until its drafts were pushed.
     pub(crate) fn turn(&self) -> MutexGuard<'_, ()> {
         self.turn.lock()
@@ -102,7 +102,7 @@ impl Unlogged {
     }
 
     /// The oldest append that was refused, which is tried again as `tag`.
-    pub(crate) fn again(&self, tag: CompletionTag) -> Option<Vec<RecordDraft>> {
+    pub(crate) fn take_refused(&self, tag: CompletionTag) -> Option<Vec<RecordDraft>> {
         let mut entries = self.entries.lock();
         let entry = entries.waiting.iter_mut().find(|entry| !entry.is_queued)?;
         entry.tag = tag;
@@ -136,46 +136,46 @@ mod tests {
 
     #[test]
     fn what_was_refused_is_not_written_before_it_was_tried_again() {
-        let unlogged = Unlogged::default();
+        let pending = PendingAppends::default();
         let tag = |n| CompletionTag(n);
-        unlogged.push(tag(1), Vec::new());
-        unlogged.push(tag(2), Vec::new());
+        pending.push(tag(1), Vec::new());
+        pending.push(tag(2), Vec::new());
 
-        let made = unlogged.made();
-        unlogged.written(tag(1));
-        unlogged.refused(tag(2));
+        let made = pending.made();
+        pending.written(tag(1));
+        pending.refused(tag(2));
 
-        assert!(unlogged.has_refused() && !unlogged.are_written(made));
-        assert!(unlogged.again(tag(5)).is_some());
+        assert!(pending.has_refused() && !pending.are_written(made));
+        assert!(pending.take_refused(tag(5)).is_some());
         assert!(
-            !unlogged.has_refused() && !unlogged.are_written(made),
+            !pending.has_refused() && !pending.are_written(made),
             "it is in the queue only"
         );
 
-        unlogged.push(tag(6), Vec::new());
-        unlogged.written(tag(5));
-        assert!(unlogged.are_written(made), "what came later does not count");
-        assert!(!unlogged.are_written(unlogged.made()));
+        pending.push(tag(6), Vec::new());
+        pending.written(tag(5));
+        assert!(pending.are_written(made), "what came later does not count");
+        assert!(!pending.are_written(pending.made()));
     }
 
     #[test]
     fn what_was_refused_is_kept_when_what_stood_before_it_is_written_under_a_newer_tag() {
-        let unlogged = Unlogged::default();
+        let pending = PendingAppends::default();
         let tag = |n| CompletionTag(n);
-        unlogged.push(tag(1), Vec::new());
-        unlogged.push(tag(2), Vec::new());
+        pending.push(tag(1), Vec::new());
+        pending.push(tag(2), Vec::new());
 
-        let made = unlogged.made();
-        unlogged.refused_all();
+        let made = pending.made();
+        pending.refused_all();
 
         // The log may write the first again before the second is queued again.
-        assert!(unlogged.again(tag(3)).is_some());
-        unlogged.written(tag(3));
+        assert!(pending.take_refused(tag(3)).is_some());
+        pending.written(tag(3));
 
-        assert!(unlogged.has_refused() && !unlogged.are_written(made));
+        assert!(pending.has_refused() && !pending.are_written(made));
 
-        assert!(unlogged.again(tag(4)).is_some());
-        unlogged.written(tag(4));
-        assert!(unlogged.is_empty() && unlogged.are_written(made));
+        assert!(pending.take_refused(tag(4)).is_some());
+        pending.written(tag(4));
+        assert!(pending.is_empty() && pending.are_written(made));
     }
 }

@@ -26,7 +26,7 @@ const DECODE_QUEUE_JOBS: usize = 1_024;
 const IO_THREADS: usize = 2;
 
 /// The foundation of a node.
-pub(crate) struct Ground {
+pub(crate) struct NodeContext {
     pub(crate) settings: Settings,
     pub(crate) name: NodeName,
     /// The ring this node goes by.
@@ -50,9 +50,9 @@ pub(crate) struct Ground {
     pub(crate) ask_stop: mpsc::Sender<String>,
 }
 
-impl Ground {
+impl NodeContext {
     /// Locks the data directory and starts the threads.
-    pub(crate) fn lay(
+    pub(crate) fn open(
         settings: &Settings,
         log: &Logger,
         ask_stop: mpsc::Sender<String>,

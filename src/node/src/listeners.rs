@@ -18,6 +18,7 @@ use trireme_settings::Settings;
 use trireme_storage::CLOCK_EVERY;
 use trireme_transport::{Hub, Mesh};
 
+use crate::actors::Actors;
 use crate::addresses::Addresses;
 use crate::admin::NodeAdmin;
 use crate::after_replay::AfterReplay;
@@ -25,15 +26,14 @@ use crate::api_settings::{api_settings, parser_options};
 use crate::bucket::{self, Freshness, ListKeeper, ListMetrics};
 use crate::catalog::BucketView;
 use crate::cluster::Cluster;
+use crate::context::NodeContext;
 use crate::datadir::DataDir;
 use crate::disk::DiskWatch;
-use crate::ground::Ground;
 use crate::http;
 use crate::memory::MemoryWatch;
 use crate::peer_queries::over_group;
 use crate::self_monitoring::write_own_metrics;
 use crate::sink::{QueryRunner, Sink, StoreHealth};
-use crate::staff::Staff;
 use crate::storage::Storage;
 use crate::tenants::TenantGate;
 
@@ -47,10 +47,10 @@ const DISK_EVERY: Duration = Duration::from_secs(1);
 const QUERY_GRACE: Duration = Duration::from_secs(5);
 
 /// Listens for peers and dials them.
-pub(crate) fn join_mesh(ground: &Ground, cluster: &Cluster, listener: Option<TcpListener>) {
+pub(crate) fn join_mesh(context: &NodeContext, cluster: &Cluster, listener: Option<TcpListener>) {
     let Some(listener) = listener else { return };
     let mesh = Arc::clone(&cluster.mesh);
-    let failed = ground.ask_stop.clone();
+    let failed = context.ask_stop.clone();
 
     // Sockets belong to the runtime they were opened on. On that of the replicators, which read and write them, no other
     // thread has to wake up first.
@@ -61,12 +61,12 @@ pub(crate) fn join_mesh(ground: &Ground, cluster: &Cluster, listener: Option<Tcp
         }
     });
 
-    ground.io.spawn(stop_if_refused(
+    context.io.spawn(stop_if_refused(
         Arc::clone(&cluster.mesh),
         Arc::clone(&cluster.hub),
-        ground.data_dir.path(""),
-        ground.ask_stop.clone(),
-        ground.log.clone(),
+        context.data_dir.path(""),
+        context.ask_stop.clone(),
+        context.log.clone(),
     ));
 }
 
@@ -95,62 +95,62 @@ async fn stop_if_refused(
 }
 
 /// Where clients come in.
-pub(crate) struct Doors {
+pub(crate) struct Listeners {
     pub(crate) listener: TcpListener,
     /// Counts them.
     pub(crate) traffic: Traffic,
 }
 
 /// Serves HTTP and starts the node's small chores.
-pub(crate) fn open_doors(
-    ground: &Ground,
+pub(crate) fn serve(
+    context: &NodeContext,
     cluster: &Cluster,
     storage: &Storage,
-    staff: &Staff,
+    actors: &Actors,
     bucket: Option<BucketView>,
-    doors: Doors,
+    listeners: Listeners,
 ) -> anyhow::Result<ServerHandle> {
-    let settings = &ground.settings;
+    let settings = &context.settings;
     let tenants = Arc::new(TenantGate::new(settings)?);
     let sink = Arc::new(Sink {
-        writes: Arc::clone(&staff.writes),
+        writes: Arc::clone(&actors.writes),
         tenants: Arc::clone(&tenants),
-        clock: Arc::clone(&ground.clock),
+        clock: Arc::clone(&context.clock),
     });
 
-    let shown = ground.metrics.clone();
+    let shown = context.metrics.clone();
     let bucket_cache = bucket
         .as_ref()
         .map(|bucket| Arc::clone(bucket.reader.cache()));
     let state = ApiState::new(ApiParts {
         sink: sink.clone(),
         queries: queries(
-            ground,
+            context,
             cluster,
             storage,
-            staff.controller.consensus(),
+            actors.controller.consensus(),
             bucket,
         )?,
-        admin: Arc::new(admin(ground, cluster, storage, staff)),
+        admin: Arc::new(admin(context, cluster, storage, actors)),
         health: Arc::new(StoreHealth(Arc::clone(&storage.store))),
         runner: Arc::new(QueryRunner {
-            port: staff.evaluate.clone(),
+            port: actors.evaluate.clone(),
             deadline: settings.query.timeout.as_duration() + QUERY_GRACE,
         }),
-        decoder: Arc::clone(&ground.decode_pool) as Arc<dyn Runner>,
-        clock: Arc::clone(&ground.clock),
-        traffic: doors.traffic,
+        decoder: Arc::clone(&context.decode_pool) as Arc<dyn Runner>,
+        clock: Arc::clone(&context.clock),
+        traffic: listeners.traffic,
         settings: api_settings(settings),
-        metrics: api_metrics(ground)?,
+        metrics: api_metrics(context)?,
         render_metrics: Arc::new(move || shown.render()),
-        log: ground.part_log("http"),
+        log: context.part_log("http"),
     });
 
     let per_address = settings.http.connections_per_address;
-    let clock = Arc::clone(&ground.clock);
-    let log = ground.part_log("http");
-    let addresses = Addresses::new(per_address, clock, &ground.metrics, log)?;
-    let (server, handle) = http::serve(doors.listener, settings, state, addresses)?;
+    let clock = Arc::clone(&context.clock);
+    let log = context.part_log("http");
+    let addresses = Addresses::new(per_address, clock, &context.metrics, log)?;
+    let (server, handle) = http::serve(listeners.listener, settings, state, addresses)?;
 
     actix_rt::spawn(server);
     let expiring = Arc::clone(&storage.commits);
@@ -162,36 +162,36 @@ pub(crate) fn open_doors(
     }));
 
     let shards = storage.shards.clone();
-    let clock = Arc::clone(&ground.clock);
+    let clock = Arc::clone(&context.clock);
     actix_rt::spawn(every(TENANTS_EVERY, move || {
         tenants.look(&shards, clock.monotonic())
     }));
 
     let disk = DiskWatch {
-        dir: ground.data_dir.held(),
+        dir: context.data_dir.held(),
         wal: Arc::clone(&storage.wal),
         free_min: settings.storage.disk_free_min.0,
-        gate: Arc::clone(&ground.gate),
-        free: ground.metrics.gauge(
+        gate: Arc::clone(&context.gate),
+        free: context.metrics.gauge(
             "trireme_node_disk_free_bytes",
             "Free space under the data directory.",
         )?,
-        log: ground.log.clone(),
+        log: context.log.clone(),
     };
 
     actix_rt::spawn(every(DISK_EVERY, move || disk.look()));
-    let memory = MemoryWatch::new(&ground.metrics, storage, bucket_cache)?;
-    actix_rt::spawn(memory.run(Arc::clone(&ground.pool)));
+    let memory = MemoryWatch::new(&context.metrics, storage, bucket_cache)?;
+    actix_rt::spawn(memory.run(Arc::clone(&context.pool)));
 
     if settings.telemetry.self_monitoring {
         actix_rt::spawn(write_own_metrics(
-            ground.metrics.clone(),
+            context.metrics.clone(),
             sink,
-            Arc::clone(&ground.clock),
+            Arc::clone(&context.clock),
             settings.telemetry.self_monitoring_interval.as_duration(),
             settings.http.listen.clone(),
             Tenant::default(),
-            ground.log.clone(),
+            context.log.clone(),
         ));
     }
 
@@ -206,38 +206,41 @@ async fn every(interval: Duration, chore: impl Fn()) {
 }
 
 fn queries(
-    ground: &Ground,
+    context: &NodeContext,
     cluster: &Cluster,
     storage: &Storage,
     consensus: &Arc<Consensus>,
     bucket: Option<BucketView>,
 ) -> anyhow::Result<Arc<dyn Queries>> {
-    let options = querier_options(&ground.settings, ground.cores);
+    let options = querier_options(&context.settings, context.cores);
     let querier = Querier::new(
-        Arc::new(storage.catalog(&ground.settings, bucket)),
+        Arc::new(storage.catalog(&context.settings, bucket)),
         options.clone(),
     );
     let querier = AfterReplay::new(Arc::new(querier), Arc::clone(&storage.store));
-    over_group(ground, cluster, storage, consensus, querier, options)
+    over_group(context, cluster, storage, consensus, querier, options)
 }
 
 /// The bucket for queries and the uploader; its list is kept fresh from now on.
-pub(crate) fn bucket_view(ground: &Ground, store: bucket::Store) -> anyhow::Result<BucketView> {
-    let settings = &ground.settings.bucket;
-    let metas = Arc::new(MetaCache::new(bucket::read_rules(&ground.settings)));
-    let clock = Arc::clone(&ground.clock);
+pub(crate) fn bucket_view(
+    context: &NodeContext,
+    store: bucket::Store,
+) -> anyhow::Result<BucketView> {
+    let settings = &context.settings.bucket;
+    let metas = Arc::new(MetaCache::new(bucket::read_rules(&context.settings)));
+    let clock = Arc::clone(&context.clock);
     let every = settings.sync_interval.as_duration();
     let freshness = Arc::new(Freshness::new(Arc::clone(&clock), every));
     let options = ReaderOptions {
         cache_bytes_max: settings.cache_bytes.0 as usize,
-        header_dir: Some(ground.data_dir.path("index-headers")),
+        header_dir: Some(context.data_dir.path("index-headers")),
         header_bytes_max: settings.index_cache_bytes.0,
         ..ReaderOptions::default()
     };
 
     let reader = Arc::new(BucketReader::new(
         Arc::clone(&store),
-        ground.io.handle().clone(),
+        context.io.handle().clone(),
         options,
     ));
 
@@ -248,11 +251,11 @@ pub(crate) fn bucket_view(ground: &Ground, store: bucket::Store) -> anyhow::Resu
         freshness: Arc::clone(&freshness),
         marks_every: settings.marks_interval.as_duration(),
         clock,
-        metrics: ListMetrics::new(&ground.metrics)?,
-        log: ground.part_log("bucket"),
+        metrics: ListMetrics::new(&context.metrics)?,
+        log: context.part_log("bucket"),
     };
 
-    ground.io.spawn(keeper.keep_fresh());
+    context.io.spawn(keeper.keep_fresh());
     Ok(BucketView {
         store,
         reader,
@@ -261,10 +264,10 @@ pub(crate) fn bucket_view(ground: &Ground, store: bucket::Store) -> anyhow::Resu
     })
 }
 
-fn api_metrics(ground: &Ground) -> anyhow::Result<ApiMetrics> {
-    let metrics = ApiMetrics::new(&ground.metrics)?;
-    Ok(match ground.settings.features_in_force().query_cost {
-        true => metrics.with_query_cost(&ground.metrics)?,
+fn api_metrics(context: &NodeContext) -> anyhow::Result<ApiMetrics> {
+    let metrics = ApiMetrics::new(&context.metrics)?;
+    Ok(match context.settings.features_in_force().query_cost {
+        true => metrics.with_query_cost(&context.metrics)?,
         false => metrics,
     })
 }
@@ -292,20 +295,25 @@ fn querier_options(settings: &Settings, cores: usize) -> QuerierOptions {
     }
 }
 
-fn admin(ground: &Ground, cluster: &Cluster, storage: &Storage, staff: &Staff) -> NodeAdmin {
+fn admin(
+    context: &NodeContext,
+    cluster: &Cluster,
+    storage: &Storage,
+    actors: &Actors,
+) -> NodeAdmin {
     NodeAdmin {
-        me: ground.name.clone(),
-        membership: staff.membership.clone(),
-        controller: Arc::clone(&staff.controller),
-        front: staff.front.clone(),
-        block_writer: staff.block_writer.clone(),
+        me: context.name.clone(),
+        membership: actors.membership.clone(),
+        controller: Arc::clone(&actors.controller),
+        front: actors.front.clone(),
+        block_writer: actors.block_writer.clone(),
         store: Arc::clone(&storage.store),
         neighbours: Arc::clone(&cluster.neighbours),
         mesh: Arc::clone(&cluster.mesh),
-        supervisor: staff.supervisor.clone(),
-        fault_injection: ground.settings.telemetry.fault_injection,
-        clock: Arc::clone(&ground.clock),
-        io: ground.io.handle().clone(),
-        drain: ground.ask_stop.clone(),
+        supervisor: actors.supervisor.clone(),
+        fault_injection: context.settings.telemetry.fault_injection,
+        clock: Arc::clone(&context.clock),
+        io: context.io.handle().clone(),
+        drain: context.ask_stop.clone(),
     }
 }

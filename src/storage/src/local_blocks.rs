@@ -24,7 +24,7 @@ use ulid::Ulid;
 const OPENING_AT_ONCE: usize = 8;
 
 /// A local block.
-pub struct ShelfBlock {
+pub struct LocalBlock {
     /// Whose it is.
     pub tenant: Tenant,
     /// Its directory.
@@ -35,11 +35,11 @@ pub struct ShelfBlock {
     bytes: OnceLock<u64>,
     shipped: AtomicBool,
     damaged: AtomicBool,
-    /// The shelf's generation since it is there; 0 if a start found it.
+    /// The list's generation since it is there; 0 if a start found it.
     added: u64,
 }
 
-impl ShelfBlock {
+impl LocalBlock {
     /// Its meta.
     pub fn meta(&self) -> &BlockMeta {
         self.block.meta()
@@ -112,10 +112,10 @@ impl ShelfBlock {
 }
 
 /// Blocks by what they are called, so that those of a tenant lie beside each other.
-type ByName = BTreeMap<(Tenant, Ulid), Arc<ShelfBlock>>;
+type ByName = BTreeMap<(Tenant, Ulid), Arc<LocalBlock>>;
 
 /// All local blocks.
-pub struct Shelf {
+pub struct LocalBlocks {
     root: PathBuf,
     blocks: RwLock<ByName>,
     /// Blocks that were set aside and are not back yet.
@@ -126,10 +126,10 @@ pub struct Shelf {
     log: Logger,
 }
 
-impl Shelf {
+impl LocalBlocks {
     /// Opens every block under `root`; damaged ones are set aside and named in the log.
     pub fn open(root: &Path, log: Logger) -> Result<Self, BlockError> {
-        let shelf = Self {
+        let local_blocks = Self {
             root: root.to_owned(),
             blocks: RwLock::default(),
             lost: Mutex::default(),
@@ -138,20 +138,20 @@ impl Shelf {
             log,
         };
 
-        let tenants = shelf.tenants()?;
+        let tenants = local_blocks.tenants()?;
         let dirs: Vec<PathBuf> = tenants
             .iter()
-            .map(|tenant| shelf.tenant_dir(tenant))
+            .map(|tenant| local_blocks.tenant_dir(tenant))
             .collect();
 
         let scans = scan_all(&dirs, OPENING_AT_ONCE)?;
         for ((tenant, dir), scan) in tenants.into_iter().zip(dirs).zip(scans) {
             for name in scan.removed {
-                info!(shelf.log, "removed what a crash left of a block"; "tenant" => %tenant, "name" => name);
+                info!(local_blocks.log, "removed what a crash left of a block"; "tenant" => %tenant, "name" => name);
             }
 
             for bad in scan.quarantined {
-                error!(shelf.log, "damaged block was set aside"; "tenant" => %tenant,
+                error!(local_blocks.log, "damaged block was set aside"; "tenant" => %tenant,
                     "block_id" => %bad.ulid, "path" => %bad.path.display(), "reason" => %bad.reason);
             }
 
@@ -160,19 +160,19 @@ impl Shelf {
                 .into_iter()
                 .filter(|ulid| !here.contains(ulid));
 
-            shelf
+            local_blocks
                 .lost
                 .lock()
                 .extend(lost.map(|ulid| (tenant.clone(), ulid)));
 
-            let mut blocks = shelf.blocks.write();
+            let mut blocks = local_blocks.blocks.write();
             for block in scan.blocks {
-                let entry = shelf.entry(&tenant, block);
+                let entry = local_blocks.entry(&tenant, block);
                 blocks.insert(entry.name(), Arc::new(entry));
             }
         }
 
-        Ok(shelf)
+        Ok(local_blocks)
     }
 
     /// Tenants that have a directory, by name.
@@ -196,9 +196,9 @@ impl Shelf {
         Ok(tenants)
     }
 
-    fn entry(&self, tenant: &Tenant, block: Block) -> ShelfBlock {
+    fn entry(&self, tenant: &Tenant, block: Block) -> LocalBlock {
         let dir = self.tenant_dir(tenant).join(block.meta().ulid.to_string());
-        let entry = ShelfBlock {
+        let entry = LocalBlock {
             tenant: tenant.clone(),
             dir,
             block: Arc::new(block),
@@ -220,18 +220,18 @@ impl Shelf {
         Self::tenant_dir_in(&self.root, tenant)
     }
 
-    /// The same for the shelf that would be opened over `root`.
+    /// The same for the list that would be opened over `root`.
     pub fn tenant_dir_in(root: &Path, tenant: &Tenant) -> PathBuf {
         root.join(tenant.as_str())
     }
 
     /// All blocks, by tenant and name.
-    pub fn blocks(&self) -> Vec<Arc<ShelfBlock>> {
+    pub fn blocks(&self) -> Vec<Arc<LocalBlock>> {
         self.blocks.read().values().cloned().collect()
     }
 
     /// The block of this name.
-    pub fn find(&self, tenant: &Tenant, ulid: Ulid) -> Option<Arc<ShelfBlock>> {
+    pub fn find(&self, tenant: &Tenant, ulid: Ulid) -> Option<Arc<LocalBlock>> {
         self.blocks.read().get(&(tenant.clone(), ulid)).cloned()
     }
 
@@ -245,7 +245,7 @@ impl Shelf {
         self.generation.load(Ordering::SeqCst)
     }
 
-    /// As [`Shelf::generation`], of a tenant's blocks with samples in `[start_ms, end_ms]`: it changes with each of them that is
+    /// As [`LocalBlocks::generation`], of a tenant's blocks with samples in `[start_ms, end_ms]`: it changes with each of them that is
     /// added.
     pub fn generation_of(&self, tenant: &Tenant, start_ms: i64, end_ms: i64) -> u64 {
         let first = (tenant.clone(), Ulid::nil());
@@ -294,7 +294,7 @@ impl Shelf {
         let block = Block::open(&self.tenant_dir(tenant).join(ulid.to_string()))?;
         // One block at a time, since `placing` is held.
         let added = self.generation() + 1;
-        let entry = Arc::new(ShelfBlock {
+        let entry = Arc::new(LocalBlock {
             added,
             ..self.entry(tenant, block)
         });
@@ -350,7 +350,7 @@ impl Shelf {
         dropped
     }
 
-    fn drop_block(&self, block: &Arc<ShelfBlock>) {
+    fn drop_block(&self, block: &Arc<LocalBlock>) {
         let _placing = self.placing.lock();
         {
             let mut blocks = self.blocks.write();

@@ -1,4 +1,4 @@
-//! Damaged blocks on the shelf, and good copies that take their place.
+//! Damaged blocks on the disk, and good copies that take their place.
 #![allow(missing_docs, clippy::unwrap_used)]
 
 use std::fs;
@@ -9,7 +9,7 @@ use trireme_block::{
     BlockMeta, Incoming, IterSource, SeriesInput, WriteOptions, block_files, write_block,
 };
 use trireme_model::{Labels, Tenant};
-use trireme_storage::Shelf;
+use trireme_storage::LocalBlocks;
 
 const WINDOW: std::ops::Range<i64> = 0..100_000;
 
@@ -34,8 +34,8 @@ fn dir_of(root: &Path, meta: &BlockMeta) -> PathBuf {
     root.join(Tenant::DEFAULT).join(meta.ulid.to_string())
 }
 
-fn open(root: &Path) -> Shelf {
-    Shelf::open(root, Logger::root(slog::Discard, slog::o!())).unwrap()
+fn open(root: &Path) -> LocalBlocks {
+    LocalBlocks::open(root, Logger::root(slog::Discard, slog::o!())).unwrap()
 }
 
 /// A copy of `from`'s block, on its way to `root`.
@@ -70,13 +70,13 @@ fn a_good_copy_takes_the_place_of_a_damaged_block_and_of_no_other() {
         "equal samples, equal names"
     );
 
-    let shelf = open(here.path());
+    let local_blocks = open(here.path());
     let tenant = Tenant::default();
-    let generation = shelf.generation();
-    let before = shelf.find(&tenant, meta.ulid).unwrap();
+    let generation = local_blocks.generation();
+    let before = local_blocks.find(&tenant, meta.ulid).unwrap();
 
     assert_eq!(
-        shelf
+        local_blocks
             .put(&tenant, copy(peer.path(), here.path(), &meta))
             .unwrap(),
         None
@@ -89,17 +89,17 @@ fn a_good_copy_takes_the_place_of_a_damaged_block_and_of_no_other() {
     );
 
     before.set_damaged();
-    let aside = shelf
+    let aside = local_blocks
         .put(&tenant, copy(peer.path(), here.path(), &meta))
         .unwrap()
         .unwrap();
     assert!(aside.ends_with(format!("quarantine-{}", meta.ulid)) && aside.exists());
 
-    let after = shelf.find(&tenant, meta.ulid).unwrap();
+    let after = local_blocks.find(&tenant, meta.ulid).unwrap();
     assert!(!after.is_damaged() && before.is_damaged());
-    assert_eq!(shelf.blocks().len(), 1);
+    assert_eq!(local_blocks.blocks().len(), 1);
 
-    assert!(shelf.generation() > generation, "queries look again");
+    assert!(local_blocks.generation() > generation, "queries look again");
     assert_eq!(
         open(here.path()).lost(),
         [],
@@ -110,13 +110,13 @@ fn a_good_copy_takes_the_place_of_a_damaged_block_and_of_no_other() {
     after.set_damaged();
     fs::remove_dir_all(&after.dir).unwrap();
     assert_eq!(
-        shelf
+        local_blocks
             .put(&tenant, copy(peer.path(), here.path(), &meta))
             .unwrap(),
         None
     );
 
-    assert!(after.dir.exists() && !shelf.find(&tenant, meta.ulid).unwrap().is_damaged());
+    assert!(after.dir.exists() && !local_blocks.find(&tenant, meta.ulid).unwrap().is_damaged());
 }
 
 #[test]
@@ -132,14 +132,17 @@ fn a_block_that_was_set_aside_is_lost_until_a_copy_is_there() {
     let lost = [(tenant.clone(), bad.ulid)];
 
     assert_eq!(open(here.path()).lost(), lost);
-    let shelf = open(here.path());
-    assert_eq!(shelf.lost(), lost, "a second start knows it as well");
+    let local_blocks = open(here.path());
+    assert_eq!(local_blocks.lost(), lost, "a second start knows it as well");
 
-    assert!(shelf.find(&tenant, bad.ulid).is_none() && shelf.find(&tenant, good.ulid).is_some());
-    shelf
+    assert!(
+        local_blocks.find(&tenant, bad.ulid).is_none()
+            && local_blocks.find(&tenant, good.ulid).is_some()
+    );
+    local_blocks
         .put(&tenant, copy(peer.path(), here.path(), &bad))
         .unwrap();
-    assert_eq!(shelf.lost(), []);
+    assert_eq!(local_blocks.lost(), []);
     assert_eq!(open(here.path()).blocks().len(), 2);
 }
 
@@ -173,8 +176,8 @@ fn blocks_of_many_tenants_are_opened_and_each_keeps_its_own() {
         }
     }
 
-    let shelf = open(here.path());
-    let mut found: Vec<_> = shelf
+    let local_blocks = open(here.path());
+    let mut found: Vec<_> = local_blocks
         .blocks()
         .iter()
         .map(|block| (block.tenant.clone(), block.meta().ulid))
@@ -184,9 +187,9 @@ fn blocks_of_many_tenants_are_opened_and_each_keeps_its_own() {
     found.sort();
     good.sort();
     assert_eq!(found, good);
-    assert_eq!(shelf.lost(), bad);
+    assert_eq!(local_blocks.lost(), bad);
 
-    let dirs = shelf
+    let dirs = local_blocks
         .blocks()
         .iter()
         .all(|b| b.dir.starts_with(here.path().join(b.tenant.as_str())));
@@ -200,18 +203,18 @@ fn age_counts_from_the_newest_block_and_never_beyond_now() {
         block(here.path(), value);
     }
 
-    let shelf = open(here.path());
+    let local_blocks = open(here.path());
     let end = WINDOW.end;
     let days_400 = 400 * 86_400_000;
 
     assert_eq!(
-        shelf.retain(end + days_400, 1_000, 0, false),
+        local_blocks.retain(end + days_400, 1_000, 0, false),
         0,
         "a clock alone drops nothing"
     );
 
-    assert_eq!(shelf.retain(end - days_400, 1_000, 0, false), 0);
-    assert_eq!(shelf.newest_ms(), Some(end));
+    assert_eq!(local_blocks.retain(end - days_400, 1_000, 0, false), 0);
+    assert_eq!(local_blocks.newest_ms(), Some(end));
 
     let dir = here.path().join(Tenant::DEFAULT);
     let labels = Labels::from_pairs(vec![("__name__", "up")]);
@@ -228,15 +231,15 @@ fn age_counts_from_the_newest_block_and_never_beyond_now() {
         .unwrap()
         .unwrap();
 
-    shelf.add(&Tenant::default(), &meta).unwrap();
+    local_blocks.add(&Tenant::default(), &meta).unwrap();
     assert_eq!(
-        shelf.retain(end, 1_000, 0, false),
+        local_blocks.retain(end, 1_000, 0, false),
         0,
         "a block of the future ages nothing either"
     );
 
     assert_eq!(
-        shelf.retain(end + days_400, 100_000, 0, false),
+        local_blocks.retain(end + days_400, 100_000, 0, false),
         2,
         "the newer one makes the others old"
     );
