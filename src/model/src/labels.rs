@@ -99,11 +99,7 @@ impl Labels {
         }
 
         if !canonical {
-            pairs.sort_unstable_by_key(|(name, _)| *name);
-            if let Some(twice) = pairs.windows(2).find(|w| w[0].0 == w[1].0) {
-                return Err(LabelError::Duplicate(twice[0].0.to_owned()));
-            }
-            pairs.retain(|(_, value)| !value.is_empty());
+            put_in_order(&mut pairs)?;
         }
 
         Ok(Self::encode(pairs.into_iter()))
@@ -201,6 +197,16 @@ impl Labels {
             }
         }
     }
+}
+
+/// Sorts labels and drops those without a value.
+fn put_in_order(pairs: &mut Vec<(&str, &str)>) -> Result<(), LabelError> {
+    pairs.sort_unstable_by_key(|(name, _)| *name);
+    if let Some(twice) = pairs.windows(2).find(|w| w[0].0 == w[1].0) {
+        return Err(LabelError::Duplicate(twice[0].0.to_owned()));
+    }
+    pairs.retain(|(_, value)| !value.is_empty());
+    Ok(())
 }
 
 /// Collects labels in any order.
@@ -445,15 +451,9 @@ impl Ord for Labels {
 
 impl fmt::Display for Labels {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let plain = |n: &str| {
-            n.bytes()
-                .enumerate()
-                .all(|(i, b)| b == b'_' || b.is_ascii_alphabetic() || (i > 0 && b.is_ascii_digit()))
-        };
-
         let name = self.metric_name();
 
-        let bare = plain(&name.replace(':', "_"));
+        let bare = is_plain_name(&name.replace(':', "_"));
         if bare {
             f.write_str(name)?;
         }
@@ -464,7 +464,7 @@ impl fmt::Display for Labels {
             open = true;
             if n == METRIC_NAME {
                 write!(f, "{v:?}")?;
-            } else if plain(n) {
+            } else if is_plain_name(n) {
                 write!(f, "{n}={v:?}")?;
             } else {
                 write!(f, "{n:?}={v:?}")?;
@@ -477,6 +477,13 @@ impl fmt::Display for Labels {
             (false, false) => "",
         })
     }
+}
+
+/// True if PromQL reads it as a label's name without quotes.
+fn is_plain_name(name: &str) -> bool {
+    name.bytes()
+        .enumerate()
+        .all(|(i, b)| b == b'_' || b.is_ascii_alphabetic() || (i > 0 && b.is_ascii_digit()))
 }
 
 impl fmt::Debug for Labels {

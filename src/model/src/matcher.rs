@@ -74,13 +74,17 @@ impl Matcher {
 
     /// True if a label with this value (or "" for an absent one) satisfies the matcher.
     pub fn matches(&self, value: &str) -> bool {
-        let is_match = || self.regex.as_ref().is_some_and(|r| r.is_match(value));
         match self.op {
             MatchOp::Equal => *self.value == *value,
             MatchOp::NotEqual => *self.value != *value,
-            MatchOp::Regex => is_match(),
-            MatchOp::NotRegex => !is_match(),
+            MatchOp::Regex => self.is_match(value),
+            MatchOp::NotRegex => !self.is_match(value),
         }
+    }
+
+    #[inline]
+    fn is_match(&self, value: &str) -> bool {
+        self.regex.as_ref().is_some_and(|r| r.is_match(value))
     }
 
     /// True if series without the label satisfy the matcher.

@@ -12,6 +12,7 @@ mod weight;
 use std::sync::{Arc, OnceLock};
 
 use regex::bytes::{Regex, RegexBuilder};
+use regex_syntax::hir::Hir;
 
 pub use patterns::{PATTERNS_BYTES_MAX, Patterns};
 use shape::Shape;
@@ -58,20 +59,12 @@ impl Regexp {
 
     /// The same, refused before it is compiled if it takes more than about `bytes_max` bytes.
     fn within(pattern: &str, bytes_max: usize) -> Result<Self, RegexpError> {
-        let fits = |weight: usize| {
-            if weight > bytes_max {
-                Err(patterns::too_much())
-            } else {
-                Ok(weight)
-            }
-        };
-
         let may_be_list = pattern.len() <= LIST_BYTES_MAX;
         if let Some(analysis) = may_be_list
             .then(|| shape::plain_alternatives(pattern))
             .flatten()
         {
-            let weight = fits(weight::of_text(pattern))?;
+            let weight = refuse_beyond(bytes_max, weight::of_text(pattern))?;
             return Ok(Self::build(pattern, analysis, weight, OnceLock::new()));
         }
 
@@ -86,16 +79,10 @@ impl Regexp {
         }
 
         let translated = translate::translate(pattern).map_err(RegexpError)?;
-        let hir = regex_syntax::ParserBuilder::new()
-            .utf8(false)
-            .dot_matches_new_line(true)
-            .nest_limit(NEST_LIMIT)
-            .build()
-            .parse(&translated)
-            .map_err(|e| RegexpError(last_line(&e.to_string())))?;
+        let hir = parse(&translated)?;
 
         let analysis = shape::analyse(&hir);
-        let weight = fits(weight::of_program(&hir))?;
+        let weight = refuse_beyond(bytes_max, weight::of_program(&hir))?;
         let automaton = match analysis.shape {
             Shape::General => OnceLock::from(Some(compile(&translated, PROGRAM_BYTES_MAX)?)),
             _ => OnceLock::new(),
@@ -220,6 +207,24 @@ impl Regexp {
                 .unwrap_or_else(|e| String::from_utf8_lossy(e.as_bytes()).into_owned()),
         )
     }
+}
+
+/// The weight, or an error if it is more than that.
+fn refuse_beyond(bytes_max: usize, weight: usize) -> Result<usize, RegexpError> {
+    if weight > bytes_max {
+        return Err(patterns::too_much());
+    }
+    Ok(weight)
+}
+
+fn parse(translated: &str) -> Result<Hir, RegexpError> {
+    regex_syntax::ParserBuilder::new()
+        .utf8(false)
+        .dot_matches_new_line(true)
+        .nest_limit(NEST_LIMIT)
+        .build()
+        .parse(translated)
+        .map_err(|e| RegexpError(last_line(&e.to_string())))
 }
 
 fn compile(translated: &str, program_bytes_max: usize) -> Result<Regex, RegexpError> {

@@ -1,5 +1,7 @@
 //! Float samples, exemplars, metadata, and the one rule for conflicting values.
 
+use std::cmp::Ordering;
+
 use crate::Labels;
 
 /// Bits of the NaN that marks a series as stale. Compare bits: other NaNs are ordinary values.
@@ -25,22 +27,25 @@ pub struct FloatSample {
 /// The greater number wins; a number beats NaN, NaN beats a stale marker, ties go to the greater bit pattern.
 #[inline]
 pub fn prefer(a: f64, b: f64) -> f64 {
-    fn rank(v: f64) -> u8 {
-        match (is_stale(v), v.is_nan()) {
-            (true, _) => 0,
-            (_, true) => 1,
-            _ => 2,
-        }
-    }
-
-    let by_bits = || if a.to_bits() >= b.to_bits() { a } else { b };
     match rank(a).cmp(&rank(b)) {
-        std::cmp::Ordering::Greater => a,
-        std::cmp::Ordering::Less => b,
-        std::cmp::Ordering::Equal if rank(a) < 2 => by_bits(),
-        std::cmp::Ordering::Equal if a > b => a,
-        std::cmp::Ordering::Equal if b > a => b,
-        std::cmp::Ordering::Equal => by_bits(),
+        Ordering::Greater => a,
+        Ordering::Less => b,
+        Ordering::Equal if rank(a) == NUMBER && a > b => a,
+        Ordering::Equal if rank(a) == NUMBER && b > a => b,
+        Ordering::Equal if a.to_bits() >= b.to_bits() => a,
+        Ordering::Equal => b,
+    }
+}
+
+/// The rank of a value that is a number.
+const NUMBER: u8 = 2;
+
+#[inline]
+fn rank(v: f64) -> u8 {
+    match (is_stale(v), v.is_nan()) {
+        (true, _) => 0,
+        (_, true) => 1,
+        _ => NUMBER,
     }
 }
 

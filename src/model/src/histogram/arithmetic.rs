@@ -1,7 +1,7 @@
 //! Scaling, addition and subtraction.
 
 use super::flat::{Flat, merge, roll_up};
-use super::{FloatHistogram, ResetHint};
+use super::{FloatHistogram, ResetHint, Span};
 
 /// Why two histograms cannot be combined.
 #[derive(Debug, thiserror::Error, Clone, Copy, PartialEq, Eq)]
@@ -81,30 +81,41 @@ impl FloatHistogram {
         self.count = f(self.count, other.count);
         self.sum = f(self.sum, other.sum);
 
-        if self.has_layout_of(other) {
-            self.zero_count = f(self.zero_count, other.zero_count);
-            for (a, b) in self
-                .positive_buckets
-                .iter_mut()
-                .zip(&other.positive_buckets)
-            {
-                *a = f(*a, *b);
-            }
+        let bounds_reconciled = if self.has_layout_of(other) {
+            self.combine_in_place(other, f);
+            false
+        } else {
+            self.combine_reconciled(other, f)
+        };
 
-            for (a, b) in self
-                .negative_buckets
-                .iter_mut()
-                .zip(&other.negative_buckets)
-            {
-                *a = f(*a, *b);
-            }
+        Ok(AddOutcome {
+            reset_collision,
+            bounds_reconciled,
+        })
+    }
 
-            return Ok(AddOutcome {
-                reset_collision,
-                bounds_reconciled: false,
-            });
+    /// Combines the buckets with those of a histogram of the same layout.
+    fn combine_in_place(&mut self, other: &Self, f: impl Fn(f64, f64) -> f64) {
+        self.zero_count = f(self.zero_count, other.zero_count);
+        for (a, b) in self
+            .positive_buckets
+            .iter_mut()
+            .zip(&other.positive_buckets)
+        {
+            *a = f(*a, *b);
         }
 
+        for (a, b) in self
+            .negative_buckets
+            .iter_mut()
+            .zip(&other.negative_buckets)
+        {
+            *a = f(*a, *b);
+        }
+    }
+
+    /// Brings both to one layout and combines their buckets; true if the custom bounds differed.
+    fn combine_reconciled(&mut self, other: &Self, f: impl Fn(f64, f64) -> f64) -> bool {
         let mut a = Flat::of(self, |c| c);
         let mut b = Flat::of(other, |c| c);
         let bounds_reconciled = a.unify(&mut b);
@@ -114,10 +125,7 @@ impl FloatHistogram {
         merge(&mut a.negative, &b.negative, &f, |c| f(0.0, c));
         a.store(self);
 
-        Ok(AddOutcome {
-            reset_collision,
-            bounds_reconciled,
-        })
+        bounds_reconciled
     }
 
     fn has_layout_of(&self, other: &Self) -> bool {
@@ -151,20 +159,12 @@ impl FloatHistogram {
 
     /// Removes empty buckets and joins spans.
     pub fn compact(&mut self) {
-        let tidy = |spans: &[super::Span], counts: &[f64]| {
-            counts.iter().all(|c| *c != 0.0)
-                && spans
-                    .iter()
-                    .enumerate()
-                    .all(|(i, s)| s.length > 0 && (i == 0 || s.offset != 0))
-        };
-
-        if !tidy(&self.positive_spans, &self.positive_buckets) {
+        if !is_compact(&self.positive_spans, &self.positive_buckets) {
             let flat: Vec<_> = self.positive().collect();
             (self.positive_spans, self.positive_buckets) = roll_up(&flat);
         }
 
-        if !tidy(&self.negative_spans, &self.negative_buckets) {
+        if !is_compact(&self.negative_spans, &self.negative_buckets) {
             let flat: Vec<_> = self.negative().collect();
             (self.negative_spans, self.negative_buckets) = roll_up(&flat);
         }
@@ -196,6 +196,15 @@ impl FloatHistogram {
             self.positive_buckets.len() + self.negative_buckets.len() + self.custom_values.len();
         (168 + 8 * (spans + floats) + 8) / 16
     }
+}
+
+/// True if no bucket is empty and no two spans could be one.
+fn is_compact(spans: &[Span], counts: &[f64]) -> bool {
+    counts.iter().all(|c| *c != 0.0)
+        && spans
+            .iter()
+            .enumerate()
+            .all(|(i, s)| s.length > 0 && (i == 0 || s.offset != 0))
 }
 
 #[cfg(test)]

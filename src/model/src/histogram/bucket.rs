@@ -141,27 +141,16 @@ impl Iterator for Buckets<'_> {
     type Item = Bucket;
 
     fn next(&mut self) -> Option<Bucket> {
-        let h = self.histogram;
         loop {
             match self.part {
                 Part::Negative => {
-                    let spans = &h.negative_spans;
-                    let counts = &h.negative_buckets;
-                    let item = if self.upwards {
-                        self.cursor.backward(spans, counts)
-                    } else {
-                        self.cursor.forward(spans, counts)
-                    };
-
-                    match item {
-                        Some((index, count)) => {
-                            return Some(h.bucket(index, count, false).beside_zero(h));
-                        }
-                        None if self.upwards => self.part = Part::Zero,
-                        None => self.part = Part::Done,
+                    if let Some(bucket) = self.next_of(false) {
+                        return Some(bucket);
                     }
+                    self.part = if self.upwards { Part::Zero } else { Part::Done };
                 }
                 Part::Zero => {
+                    let h = self.histogram;
                     if self.upwards {
                         self.part = Part::Positive;
                         self.cursor = Cursor::first(&h.positive_spans);
@@ -174,25 +163,37 @@ impl Iterator for Buckets<'_> {
                     }
                 }
                 Part::Positive => {
-                    let spans = &h.positive_spans;
-                    let counts = &h.positive_buckets;
-                    let item = if self.upwards {
-                        self.cursor.forward(spans, counts)
-                    } else {
-                        self.cursor.backward(spans, counts)
-                    };
-
-                    match item {
-                        Some((index, count)) => {
-                            return Some(h.bucket(index, count, true).beside_zero(h));
-                        }
-                        None if self.upwards => self.part = Part::Done,
-                        None => self.part = Part::Zero,
+                    if let Some(bucket) = self.next_of(true) {
+                        return Some(bucket);
                     }
+                    self.part = if self.upwards { Part::Done } else { Part::Zero };
                 }
                 Part::Done => return None,
             }
         }
+    }
+}
+
+impl Buckets<'_> {
+    /// The next of the positive buckets, or of the negative ones.
+    #[inline]
+    fn next_of(&mut self, positive: bool) -> Option<Bucket> {
+        let h = self.histogram;
+        let (spans, counts) = if positive {
+            (&h.positive_spans, &h.positive_buckets)
+        } else {
+            (&h.negative_spans, &h.negative_buckets)
+        };
+
+        // Negative buckets rise towards zero, so upwards is backwards in their list.
+        let item = if self.upwards == positive {
+            self.cursor.forward(spans, counts)
+        } else {
+            self.cursor.backward(spans, counts)
+        };
+        let (index, count) = item?;
+
+        Some(h.bucket(index, count, positive).beside_zero(h))
     }
 }
 
@@ -238,11 +239,12 @@ impl FloatHistogram {
 
     /// A bucket of this layout.
     pub(super) fn bucket(&self, index: i32, count: f64, positive: bool) -> Bucket {
-        let bound = |i| upper_bound(i, self.schema, &self.custom_values);
+        let below = upper_bound(index.wrapping_sub(1), self.schema, &self.custom_values);
+        let above = upper_bound(index, self.schema, &self.custom_values);
         let (lower, upper) = if positive {
-            (bound(index.wrapping_sub(1)), bound(index))
+            (below, above)
         } else {
-            (-bound(index), -bound(index.wrapping_sub(1)))
+            (-above, -below)
         };
 
         let custom = self.uses_custom_buckets();

@@ -7,16 +7,6 @@ use super::{AnyHistogram, FloatHistogram, Histogram};
 impl Histogram {
     /// The same histogram with absolute float counts.
     pub fn to_float(&self) -> FloatHistogram {
-        let absolute = |deltas: &[i64]| {
-            let mut count = 0i64;
-            deltas
-                .iter()
-                .map(|delta| {
-                    count = count.wrapping_add(*delta);
-                    count as f64
-                })
-                .collect()
-        };
         FloatHistogram {
             reset_hint: self.reset_hint,
             schema: self.schema,
@@ -25,12 +15,24 @@ impl Histogram {
             count: self.count as f64,
             sum: self.sum,
             positive_spans: self.positive_spans.clone(),
-            positive_buckets: absolute(&self.positive_buckets),
+            positive_buckets: absolute_counts(&self.positive_buckets),
             negative_spans: self.negative_spans.clone(),
-            negative_buckets: absolute(&self.negative_buckets),
+            negative_buckets: absolute_counts(&self.negative_buckets),
             custom_values: self.custom_values.clone(),
         }
     }
+}
+
+/// What integer buckets hold; each is written as the difference to the one before.
+fn absolute_counts(deltas: &[i64]) -> Vec<f64> {
+    let mut count = 0i64;
+    deltas
+        .iter()
+        .map(|delta| {
+            count = count.wrapping_add(*delta);
+            count as f64
+        })
+        .collect()
 }
 
 /// The first whole number that has no neighbour among doubles.
@@ -40,33 +42,37 @@ impl FloatHistogram {
     /// The same histogram with integer counts; `None` if a count is no whole number below 2^53, where every
     /// integer has a double of its own.
     pub fn to_integer(&self) -> Option<Histogram> {
-        let whole =
-            |v: f64| ((0.0..WHOLE_MAX).contains(&v) && v.fract() == 0.0).then_some(v as i64);
-        let deltas = |counts: &[f64]| {
-            let mut before = 0;
-            counts
-                .iter()
-                .map(|count: &f64| {
-                    let count = whole(*count)?;
-                    Some(count - std::mem::replace(&mut before, count))
-                })
-                .collect::<Option<Vec<i64>>>()
-        };
-
         Some(Histogram {
             reset_hint: self.reset_hint,
             schema: self.schema,
             zero_threshold: self.zero_threshold,
-            zero_count: whole(self.zero_count)?.cast_unsigned(),
-            count: whole(self.count)?.cast_unsigned(),
+            zero_count: whole_count(self.zero_count)?.cast_unsigned(),
+            count: whole_count(self.count)?.cast_unsigned(),
             sum: self.sum,
             positive_spans: self.positive_spans.clone(),
-            positive_buckets: deltas(&self.positive_buckets)?,
+            positive_buckets: deltas_of(&self.positive_buckets)?,
             negative_spans: self.negative_spans.clone(),
-            negative_buckets: deltas(&self.negative_buckets)?,
+            negative_buckets: deltas_of(&self.negative_buckets)?,
             custom_values: self.custom_values.clone(),
         })
     }
+}
+
+/// Whole counts, each as the difference to the one before.
+fn deltas_of(counts: &[f64]) -> Option<Vec<i64>> {
+    let mut before = 0;
+    counts
+        .iter()
+        .map(|count| {
+            let count = whole_count(*count)?;
+            Some(count - std::mem::replace(&mut before, count))
+        })
+        .collect()
+}
+
+fn whole_count(count: f64) -> Option<i64> {
+    let is_whole = (0.0..WHOLE_MAX).contains(&count) && count.fract() == 0.0;
+    is_whole.then_some(count as i64)
 }
 
 impl AnyHistogram {

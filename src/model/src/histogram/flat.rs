@@ -51,16 +51,11 @@ impl<T: Count> Flat<T> {
 
     /// True if `h` has the same buckets, populated or not, and nothing has to be reconciled.
     pub(super) fn has_layout_of(&self, h: &FloatHistogram) -> bool {
-        let same = |a: &[(i32, T)], b: &mut dyn Iterator<Item = (i32, f64)>| {
-            a.iter()
-                .all(|(index, _)| b.next().is_some_and(|(other, _)| *index == other))
-                && b.next().is_none()
-        };
         self.schema == h.schema
             && self.zero_threshold == h.zero_threshold
             && self.custom_values == h.custom_values
-            && same(&self.positive, &mut h.positive())
-            && same(&self.negative, &mut h.negative())
+            && have_same_indexes(&self.positive, h.positive())
+            && have_same_indexes(&self.negative, h.negative())
     }
 
     pub(super) fn is_custom(&self) -> bool {
@@ -135,9 +130,9 @@ impl<T: Count> Flat<T> {
         self.zero_threshold = threshold;
 
         let schema = self.schema;
-        let outside = |i: i32| upper_bound(i.wrapping_sub(1), schema, &[]) >= threshold;
-        self.positive.retain(|(i, _)| outside(*i));
-        self.negative.retain(|(i, _)| outside(*i));
+        let outside = |(i, _): &(i32, T)| upper_bound(i.wrapping_sub(1), schema, &[]) >= threshold;
+        self.positive.retain(outside);
+        self.negative.retain(outside);
     }
 
     /// Contents and width of the zero bucket if it had to reach at least to `threshold` (not below the present one).
@@ -196,6 +191,12 @@ fn remap<T: Count>(buckets: &mut Vec<(i32, T)>, map: impl Fn(i32) -> i32) {
     buckets.truncate(kept);
 }
 
+fn have_same_indexes<T>(a: &[(i32, T)], mut b: impl Iterator<Item = (i32, f64)>) -> bool {
+    a.iter()
+        .all(|(index, _)| b.next().is_some_and(|(other, _)| *index == other))
+        && b.next().is_none()
+}
+
 /// Merges `b` into `a`: `both` where the two have a bucket, `only_b` where just `b` has one. Indexes rise in both.
 pub(super) fn merge<T: Copy>(
     a: &mut Vec<(i32, T)>,
@@ -210,34 +211,39 @@ pub(super) fn merge<T: Copy>(
         return;
     }
 
+    *a = merged(a, b, both, only_b);
+}
+
+/// Both lists as one; see [`merge`].
+fn merged<T: Copy>(
+    a: &[(i32, T)],
+    b: &[(i32, f64)],
+    both: impl Fn(T, f64) -> T,
+    only_b: impl Fn(f64) -> T,
+) -> Vec<(i32, T)> {
     let mut out = Vec::with_capacity(a.len() + b.len());
     let mut i = 0;
-
     let mut j = 0;
-    while i < a.len() || j < b.len() {
+
+    loop {
         match (a.get(i), b.get(j)) {
+            (None, None) => return out,
             (Some(x), Some(y)) if x.0 == y.0 => {
                 out.push((x.0, both(x.1, y.1)));
                 i += 1;
                 j += 1;
             }
-            (Some(x), Some(y)) if x.0 > y.0 => {
-                out.push((y.0, only_b(y.1)));
-                j += 1;
-            }
-            (None, Some(y)) => {
-                out.push((y.0, only_b(y.1)));
-                j += 1;
-            }
-            (Some(x), _) => {
+            (Some(x), y) if y.is_none_or(|y| x.0 < y.0) => {
                 out.push(*x);
                 i += 1;
             }
-            (None, None) => break,
+            (_, Some(y)) => {
+                out.push((y.0, only_b(y.1)));
+                j += 1;
+            }
+            (Some(_), None) => unreachable!("BUG: taken above"),
         }
     }
-
-    *a = out;
 }
 
 /// Spans and counts of the populated buckets.

@@ -34,7 +34,11 @@ impl FloatHistogram {
             return self.zero_count < previous.zero_count || self.any_bucket_fell(previous);
         }
 
-        let outside = |i: i32| upper_bound(i, self.schema, &[]) > self.zero_threshold;
+        self.bucket_fell_below_reduced(previous)
+    }
+
+    /// Compares buckets of one layout with those of a finer one, brought to this one first.
+    fn bucket_fell_below_reduced(&self, previous: &Self) -> bool {
         let mut before = Flat::of(previous, |c| c);
         let (zero, threshold) = before.zero_bucket_for(self.zero_threshold);
         if threshold != self.zero_threshold || self.zero_count < zero {
@@ -43,27 +47,25 @@ impl FloatHistogram {
 
         before.widen_zero_bucket(self.zero_threshold);
         before.reduce(self.schema);
-        before.positive.retain(|(i, _)| outside(*i));
-        before.negative.retain(|(i, _)| outside(*i));
 
-        let fell = |now: &mut dyn Iterator<Item = (i32, f64)>, before: &[(i32, f64)]| {
-            fell(now.filter(|(i, _)| outside(*i)), before.iter().copied())
-        };
+        let outside =
+            |bucket: &(i32, f64)| upper_bound(bucket.0, self.schema, &[]) > self.zero_threshold;
+        before.positive.retain(outside);
+        before.negative.retain(outside);
 
-        fell(&mut self.positive(), &before.positive) || fell(&mut self.negative(), &before.negative)
+        fell(self.positive().filter(outside), before.positive.into_iter())
+            || fell(self.negative().filter(outside), before.negative.into_iter())
     }
 
     /// Compares buckets of the same schema.
     fn any_bucket_fell(&self, previous: &Self) -> bool {
-        let lower =
-            |now: &[f64], before: &[f64]| now.iter().zip(before).any(|(now, before)| now < before);
         let same = self.positive_spans == previous.positive_spans
             && self.negative_spans == previous.negative_spans
             && self.positive_buckets.len() == previous.positive_buckets.len()
             && self.negative_buckets.len() == previous.negative_buckets.len();
         if same {
-            return lower(&self.positive_buckets, &previous.positive_buckets)
-                || lower(&self.negative_buckets, &previous.negative_buckets);
+            return any_lower(&self.positive_buckets, &previous.positive_buckets)
+                || any_lower(&self.negative_buckets, &previous.negative_buckets);
         }
 
         fell(self.positive(), previous.positive()) || fell(self.negative(), previous.negative())
@@ -78,6 +80,10 @@ impl FloatHistogram {
         now.unify(&mut before);
         fell(now.positive.into_iter(), before.positive.into_iter())
     }
+}
+
+fn any_lower(now: &[f64], before: &[f64]) -> bool {
+    now.iter().zip(before).any(|(now, before)| now < before)
 }
 
 /// True if a populated bucket of `before` is missing or has a lower count in `now`.

@@ -100,18 +100,30 @@ impl HistogramSum {
         self.count = self.count.add(h.count);
         self.sum = self.sum.add(h.sum);
 
-        if self.flat.has_layout_of(h) {
-            self.flat.zero = self.flat.zero.add(h.zero_count);
-            let positive = self.flat.positive.iter_mut().zip(h.positive());
-            positive.for_each(|(sum, (_, count))| sum.1 = sum.1.add(count));
-            let negative = self.flat.negative.iter_mut().zip(h.negative());
-            negative.for_each(|(sum, (_, count))| sum.1 = sum.1.add(count));
-            return Ok(AddOutcome {
-                reset_collision,
-                bounds_reconciled: false,
-            });
-        }
+        let bounds_reconciled = if self.flat.has_layout_of(h) {
+            self.add_in_place(h);
+            false
+        } else {
+            self.add_reconciled(h)
+        };
 
+        Ok(AddOutcome {
+            reset_collision,
+            bounds_reconciled,
+        })
+    }
+
+    /// Adds the buckets of a histogram of the same layout.
+    fn add_in_place(&mut self, h: &FloatHistogram) {
+        self.flat.zero = self.flat.zero.add(h.zero_count);
+        let positive = self.flat.positive.iter_mut().zip(h.positive());
+        positive.for_each(|(sum, (_, count))| sum.1 = sum.1.add(count));
+        let negative = self.flat.negative.iter_mut().zip(h.negative());
+        negative.for_each(|(sum, (_, count))| sum.1 = sum.1.add(count));
+    }
+
+    /// Brings both to one layout and adds the buckets; true if the custom bounds differed.
+    fn add_reconciled(&mut self, h: &FloatHistogram) -> bool {
         let mut other = Flat::of(h, |c| c);
         let bounds_reconciled = self.flat.unify(&mut other);
         self.flat.zero = self.flat.zero.add(other.zero);
@@ -121,7 +133,6 @@ impl HistogramSum {
             Exact::add,
             Exact::of,
         );
-
         merge(
             &mut self.flat.negative,
             &other.negative,
@@ -129,10 +140,7 @@ impl HistogramSum {
             Exact::of,
         );
 
-        Ok(AddOutcome {
-            reset_collision,
-            bounds_reconciled,
-        })
+        bounds_reconciled
     }
 
     /// Multiplies everything by a positive factor.
@@ -169,7 +177,6 @@ impl HistogramSum {
     }
 
     fn of_each(&self, f: impl Fn(Exact) -> f64) -> FloatHistogram {
-        let plain = |buckets: &[(i32, Exact)]| buckets.iter().map(|(i, c)| (*i, f(*c))).collect();
         let mut out = FloatHistogram {
             reset_hint: self.hint,
             count: f(self.count),
@@ -181,14 +188,18 @@ impl HistogramSum {
             schema: self.flat.schema,
             zero_threshold: self.flat.zero_threshold,
             zero: f(self.flat.zero),
-            positive: plain(&self.flat.positive),
-            negative: plain(&self.flat.negative),
+            positive: each_count(&self.flat.positive, &f),
+            negative: each_count(&self.flat.negative, &f),
             custom_values: self.flat.custom_values.clone(),
         }
         .store(&mut out);
 
         out
     }
+}
+
+fn each_count(buckets: &[(i32, Exact)], f: impl Fn(Exact) -> f64) -> Vec<(i32, f64)> {
+    buckets.iter().map(|(i, count)| (*i, f(*count))).collect()
 }
 
 #[cfg(test)]

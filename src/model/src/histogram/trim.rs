@@ -14,6 +14,42 @@ struct Rest {
     middle: f64,
 }
 
+/// What is left of all buckets so far.
+#[derive(Default)]
+struct Left {
+    count: f64,
+    sum: f64,
+    changed: bool,
+}
+
+impl Left {
+    /// The buckets with the counts that `rest` leaves of them.
+    fn cut(
+        &mut self,
+        buckets: impl Iterator<Item = (i32, f64)>,
+        rest: impl Fn(i32, f64) -> Rest,
+    ) -> Vec<(i32, f64)> {
+        buckets
+            .map(|(index, present)| {
+                if present == 0.0 {
+                    return (index, present);
+                }
+
+                let rest = rest(index, present);
+                self.add(present, &rest);
+                (index, rest.count)
+            })
+            .collect()
+    }
+
+    /// Adds the rest of a bucket that held `present`.
+    fn add(&mut self, present: f64, rest: &Rest) {
+        self.count += rest.count;
+        self.sum += rest.middle * rest.count;
+        self.changed |= rest.count != present;
+    }
+}
+
 impl FloatHistogram {
     /// Keeps the observations below `at`.
     pub fn keep_below(&self, at: f64) -> Self {
@@ -26,47 +62,29 @@ impl FloatHistogram {
     }
 
     fn trimmed(&self, at: f64, below: bool) -> Self {
-        let custom = self.uses_custom_buckets();
-        let mut count = 0.0;
-        let mut sum = 0.0;
-        let mut changed = false;
-        let mut cut = |buckets: Vec<(i32, f64)>, positive: bool| -> (Vec<(i32, f64)>, bool) {
-            let mut populated = false;
-            let kept = buckets
-                .into_iter()
-                .map(|(index, present)| {
-                    if present == 0.0 {
-                        return (index, present);
-                    }
-                    populated = true;
-                    let bucket = self.bucket(index, present, positive);
-                    let rest = rest_of_bucket(&bucket, at, below, positive, custom);
-                    count += rest.count;
-                    sum += rest.middle * rest.count;
-                    changed |= rest.count != present;
-                    (index, rest.count)
-                })
-                .collect();
-
-            (kept, populated)
-        };
-
-        let (positive, has_positive) = cut(self.positive().collect(), true);
-        let (negative, has_negative) = cut(self.negative().collect(), false);
+        let mut left = Left::default();
+        let positive = left.cut(self.positive(), |index, count| {
+            let bucket = self.bucket(index, count, true);
+            rest_of_bucket(&bucket, at, below, true, self.uses_custom_buckets())
+        });
+        let negative = left.cut(self.negative(), |index, count| {
+            let bucket = self.bucket(index, count, false);
+            rest_of_bucket(&bucket, at, below, false, self.uses_custom_buckets())
+        });
 
         let mut out = self.clone();
         if self.zero_count > 0.0 {
-            let rest =
-                rest_of_zero_bucket(&self.zero_bucket(), at, below, has_negative, has_positive);
-            changed |= rest.count != self.zero_count;
+            let has_positive = self.positive().any(|(_, count)| count != 0.0);
+            let has_negative = self.negative().any(|(_, count)| count != 0.0);
+            let zero = self.zero_bucket();
+            let rest = rest_of_zero_bucket(&zero, at, below, has_negative, has_positive);
             out.zero_count = rest.count;
-            count += rest.count;
-            sum += rest.middle * rest.count;
+            left.add(self.zero_count, &rest);
         }
 
-        if changed {
-            out.count = count;
-            out.sum = sum;
+        if left.changed {
+            out.count = left.count;
+            out.sum = left.sum;
             (out.positive_spans, out.positive_buckets) = roll_up(&positive);
             (out.negative_spans, out.negative_buckets) = roll_up(&negative);
         }

@@ -103,13 +103,11 @@ pub(super) fn compare(a: &[u8], b: &[u8]) -> Ordering {
 
 /// How many bytes are equal from the start.
 fn common_prefix(a: &[u8], b: &[u8]) -> usize {
-    let word =
-        |bytes: &[u8]| u64::from_le_bytes(bytes.try_into().expect("BUG: chunks of eight bytes"));
     let words = a.chunks_exact(8).zip(b.chunks_exact(8));
 
     let mut at = 0;
     for (x, y) in words {
-        let differs = word(x) ^ word(y);
+        let differs = word_of(x) ^ word_of(y);
         if differs != 0 {
             return at + differs.trailing_zeros() as usize / 8;
         }
@@ -121,6 +119,11 @@ fn common_prefix(a: &[u8], b: &[u8]) -> usize {
         .zip(&b[at..])
         .take_while(|(x, y)| x == y)
         .count()
+}
+
+#[inline]
+fn word_of(bytes: &[u8]) -> u64 {
+    u64::from_le_bytes(bytes.try_into().expect("BUG: chunks of eight bytes"))
 }
 
 #[cfg(test)]

@@ -1,6 +1,6 @@
 //! What can be said about a pattern without running it.
 
-use regex_syntax::hir::{Class, Hir, HirKind, Repetition};
+use regex_syntax::hir::{Class, ClassUnicode, Hir, HirKind, Repetition};
 
 /// Most strings a pattern is listed as. Dashboards join all values of a variable, which can be thousands.
 const SET_MAX: usize = 4096;
@@ -40,7 +40,6 @@ pub(super) struct Analysis {
 /// Looks at a parsed pattern.
 pub(super) fn analyse(hir: &Hir) -> Analysis {
     let parts = flatten(hir);
-    let literal_of = |parts: &[&Hir]| enumerate_parts(parts, 1).and_then(|mut v| v.pop());
     let leading = parts.iter().take_while(|p| is_literal(p)).count();
     let trailing = parts[leading..]
         .iter()
@@ -48,11 +47,11 @@ pub(super) fn analyse(hir: &Hir) -> Analysis {
         .take_while(|p| is_literal(p))
         .count();
 
-    let prefix = literal_of(&parts[..leading]).unwrap_or_default();
+    let prefix = literal_of(&parts[..leading]);
     let suffix = if leading == parts.len() {
         prefix.clone()
     } else {
-        literal_of(&parts[parts.len() - trailing..]).unwrap_or_default()
+        literal_of(&parts[parts.len() - trailing..])
     };
 
     let shape = shape_of(&parts, leading, trailing, &prefix, &suffix);
@@ -63,8 +62,40 @@ pub(super) fn analyse(hir: &Hir) -> Analysis {
     }
 }
 
+/// The one text that the parts match, if it is one.
+fn literal_of(parts: &[&Hir]) -> String {
+    enumerate_parts(parts, 1)
+        .and_then(|mut texts| texts.pop())
+        .unwrap_or_default()
+}
+
 /// Looks at a pattern of nothing but alternatives in plain text, as dashboards make of long lists, without parsing it.
 pub(super) fn plain_alternatives(pattern: &str) -> Option<Analysis> {
+    let set = texts_between_bars(pattern)?;
+    let shape = set_of(set);
+    let Shape::Set(set) = &shape else { return None };
+    let first = set.first()?;
+    let last = set.last()?;
+
+    // In a sorted list, what the ends share all share.
+    let shared = common_prefix(first, last);
+
+    let prefix = first[..shared].into();
+    let suffix = if set.len() == 1 {
+        first.clone()
+    } else {
+        Box::default()
+    };
+
+    Some(Analysis {
+        shape,
+        prefix,
+        suffix,
+    })
+}
+
+/// The alternatives of a pattern without operators but bars; none for other patterns and long lists.
+fn texts_between_bars(pattern: &str) -> Option<Vec<String>> {
     let mut set = vec![String::new()];
 
     let mut chars = pattern.chars();
@@ -81,31 +112,17 @@ pub(super) fn plain_alternatives(pattern: &str) -> Option<Analysis> {
         };
         set.last_mut()?.push(literal);
     }
+    Some(set)
+}
 
-    let shape = set_of(set);
-    let Shape::Set(set) = &shape else { return None };
-    let first = set.first()?;
-    let last = set.last()?;
-
-    // In a sorted list, what the ends share all share.
-    let shared = first
+/// How many bytes two texts share from their starts.
+fn common_prefix(a: &str, b: &str) -> usize {
+    let shared = a
         .char_indices()
-        .zip(last.chars())
-        .find(|((_, a), b)| a != b)
-        .map_or(first.len(), |((i, _), _)| i);
-
-    let prefix = first[..shared.min(last.len())].into();
-    let suffix = if set.len() == 1 {
-        first.clone()
-    } else {
-        Box::default()
-    };
-
-    Some(Analysis {
-        shape,
-        prefix,
-        suffix,
-    })
+        .zip(b.chars())
+        .find(|((_, x), y)| x != y)
+        .map_or(a.len(), |((i, _), _)| i);
+    shared.min(b.len())
 }
 
 fn set_of(mut strings: Vec<String>) -> Shape {
@@ -196,10 +213,9 @@ fn enumerate_parts(parts: &[&Hir], max: usize) -> Option<Vec<String>> {
     let mut all = vec![String::new()];
     for part in parts {
         let next = enumerate(part, max)?;
-        let bytes = |list: &[String]| list.iter().map(String::len).sum::<usize>();
 
         // Each string of one list meets each of the other.
-        let product_bytes = bytes(&all) * next.len() + bytes(&next) * all.len();
+        let product_bytes = bytes_of(&all) * next.len() + bytes_of(&next) * all.len();
         let most = if all.len() > 1 && next.len() > 1 {
             max.min(PRODUCT_MAX)
         } else {
@@ -219,35 +235,18 @@ fn enumerate_parts(parts: &[&Hir], max: usize) -> Option<Vec<String>> {
     Some(all)
 }
 
+fn bytes_of(texts: &[String]) -> usize {
+    texts.iter().map(String::len).sum()
+}
+
 fn enumerate(hir: &Hir, max: usize) -> Option<Vec<String>> {
     match hir.kind() {
         HirKind::Empty => Some(vec![String::new()]),
         HirKind::Literal(literal) => Some(vec![std::str::from_utf8(&literal.0).ok()?.to_owned()]),
-        HirKind::Class(Class::Unicode(class)) => {
-            let count: usize = class.ranges().iter().map(|r| r.len()).sum();
-            if count > max.min(PRODUCT_MAX) {
-                return None;
-            }
-            Some(
-                class
-                    .iter()
-                    .flat_map(|r| r.start()..=r.end())
-                    .map(String::from)
-                    .collect(),
-            )
-        }
+        HirKind::Class(Class::Unicode(class)) => enumerate_class(class, max),
         HirKind::Capture(group) => enumerate(&group.sub, max),
         HirKind::Concat(_) => enumerate_parts(&flatten(hir), max),
-        HirKind::Alternation(choices) => {
-            let mut all = Vec::new();
-            for choice in choices {
-                all.extend(enumerate(choice, max)?);
-                if all.len() > max {
-                    return None;
-                }
-            }
-            Some(all)
-        }
+        HirKind::Alternation(choices) => enumerate_choices(choices, max),
         HirKind::Repetition(Repetition {
             min: 0,
             max: Some(1),
@@ -260,4 +259,24 @@ fn enumerate(hir: &Hir, max: usize) -> Option<Vec<String>> {
         }
         HirKind::Class(Class::Bytes(_)) | HirKind::Look(_) | HirKind::Repetition(_) => None,
     }
+}
+
+fn enumerate_class(class: &ClassUnicode, max: usize) -> Option<Vec<String>> {
+    let count: usize = class.ranges().iter().map(|r| r.len()).sum();
+    if count > max.min(PRODUCT_MAX) {
+        return None;
+    }
+    let chars = class.iter().flat_map(|r| r.start()..=r.end());
+    Some(chars.map(String::from).collect())
+}
+
+fn enumerate_choices(choices: &[Hir], max: usize) -> Option<Vec<String>> {
+    let mut all = Vec::new();
+    for choice in choices {
+        all.extend(enumerate(choice, max)?);
+        if all.len() > max {
+            return None;
+        }
+    }
+    Some(all)
 }

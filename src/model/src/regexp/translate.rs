@@ -44,6 +44,15 @@ struct Translator<'a> {
     last_class_end: Option<usize>,
 }
 
+/// How often something is to repeat.
+struct Counts {
+    min: u32,
+    /// None: without end.
+    max: Option<u32>,
+    /// How long its text is in the pattern, with the braces.
+    len: usize,
+}
+
 /// The greatest product of nested repeat counts in an element, 1 without any.
 type Repeats = u32;
 
@@ -135,7 +144,7 @@ impl<'a> Translator<'a> {
             '*' | '+' | '?' => {
                 return Err(format!("missing argument to repetition operator: `{c}`"));
             }
-            '{' if let Some((_, _, len)) = self.counts()? => {
+            '{' if let Some(Counts { len, .. }) = self.counts()? => {
                 return Err(format!(
                     "missing argument to repetition operator: `{}`",
                     &self.rest()[..len]
@@ -155,43 +164,30 @@ impl<'a> Translator<'a> {
 
     /// Repetition operators behind the element that `out` holds from `from` on.
     fn repetitions(&mut self, from: usize, inner: Repeats) -> Result<Repeats, String> {
-        let mut repeats = inner;
         let start = self.at;
         let Some(op) = self.peek() else {
-            return Ok(repeats);
+            return Ok(inner);
         };
-
+        let mut repeats = inner;
         let suffix = match op {
             '*' | '+' | '?' => {
                 self.next();
                 op.to_string()
             }
             '{' => {
-                let Some((min, max, len)) = self.counts()? else {
+                let Some(counts) = self.counts()? else {
                     return Ok(repeats);
                 };
 
-                let text = &self.rest()[..len];
-                let invalid = || format!("invalid repeat count: `{text}`");
-                let top = max.unwrap_or(min);
-                if min > REPEAT_MAX || top > REPEAT_MAX || top < min {
-                    return Err(invalid());
-                }
-
-                if top >= 2 {
-                    repeats = repeats.saturating_mul(top);
-                    if repeats > REPEAT_MAX {
-                        return Err(invalid());
-                    }
-                }
-
-                self.at += len;
-                match max {
+                repeats = self.times(inner, &counts)?;
+                self.at += counts.len;
+                let min = counts.min;
+                match counts.max {
                     Some(max) => format!("{{{min},{max}}}"),
                     None => format!("{{{min},}}"),
                 }
             }
-            _ => return Ok(repeats),
+            _ => return Ok(inner),
         };
 
         let lazy = if self.accept("?") { "?" } else { "" };
@@ -203,11 +199,34 @@ impl<'a> Translator<'a> {
         Ok(repeats)
     }
 
+    /// How often something repeats if what it consists of repeats `inner` times.
+    fn times(&self, inner: Repeats, counts: &Counts) -> Result<Repeats, String> {
+        let invalid = || {
+            let text = &self.rest()[..counts.len];
+            format!("invalid repeat count: `{text}`")
+        };
+
+        let top = counts.max.unwrap_or(counts.min);
+        if counts.min > REPEAT_MAX || top > REPEAT_MAX || top < counts.min {
+            return Err(invalid());
+        }
+        if top < 2 {
+            return Ok(inner);
+        }
+
+        let repeats = inner.saturating_mul(top);
+        if repeats > REPEAT_MAX {
+            return Err(invalid());
+        }
+
+        Ok(repeats)
+    }
+
     fn no_further_repetition(&self, start: usize) -> Result<(), String> {
         let len = match self.peek() {
             Some('*' | '+' | '?') => 1,
             Some('{') => match self.counts()? {
-                Some((_, _, len)) => len,
+                Some(counts) => counts.len,
                 None => return Ok(()),
             },
             _ => return Ok(()),
@@ -218,9 +237,8 @@ impl<'a> Translator<'a> {
         ))
     }
 
-    /// `{n}`, `{n,}` or `{n,m}` at this place: the counts (`max` = `None`: without end) and the length of the text.
-    /// Anything else that starts with a brace is literal.
-    fn counts(&self) -> Result<Option<(u32, Option<u32>, usize)>, String> {
+    /// `{n}`, `{n,}` or `{n,m}` at this place. Anything else that starts with a brace is literal.
+    fn counts(&self) -> Result<Option<Counts>, String> {
         let rest = self.rest();
         // Digits and commas only: a search for the brace would go through the rest of the pattern for each brace in it.
         let inside = rest
@@ -234,21 +252,15 @@ impl<'a> Translator<'a> {
             return Ok(None);
         }
 
-        let number = |text: &str| {
-            let digits = !text.is_empty()
-                && text.bytes().all(|b| b.is_ascii_digit())
-                && (text.len() == 1 || !text.starts_with('0'));
-            digits.then(|| text.parse::<u32>().unwrap_or(u32::MAX))
+        let inside = &rest[1..end];
+        let counts = match inside.split_once(',') {
+            None => count(inside).map(|n| (n, Some(n))),
+            Some((min, "")) => count(min).map(|n| (n, None)),
+            Some((min, max)) => count(min).zip(count(max).map(Some)),
         };
 
-        let inside = &rest[1..end];
-        Ok(match inside.split_once(',') {
-            None => number(inside).map(|n| (n, Some(n), end + 1)),
-            Some((min, "")) => number(min).map(|n| (n, None, end + 1)),
-            Some((min, max)) => number(min)
-                .zip(number(max))
-                .map(|(n, m)| (n, Some(m), end + 1)),
-        })
+        let len = end + 1;
+        Ok(counts.map(|(min, max)| Counts { min, max, len }))
     }
 
     fn group(&mut self) -> Result<Repeats, String> {
@@ -308,13 +320,6 @@ impl<'a> Translator<'a> {
 
     /// Flags behind `(?`. True if they stand alone and are complete, false if a group follows.
     fn flags(&mut self, start: usize) -> Result<bool, String> {
-        let unsupported = |t: &Self| {
-            Err(format!(
-                "invalid or unsupported Perl syntax: `{}`",
-                &t.pattern[start..t.at]
-            ))
-        };
-
         let mut on = String::new();
         let mut off = String::new();
         let mut negative = false;
@@ -336,20 +341,32 @@ impl<'a> Translator<'a> {
                     negative = true;
                     any = false;
                 }
-                ':' | ')' if negative && !any => return unsupported(self),
+                ':' | ')' if negative && !any => return Err(self.unsupported(start)),
                 ':' | ')' => {
-                    // Go lets the later of two contradicting flags win.
-                    on.retain(|f| !off.contains(f));
-                    let minus = if off.is_empty() { "" } else { "-" };
-                    if c == ':' || !(on.is_empty() && off.is_empty()) {
-                        let written = write!(self.out, "(?{on}{minus}{off}{c}");
-                        debug_assert!(written.is_ok(), "writing to a string cannot fail");
-                    }
+                    self.write_flags(&mut on, &off, c);
                     return Ok(c == ')');
                 }
-                _ => return unsupported(self),
+                _ => return Err(self.unsupported(start)),
             }
         }
+    }
+
+    /// Writes flags that end with `end`: a colon for a group, a bracket where they stand alone.
+    fn write_flags(&mut self, on: &mut String, off: &str, end: char) {
+        // Go lets the later of two contradicting flags win.
+        on.retain(|f| !off.contains(f));
+        let minus = if off.is_empty() { "" } else { "-" };
+        if end == ':' || !(on.is_empty() && off.is_empty()) {
+            let written = write!(self.out, "(?{on}{minus}{off}{end}");
+            debug_assert!(written.is_ok(), "writing to a string cannot fail");
+        }
+    }
+
+    fn unsupported(&self, start: usize) -> String {
+        format!(
+            "invalid or unsupported Perl syntax: `{}`",
+            &self.pattern[start..self.at]
+        )
     }
 
     fn escape(&mut self) -> Result<(), String> {
@@ -379,6 +396,14 @@ impl<'a> Translator<'a> {
 
         Ok(())
     }
+}
+
+/// A number as repetitions are counted with; Go takes no leading zeros.
+fn count(text: &str) -> Option<u32> {
+    let digits = !text.is_empty()
+        && text.bytes().all(|b| b.is_ascii_digit())
+        && (text.len() == 1 || !text.starts_with('0'));
+    digits.then(|| text.parse::<u32>().unwrap_or(u32::MAX))
 }
 
 /// Writes a character that stands for itself.

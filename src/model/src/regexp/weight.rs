@@ -35,12 +35,6 @@ pub(super) fn properties(pattern: &str) -> usize {
 }
 
 fn of(hir: &Hir) -> usize {
-    let sum = |parts: &[Hir]| {
-        parts
-            .iter()
-            .map(of)
-            .fold(INSTRUCTION_BYTES, usize::saturating_add)
-    };
     match hir.kind() {
         HirKind::Empty | HirKind::Look(_) => INSTRUCTION_BYTES,
         HirKind::Literal(literal) => literal.0.len().saturating_mul(INSTRUCTION_BYTES),
@@ -56,11 +50,12 @@ fn of(hir: &Hir) -> usize {
             class.ranges().len().saturating_mul(INSTRUCTION_BYTES)
         }
         HirKind::Capture(capture) => of(&capture.sub).saturating_add(2 * INSTRUCTION_BYTES),
-        HirKind::Concat(parts) | HirKind::Alternation(parts) => sum(parts),
+        HirKind::Concat(parts) | HirKind::Alternation(parts) => parts
+            .iter()
+            .map(of)
+            .fold(INSTRUCTION_BYTES, usize::saturating_add),
         HirKind::Repetition(repeated) => {
-            let times = repeated
-                .max
-                .unwrap_or_else(|| repeated.min.saturating_add(1));
+            let times = repeated.max.unwrap_or(repeated.min.saturating_add(1));
             let one = of(&repeated.sub).saturating_add(INSTRUCTION_BYTES);
             one.saturating_mul(times.max(1) as usize)
         }

@@ -53,20 +53,11 @@ impl Translator<'_> {
                 Item::Char(c) => c,
             };
 
-            let high = if self.rest().starts_with('-')
+            let is_range = self.rest().starts_with('-')
                 && !self.rest().starts_with("-]")
-                && self.rest().len() > 1
-            {
-                self.next();
-                match self.class_item(start)? {
-                    Item::Char(c) if c >= low => c,
-                    _ => {
-                        return Err(format!(
-                            "invalid character class range: `{}`",
-                            &self.pattern[from..self.at]
-                        ));
-                    }
-                }
+                && self.rest().len() > 1;
+            let high = if is_range {
+                self.range_end(start, from, low)?
             } else {
                 low
             };
@@ -79,6 +70,20 @@ impl Translator<'_> {
         self.out.push_str(&out);
 
         Ok(())
+    }
+
+    /// The last character of the range that starts at `from` with `low`; the dash is next.
+    fn range_end(&mut self, class: usize, from: usize, low: char) -> Result<char, String> {
+        self.next();
+        match self.class_item(class)? {
+            Item::Char(c) if c >= low => Ok(c),
+            _ => Err(self.invalid_range(from)),
+        }
+    }
+
+    fn invalid_range(&self, from: usize) -> String {
+        let text = &self.pattern[from..self.at];
+        format!("invalid character class range: `{text}`")
     }
 
     /// `[:alpha:]` inside a class.
@@ -132,13 +137,6 @@ impl Translator<'_> {
             return Err("trailing backslash at end of expression: ``".to_owned());
         };
 
-        let invalid = |t: &Self| {
-            Err(format!(
-                "invalid escape sequence: `{}`",
-                &t.pattern[start..t.at]
-            ))
-        };
-
         Ok(match c {
             'd' => Item::Set("[0-9]".to_owned()),
             'D' => Item::Set("[^0-9]".to_owned()),
@@ -153,27 +151,34 @@ impl Translator<'_> {
             'r' => Item::Char('\r'),
             't' => Item::Char('\t'),
             'v' => Item::Char('\u{b}'),
-            '0'..='7' => {
-                // A lone digit but 0 would be a back reference, which RE2 does not have.
-                let is_octal = |c: Option<char>| c.is_some_and(|c| c.is_digit(8));
-                if c != '0' && !is_octal(self.peek()) {
-                    return invalid(self);
-                }
-                let mut value = c.to_digit(8).unwrap_or(0);
-                for _ in 0..2 {
-                    if is_octal(self.peek()) {
-                        value = value * 8 + self.next().and_then(|c| c.to_digit(8)).unwrap_or(0);
-                    }
-                }
-                Item::Char(char::from_u32(value).unwrap_or('\0'))
+            // A lone digit but 0 would be a back reference, which RE2 does not have.
+            '0' => Item::Char(self.octal(0)),
+            '1'..='7' if is_octal(self.peek()) => {
+                Item::Char(self.octal(c.to_digit(8).unwrap_or(0)))
             }
             'x' => match self.hex() {
                 Some(c) => Item::Char(c),
-                None => return invalid(self),
+                None => return Err(self.invalid_escape(start)),
             },
             _ if c.is_ascii() && !c.is_ascii_alphanumeric() => Item::Char(c),
-            _ => return invalid(self),
+            _ => return Err(self.invalid_escape(start)),
         })
+    }
+
+    /// The character whose number begins with the digit `first` and has up to two more.
+    fn octal(&mut self, first: u32) -> char {
+        let mut value = first;
+        for _ in 0..2 {
+            if is_octal(self.peek()) {
+                value = value * 8 + self.next().and_then(|c| c.to_digit(8)).unwrap_or(0);
+            }
+        }
+        char::from_u32(value).unwrap_or('\0')
+    }
+
+    fn invalid_escape(&self, start: usize) -> String {
+        let text = &self.pattern[start..self.at];
+        format!("invalid escape sequence: `{text}`")
     }
 
     /// The digits of `\x7f` or `\x{10ffff}`.
@@ -199,18 +204,11 @@ impl Translator<'_> {
 
     /// `\pL`, `\p{Greek}`, `\p{^Greek}`, `\PL`.
     fn unicode_class(&mut self, start: usize, negated: bool) -> Result<Item, String> {
-        let invalid = |t: &Self| {
-            Err(format!(
-                "invalid character class range: `{}`",
-                &t.pattern[start..t.at]
-            ))
-        };
-
         let name = if self.accept("{") {
             let rest = self.rest();
             let Some(end) = rest.find('}') else {
                 self.at = self.pattern.len();
-                return invalid(self);
+                return Err(self.invalid_range(start));
             };
             self.at += end + 1;
             &rest[..end]
@@ -233,9 +231,13 @@ impl Translator<'_> {
         if known {
             Ok(Item::Set(set))
         } else {
-            invalid(self)
+            Err(self.invalid_range(start))
         }
     }
+}
+
+fn is_octal(c: Option<char>) -> bool {
+    c.is_some_and(|c| c.is_digit(8))
 }
 
 fn push_range(out: &mut String, low: char, high: char) {
