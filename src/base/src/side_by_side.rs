@@ -13,26 +13,17 @@ pub fn side_by_side<T: Sync, R: Send>(
     work: impl Fn(&T) -> R + Sync,
 ) -> Vec<R> {
     let next = AtomicUsize::new(0);
-    let run = || {
-        let mut done = Vec::new();
-        loop {
-            let number = next.fetch_add(1, Ordering::Relaxed);
-            let Some(item) = items.get(number) else {
-                return done;
-            };
-            done.push((number, work(item)));
-        }
-    };
-
     let mut done = std::thread::scope(|scope| {
         let others: Vec<_> = (1..threads.min(items.len()))
             .map_while(|number: usize| {
                 let thread = std::thread::Builder::new().name(format!("{name}-{number}"));
                 // Without it the others do its part.
-                thread.spawn_scoped(scope, run).ok()
+                thread
+                    .spawn_scoped(scope, || work_through(items, &next, &work))
+                    .ok()
             })
             .collect();
-        let mut done = run();
+        let mut done = work_through(items, &next, &work);
         for other in others {
             done.extend(other.join().unwrap_or_else(|panic| resume_unwind(panic)));
         }
@@ -41,6 +32,18 @@ pub fn side_by_side<T: Sync, R: Send>(
 
     done.sort_unstable_by_key(|(number, _)| *number);
     done.into_iter().map(|(_, result)| result).collect()
+}
+
+/// Works on items that no other thread has taken, until none is left: their numbers and results.
+fn work_through<T, R>(items: &[T], next: &AtomicUsize, work: impl Fn(&T) -> R) -> Vec<(usize, R)> {
+    let mut done = Vec::new();
+    loop {
+        let number = next.fetch_add(1, Ordering::Relaxed);
+        let Some(item) = items.get(number) else {
+            return done;
+        };
+        done.push((number, work(item)));
+    }
 }
 
 #[cfg(test)]

@@ -1,9 +1,9 @@
 //! From sources to typed settings.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
-use config::{Config, Environment, File, FileFormat};
+use config::{Config, Environment, File, FileFormat, Source};
 
 use crate::nearest::nearest;
 use crate::sections::Settings;
@@ -35,6 +35,12 @@ impl SettingsError {
     }
 }
 
+impl From<config::ConfigError> for SettingsError {
+    fn from(error: config::ConfigError) -> Self {
+        Self::one(error.to_string())
+    }
+}
+
 /// Reads and validates the settings.
 pub fn load(sources: &Sources) -> Result<Settings, SettingsError> {
     let typed = merge(sources)?;
@@ -56,17 +62,9 @@ pub fn load(sources: &Sources) -> Result<Settings, SettingsError> {
 }
 
 fn merge(sources: &Sources) -> Result<Config, SettingsError> {
-    let fail = |e: config::ConfigError| SettingsError::one(e.to_string());
-
     let mut builder = Config::builder();
     if let Some(path) = &sources.file {
-        if !path.is_file() {
-            return Err(SettingsError::one(format!(
-                "settings file {} does not exist",
-                path.display()
-            )));
-        }
-        builder = builder.add_source(File::from(path.as_path()).format(FileFormat::Toml));
+        builder = builder.add_source(toml_file(path)?);
     }
 
     let (variables, structured) = environment(&sources.environment)?;
@@ -76,23 +74,42 @@ fn merge(sources: &Sources) -> Result<Config, SettingsError> {
             .source(Some(variables)),
     );
 
-    let mut from_environment = Config::builder();
-    for (key, value) in structured {
-        from_environment = from_environment.set_override(key, value).map_err(fail)?;
-    }
-
-    builder = builder.add_source(from_environment.build().map_err(fail)?);
+    builder = builder.add_source(config_of(structured)?);
     for pair in &sources.set {
-        let (key, text) = pair.split_once('=').ok_or_else(|| {
-            SettingsError::one(format!("--set {pair:?}: write --set section.key=value"))
-        })?;
-        let key = key.trim();
-        let text = text.trim();
-        let value = structured_value(key, text)?.unwrap_or_else(|| config::Value::from(text));
-        builder = builder.set_override(key, value).map_err(fail)?;
+        let (key, value) = setting(pair)?;
+        builder = builder.set_override(key, value)?;
     }
 
-    builder.build().map_err(fail)
+    Ok(builder.build()?)
+}
+
+fn toml_file(path: &Path) -> Result<impl Source + Send + Sync + 'static, SettingsError> {
+    if !path.is_file() {
+        return Err(SettingsError::one(format!(
+            "settings file {} does not exist",
+            path.display()
+        )));
+    }
+    Ok(File::from(path).format(FileFormat::Toml))
+}
+
+fn config_of(values: Vec<(String, config::Value)>) -> Result<Config, SettingsError> {
+    let mut builder = Config::builder();
+    for (key, value) in values {
+        builder = builder.set_override(key, value)?;
+    }
+    Ok(builder.build()?)
+}
+
+/// Key and value of `--set section.key=value`.
+fn setting(pair: &str) -> Result<(&str, config::Value), SettingsError> {
+    let (key, text) = pair.split_once('=').ok_or_else(|| {
+        SettingsError::one(format!("--set {pair:?}: write --set section.key=value"))
+    })?;
+    let key = key.trim();
+    let text = text.trim();
+    let value = structured_value(key, text)?.unwrap_or_else(|| config::Value::from(text));
+    Ok((key, value))
 }
 
 /// Variables that hold plain values, by name.
@@ -142,14 +159,13 @@ fn structured_value(key: &str, text: &str) -> Result<Option<config::Value>, Sett
         return Ok(document.remove("value").map(from_toml));
     }
 
-    let parts = || {
-        text.split(',')
-            .map(str::trim)
-            .filter(|part| !part.is_empty())
-            .map(str::to_owned)
-    };
+    let parts = text
+        .split(',')
+        .map(str::trim)
+        .filter(|part| !part.is_empty())
+        .map(str::to_owned);
 
-    Ok(is_list.then(|| config::Value::from(parts().collect::<Vec<String>>())))
+    Ok(is_list.then(|| config::Value::from(parts.collect::<Vec<String>>())))
 }
 
 /// True for the rest of a key that is a table or something in it.
@@ -195,38 +211,34 @@ fn unknown_keys(typed: &Config) -> Vec<String> {
         .iter()
         .filter_map(|key| key.strip_prefix("tenants.limits."))
         .collect();
-    let unknown = |key: &String, meant: Option<String>| match meant {
-        Some(meant) => format!("{key}: unknown key; did you mean {meant}?"),
-        None => format!("{key}: unknown key; configs/trireme.toml lists all keys"),
-    };
-
     let mut problems = Vec::new();
     for key in given.iter().filter(|key| !known.contains(*key)) {
         if OPEN_TABLES.iter().any(|open| key.starts_with(open)) {
             continue;
         }
 
-        if let Some((tenant, limit)) = key
-            .strip_prefix(OVERRIDES)
-            .and_then(|rest| rest.rsplit_once('.'))
-        {
-            if !limits.contains(&limit) {
-                let meant = nearest(limit, limits.iter().copied());
-                problems.push(unknown(
-                    key,
-                    meant.map(|meant| format!("{OVERRIDES}{tenant}.{meant}")),
-                ));
-            }
+        let overrides = key.strip_prefix(OVERRIDES);
+        let Some((tenant, limit)) = overrides.and_then(|rest| rest.rsplit_once('.')) else {
+            let meant = nearest(key, known.iter().map(String::as_str));
+            problems.push(unknown_key(key, meant.map(str::to_owned)));
             continue;
-        }
+        };
 
-        problems.push(unknown(
-            key,
-            nearest(key, known.iter().map(String::as_str)).map(str::to_owned),
-        ));
+        if !limits.contains(&limit) {
+            let meant = nearest(limit, limits.iter().copied());
+            let meant = meant.map(|meant| format!("{OVERRIDES}{tenant}.{meant}"));
+            problems.push(unknown_key(key, meant));
+        }
     }
 
     problems
+}
+
+fn unknown_key(key: &str, meant: Option<String>) -> String {
+    match meant {
+        Some(meant) => format!("{key}: unknown key; did you mean {meant}?"),
+        None => format!("{key}: unknown key; configs/trireme.toml lists all keys"),
+    }
 }
 
 /// Every key of the defaults, as `section.key`.

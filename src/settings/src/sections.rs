@@ -188,18 +188,22 @@ impl FromStr for Peer {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let wrong = || format!("{text:?} is no peer; write name=host:port");
-        let (name, address) = text.trim().split_once('=').ok_or_else(wrong)?;
-        let (host, port) = address.rsplit_once(':').ok_or_else(wrong)?;
-        if name.is_empty() || host.is_empty() || port.parse::<u16>().is_err() {
-            return Err(wrong());
-        }
+        let (name, address) =
+            peer_parts(text).ok_or_else(|| format!("{text:?} is no peer; write name=host:port"))?;
 
         Ok(Self {
             name: name.to_owned(),
             address: address.to_owned(),
         })
     }
+}
+
+/// Name and address of `name=host:port`.
+fn peer_parts(text: &str) -> Option<(&str, &str)> {
+    let (name, address) = text.trim().split_once('=')?;
+    let (host, port) = address.rsplit_once(':')?;
+    let is_peer = !name.is_empty() && !host.is_empty() && port.parse::<u16>().is_ok();
+    is_peer.then_some((name, address))
 }
 
 impl fmt::Display for Peer {
@@ -229,7 +233,6 @@ mod peer_list {
     pub(super) fn deserialize<'de, D: Deserializer<'de>>(
         deserializer: D,
     ) -> Result<Vec<Peer>, D::Error> {
-        let parse = |text: &str| text.parse().map_err(de::Error::custom);
         match Form::deserialize(deserializer)? {
             Form::List(list) => list.iter().map(|text| parse(text)).collect(),
             Form::Text(text) => text
@@ -238,6 +241,10 @@ mod peer_list {
                 .map(parse)
                 .collect(),
         }
+    }
+
+    fn parse<E: de::Error>(text: &str) -> Result<Peer, E> {
+        text.parse().map_err(E::custom)
     }
 }
 

@@ -26,18 +26,12 @@ impl Settings {
     }
 
     fn check_node(&self, problems: &mut Vec<String>) {
-        let name_ok = |n: &str| {
-            !n.is_empty()
-                && n.bytes()
-                    .all(|b| b.is_ascii_alphanumeric() || b"-_.".contains(&b))
-        };
-
         if self.node.name.len() > NAME_BYTES_MAX {
             problems.push(format!(
                 "node.name: has {} bytes, at most {NAME_BYTES_MAX}",
                 self.node.name.len()
             ));
-        } else if !name_ok(&self.node.name) {
+        } else if !is_name(&self.node.name) {
             problems.push(format!(
                 "node.name: {:?}: use letters, digits and -_.",
                 self.node.name
@@ -48,6 +42,14 @@ impl Settings {
             problems.push("node.data_dir: must not be empty".into());
         }
 
+        self.check_addresses(problems);
+
+        if self.http.inflated_bytes_max < self.http.body_bytes_max {
+            problems.push("http.inflated_bytes_max: must be at least http.body_bytes_max".into());
+        }
+    }
+
+    fn check_addresses(&self, problems: &mut Vec<String>) {
         for (key, address) in [
             ("http.listen", &self.http.listen),
             ("cluster.listen", &self.cluster.listen),
@@ -60,10 +62,6 @@ impl Settings {
                     "{key}: {address:?}: write host:port, for example 0.0.0.0:19291"
                 ));
             }
-        }
-
-        if self.http.inflated_bytes_max < self.http.body_bytes_max {
-            problems.push("http.inflated_bytes_max: must be at least http.body_bytes_max".into());
         }
     }
 
@@ -102,6 +100,10 @@ impl Settings {
             ));
         }
 
+        self.check_cluster_times(problems);
+    }
+
+    fn check_cluster_times(&self, problems: &mut Vec<String>) {
         if self.cluster.heartbeat_interval.as_duration() * 2
             > self.cluster.peer_timeout.as_duration()
         {
@@ -179,6 +181,13 @@ impl Settings {
             problems.push(format!("bucket.default_tenant: {err}"));
         }
     }
+}
+
+fn is_name(name: &str) -> bool {
+    !name.is_empty()
+        && name
+            .bytes()
+            .all(|b| b.is_ascii_alphanumeric() || b"-_.".contains(&b))
 }
 
 #[cfg(test)]

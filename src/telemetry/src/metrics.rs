@@ -1,7 +1,7 @@
 //! The metrics registry of one node.
 
 use prometheus::core::{Collector, Desc};
-use prometheus::proto::MetricFamily;
+use prometheus::proto::{self, MetricFamily, MetricType};
 use prometheus::{
     Encoder, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge,
     IntGaugeVec, Opts, Registry, TextEncoder,
@@ -15,6 +15,15 @@ pub struct MetricsError {
     pub name: String,
     /// What the registry said.
     pub reason: String,
+}
+
+impl MetricsError {
+    fn new(name: &str, error: &prometheus::Error) -> Self {
+        Self {
+            name: name.to_owned(),
+            reason: error.to_string(),
+        }
+    }
 }
 
 /// Makes and registers metrics; clones share one registry.
@@ -46,15 +55,11 @@ impl Metrics {
         name: &str,
         made: prometheus::Result<C>,
     ) -> Result<C, MetricsError> {
-        let error = |e: prometheus::Error| MetricsError {
-            name: name.to_owned(),
-            reason: e.to_string(),
-        };
-        let metric = made.map_err(error)?;
+        let metric = made.map_err(|e| MetricsError::new(name, &e))?;
 
         self.registry
             .register(Box::new(metric.clone()))
-            .map_err(error)?;
+            .map_err(|e| MetricsError::new(name, &e))?;
 
         Ok(metric)
     }
@@ -150,35 +155,40 @@ impl Metrics {
         let mut out = Vec::new();
         for family in self.registry.gather() {
             for metric in family.get_metric() {
-                let mut push = |suffix: &str, value: f64| {
+                let values = values_of(family.get_field_type(), metric);
+                out.extend(values.into_iter().map(|(suffix, value)| {
                     let name = format!("{}{suffix}", family.name());
-                    let mut labels = vec![("__name__".to_owned(), name)];
-                    labels.extend(
-                        metric
-                            .get_label()
-                            .iter()
-                            .map(|l| (l.name().to_owned(), l.value().to_owned())),
-                    );
-                    out.push((labels, value));
-                };
-                match family.get_field_type() {
-                    prometheus::proto::MetricType::COUNTER => {
-                        push("", metric.get_counter().get_value())
-                    }
-                    prometheus::proto::MetricType::GAUGE => {
-                        push("", metric.get_gauge().get_value())
-                    }
-                    prometheus::proto::MetricType::HISTOGRAM => {
-                        push("_sum", metric.get_histogram().get_sample_sum());
-                        push("_count", metric.get_histogram().get_sample_count() as f64);
-                    }
-                    _ => {}
-                }
+                    (labels_of(name, metric), value)
+                }));
             }
         }
 
         out
     }
+}
+
+/// The values of a metric, each with what its name has behind that of the metric.
+fn values_of(kind: MetricType, metric: &proto::Metric) -> Vec<(&'static str, f64)> {
+    match kind {
+        MetricType::COUNTER => vec![("", metric.get_counter().get_value())],
+        MetricType::GAUGE => vec![("", metric.get_gauge().get_value())],
+        MetricType::HISTOGRAM => {
+            let histogram = metric.get_histogram();
+            vec![
+                ("_sum", histogram.get_sample_sum()),
+                ("_count", histogram.get_sample_count() as f64),
+            ]
+        }
+        _ => Vec::new(),
+    }
+}
+
+fn labels_of(name: String, metric: &proto::Metric) -> Vec<(String, String)> {
+    let named = ("__name__".to_owned(), name);
+    let others = metric.get_label().iter();
+    std::iter::once(named)
+        .chain(others.map(|l| (l.name().to_owned(), l.value().to_owned())))
+        .collect()
 }
 
 /// A gauge that asks for its value when it is collected.

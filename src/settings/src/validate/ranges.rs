@@ -18,12 +18,16 @@ const SEGMENT_BYTES_MAX: u64 = 4 << 30;
 impl Settings {
     /// Numbers, lengths of time and sizes.
     pub(super) fn check_ranges(&self, problems: &mut Vec<String>) {
-        let http = &self.http;
-        let query = &self.query;
+        self.check_storage_ranges(problems);
+        self.check_intervals(problems);
+        self.check_timeouts(problems);
+        self.check_sizes(problems);
+        self.check_counts(problems);
+    }
+
+    fn check_storage_ranges(&self, problems: &mut Vec<String>) {
         let storage = &self.storage;
-
         let second = Duration::from_secs(1);
-
         let longest = Duration::from_secs(WINDOW_DAYS_MAX * 86_400);
         if !(second..=longest).contains(&storage.window.as_duration()) {
             problems.push(format!(
@@ -46,10 +50,12 @@ impl Settings {
                 self.log.segment_bytes
             ));
         }
+    }
 
+    fn check_intervals(&self, problems: &mut Vec<String>) {
         // With nothing between two rounds there would be nothing else: a core would do only this.
         let intervals = [
-            ("storage.tick", storage.tick),
+            ("storage.tick", self.storage.tick),
             ("bucket.upload_interval", self.bucket.upload_interval),
             ("bucket.sync_interval", self.bucket.sync_interval),
             ("compaction.interval", self.compaction.interval),
@@ -72,7 +78,11 @@ impl Settings {
         {
             problems.push(format!("{key}: is {interval}; must be at least 10ms"));
         }
+    }
 
+    fn check_timeouts(&self, problems: &mut Vec<String>) {
+        let http = &self.http;
+        let query = &self.query;
         // Whatever has no time at all never succeeds.
         let timeouts = [
             ("http.request_timeout", http.request_timeout),
@@ -82,7 +92,7 @@ impl Settings {
             ("query.lookback_delta", query.lookback_delta),
             ("cluster.ack_timeout", self.cluster.ack_timeout),
             ("cluster.peer_timeout", self.cluster.peer_timeout),
-            ("storage.retention", storage.retention),
+            ("storage.retention", self.storage.retention),
         ];
 
         for (key, _) in timeouts
@@ -91,18 +101,24 @@ impl Settings {
         {
             problems.push(format!("{key}: must be more than 0s"));
         }
+    }
 
+    fn check_sizes(&self, problems: &mut Vec<String>) {
         let sizes = [
-            ("http.body_bytes_max", http.body_bytes_max),
+            ("http.body_bytes_max", self.http.body_bytes_max),
             ("log.queue_bytes", self.log.queue_bytes),
             ("cluster.window_bytes", self.cluster.window_bytes),
-            ("query.answer_bytes_max", query.answer_bytes_max),
+            ("query.answer_bytes_max", self.query.answer_bytes_max),
         ];
 
         for (key, _) in sizes.iter().filter(|(_, size)| size.0 < 1 << 10) {
             problems.push(format!("{key}: must be at least 1KiB"));
         }
+    }
 
+    fn check_counts(&self, problems: &mut Vec<String>) {
+        let http = &self.http;
+        let query = &self.query;
         let limits = &self.tenants.limits;
         let counts = [
             ("http.workers", http.workers, 0, THREADS_MAX),
@@ -168,13 +184,13 @@ impl Settings {
             problems.push("tenants.label: must not be empty".into());
         }
 
-        let is_header = |name: &str| {
-            !name.is_empty()
-                && name
-                    .bytes()
-                    .all(|b: u8| b.is_ascii_alphanumeric() || b"-_.!#$%&'*+^`|~".contains(&b))
-        };
+        self.check_tenant_headers(problems);
+        self.check_addresses_outside(problems);
+        self.check_words(problems);
+    }
 
+    fn check_tenant_headers(&self, problems: &mut Vec<String>) {
+        let tenants = &self.tenants;
         if !is_header(&tenants.header) {
             problems.push(format!(
                 "tenants.header: {:?} is no name of an HTTP header",
@@ -188,7 +204,10 @@ impl Settings {
                 "tenants.header_alias: {alias:?} is no name of an HTTP header"
             ));
         }
+    }
 
+    /// How others reach this node, and which pages of others may.
+    fn check_addresses_outside(&self, problems: &mut Vec<String>) {
         if !self.http.is_external_url_valid() {
             problems.push(format!(
                 "http.external_url: is {:?}; must be an address like https://metrics.example.org/eu, or nothing",
@@ -212,7 +231,9 @@ impl Settings {
                 "http.cors_origin: must be a regular expression of origins, *, or nothing: {error}"
             ));
         }
+    }
 
+    fn check_words(&self, problems: &mut Vec<String>) {
         let words: [(&str, &str, &[&str]); 2] = [
             (
                 "telemetry.log_format",
@@ -235,4 +256,12 @@ impl Settings {
             }
         }
     }
+}
+
+/// True if it may be the name of an HTTP header.
+fn is_header(name: &str) -> bool {
+    !name.is_empty()
+        && name
+            .bytes()
+            .all(|b| b.is_ascii_alphanumeric() || b"-_.!#$%&'*+^`|~".contains(&b))
 }
