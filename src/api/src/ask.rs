@@ -126,28 +126,29 @@ impl Ask {
         };
 
         if self.params.flag("dedup", true)? {
-            let named: Vec<_> = self
-                .params
-                .all("replicaLabels[]")
-                .map(str::to_owned)
-                .collect();
-
-            if named.len() > REPLICA_LABELS_MAX {
-                let why = format!(
-                    "{} labels; at most {REPLICA_LABELS_MAX} are possible",
-                    named.len()
-                );
-                return Err(ApiError::parameter("replicaLabels[]", why));
-            }
-
-            context.replica_labels = if named.is_empty() {
-                self.state.settings.replica_labels.clone()
-            } else {
-                named
-            };
+            context.replica_labels = self.replica_labels()?;
         }
 
         Ok(context)
+    }
+
+    /// The labels that tell replicas apart: those of the request, or else those of the settings.
+    fn replica_labels(&self) -> Result<Vec<String>, ApiError> {
+        let named = self.params.all("replicaLabels[]").map(str::to_owned);
+        let named: Vec<_> = named.collect();
+        if named.len() > REPLICA_LABELS_MAX {
+            let why = format!(
+                "{} labels; at most {REPLICA_LABELS_MAX} are possible",
+                named.len()
+            );
+            return Err(ApiError::parameter("replicaLabels[]", why));
+        }
+
+        Ok(if named.is_empty() {
+            self.state.settings.replica_labels.clone()
+        } else {
+            named
+        })
     }
 
     /// Whether start timestamps take part in this query; `None` if it does not say.
@@ -234,12 +235,11 @@ impl Ask {
         let texts: Vec<String> = self.params.all("match[]").map(str::to_owned).collect();
         let is_light = is_light(texts.iter().map(String::as_str));
         let options = self.state.settings.parser.clone();
-        let parse = move || {
+        self.parse(is_light, move || {
             let sets = parse_selectors(texts.iter().map(String::as_str), &options);
             sets.map_err(|e| QueryError::invalid(e.to_string()))
-        };
-
-        self.parse(is_light, parse).await
+        })
+        .await
     }
 
     /// Parses at once what is light, and the rest off the event loop: a regular expression may take a second to compile.

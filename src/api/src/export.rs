@@ -11,7 +11,7 @@ use actix_web::HttpResponse;
 use actix_web::web::{self, ServiceConfig};
 use trireme_model::is_stale;
 use trireme_promql::{Columns, SelectHints, SelectRequest, SeriesRead};
-use trireme_query::{QueryContext, QueryError};
+use trireme_query::{Queries, QueryContext, QueryError, Selection};
 
 use crate::ask::Ask;
 use crate::error::ApiError;
@@ -41,57 +41,66 @@ async fn export(ask: Ask) -> Answer {
 
     let (context, stream) = ask.stream("export").await?;
     let queries = Arc::clone(&ask.state.queries);
-    let producer = stream
+    let (lines, warnings) = stream
         .step(&ask.state, move || {
-            let mut sets = Vec::with_capacity(selection.matchers.len());
-            for matchers in selection.matchers {
-                let start_ms = selection.start_ms;
-                let end_ms = selection.end_ms;
-                let request = SelectRequest {
-                    matchers,
-                    start_ms,
-                    end_ms,
-                    hints: SelectHints::default(),
-                };
-                sets.push(queries.select(&context, &request)?);
-            }
-
-            let warnings: Vec<_> = sets.iter().flat_map(|s| s.warnings.clone()).collect();
-            let mut series: Vec<_> = sets.into_iter().flat_map(|s| s.series).collect();
-
-            // Several selectors may choose the same series.
-            series.sort_by(|a, b| a.labels().cmp(b.labels()));
-            series.dedup_by(|a, b| a.labels() == b.labels());
-
-            if let Some(warning) = warnings.first().filter(|_| !context.partial_response) {
-                return Err(QueryError::new(
-                    trireme_base::ErrorKind::Unavailable,
-                    warning.clone(),
-                ));
-            }
-
-            Ok((
-                Lines::new(series, &context, selection.start_ms, selection.end_ms),
-                warnings,
-            ))
+            open(queries.as_ref(), &context, selection)
         })
         .await?;
-
-    let (lines, warnings) = producer;
     let mut response = HttpResponse::Ok();
     response.content_type("application/stream+json; charset=utf-8");
 
     // The lines have no room for warnings, so an incomplete export says so in a header.
     if let Some(warning) = warnings.first() {
-        let text: String = warning
-            .chars()
-            .filter(|c| c.is_ascii_graphic() || *c == ' ')
-            .take(500)
-            .collect();
-        response.insert_header(("X-Trireme-Warning", text));
+        response.insert_header(("X-Trireme-Warning", header_text(warning)));
     }
 
     Ok(respond(response, &ask.state, lines, stream).await?)
+}
+
+/// Selects the series to export: their lines, and warnings.
+fn open(
+    queries: &dyn Queries,
+    context: &QueryContext,
+    selection: Selection,
+) -> Result<(Lines, Vec<String>), QueryError> {
+    let start_ms = selection.start_ms;
+    let end_ms = selection.end_ms;
+
+    let mut sets = Vec::with_capacity(selection.matchers.len());
+    for matchers in selection.matchers {
+        let request = SelectRequest {
+            matchers,
+            start_ms,
+            end_ms,
+            hints: SelectHints::default(),
+        };
+        sets.push(queries.select(context, &request)?);
+    }
+
+    let warnings: Vec<_> = sets.iter().flat_map(|s| s.warnings.clone()).collect();
+    let mut series: Vec<_> = sets.into_iter().flat_map(|s| s.series).collect();
+
+    // Several selectors may choose the same series.
+    series.sort_by(|a, b| a.labels().cmp(b.labels()));
+    series.dedup_by(|a, b| a.labels() == b.labels());
+
+    if let Some(warning) = warnings.first().filter(|_| !context.partial_response) {
+        return Err(QueryError::new(
+            trireme_base::ErrorKind::Unavailable,
+            warning.clone(),
+        ));
+    }
+
+    let lines = Lines::new(series, context, start_ms, end_ms);
+    Ok((lines, warnings))
+}
+
+/// As much of a text as fits into a header.
+fn header_text(text: &str) -> String {
+    text.chars()
+        .filter(|c| c.is_ascii_graphic() || *c == ' ')
+        .take(500)
+        .collect()
 }
 
 /// Writes series as lines.

@@ -21,7 +21,7 @@ use actix_web::http::header::ACCEPT;
 use actix_web::web::{self, ServiceConfig};
 use actix_web::{HttpRequest, HttpResponse};
 use trireme_model::{FloatHistogram, Labels, METRIC_NAME, is_stale};
-use trireme_promql::{Columns, SelectHints, SelectRequest};
+use trireme_promql::{Columns, SelectError, SelectHints, SelectRequest, SeriesSet};
 
 use crate::ask::Ask;
 use escape::Escaping;
@@ -86,7 +86,6 @@ async fn newest(ask: &Ask) -> Result<Vec<Newest>, crate::error::ApiError> {
         .run(move |queries| {
             let mut found: Vec<Newest> = Vec::new();
 
-            let mut columns = Columns::default();
             for matchers in matchers {
                 let request = SelectRequest {
                     matchers,
@@ -94,17 +93,8 @@ async fn newest(ask: &Ask) -> Result<Vec<Newest>, crate::error::ApiError> {
                     end_ms,
                     hints: SelectHints::default(),
                 };
-                for series in queries.select(&context, &request)?.series {
-                    columns.clear();
-                    series.read(start_ms, end_ms, &mut columns)?;
-                    if let Some((t, value)) = last_of(&columns) {
-                        found.push(Newest {
-                            labels: series.labels().clone(),
-                            t,
-                            value,
-                        });
-                    }
-                }
+                let set = queries.select(&context, &request)?;
+                add_newest(&mut found, set, start_ms, end_ms)?;
             }
 
             Ok(found)
@@ -114,6 +104,29 @@ async fn newest(ask: &Ask) -> Result<Vec<Newest>, crate::error::ApiError> {
     drop(entry);
     sort(&mut found);
     Ok(found)
+}
+
+/// Adds the newest sample of each series of a set, of those that have one in that time.
+fn add_newest(
+    found: &mut Vec<Newest>,
+    set: SeriesSet,
+    start_ms: i64,
+    end_ms: i64,
+) -> Result<(), SelectError> {
+    let mut columns = Columns::default();
+    for series in set.series {
+        columns.clear();
+        series.read(start_ms, end_ms, &mut columns)?;
+        if let Some((t, value)) = last_of(&columns) {
+            found.push(Newest {
+                labels: series.labels().clone(),
+                t,
+                value,
+            });
+        }
+    }
+
+    Ok(())
 }
 
 /// Sorts by name, then by labels, and leaves each series once.
@@ -138,6 +151,17 @@ pub(crate) fn fuzz(bytes: &[u8]) {
     let mut parts = text.split('\0');
     let (format, escaping) = negotiate(parts.next().unwrap_or_default());
 
+    let mut found = fuzzed_series(parts);
+    sort(&mut found);
+
+    let body = expose(&found, format, escaping);
+    if format == Format::Text {
+        check_lines(&found, body);
+    }
+}
+
+/// Series of what three parts each hold: the metric's name, and name and value of a label.
+fn fuzzed_series<'a>(mut parts: impl Iterator<Item = &'a str>) -> Vec<Newest> {
     let mut found = Vec::new();
     while let (Some(metric), Some(name), Some(value)) = (parts.next(), parts.next(), parts.next()) {
         if metric.is_empty() || name.is_empty() || value.is_empty() || name == METRIC_NAME {
@@ -160,25 +184,24 @@ pub(crate) fn fuzz(bytes: &[u8]) {
         found.push(Newest { labels, t, value });
     }
 
-    sort(&mut found);
+    found
+}
 
-    let body = expose(&found, format, escaping);
-    if format == Format::Text {
-        // Whatever is in a name or value, each series has one line, and each name one before it.
-        let floats = || {
-            found
-                .iter()
-                .filter(|newest| matches!(newest.value, Value::Float(_)))
-        };
+/// Whatever is in a name or value, each series has one line, and each name one before it.
+fn check_lines(found: &[Newest], body: Vec<u8>) {
+    let floats: Vec<_> = found
+        .iter()
+        .filter(|newest| matches!(newest.value, Value::Float(_)))
+        .map(|newest| newest.labels.metric_name())
+        .collect();
+    let names: BTreeSet<_> = floats.iter().collect();
 
-        let names: BTreeSet<_> = floats().map(|newest| newest.labels.metric_name()).collect();
-        let body = String::from_utf8(body).expect("the text format is text");
-        assert_eq!(
-            body.split_terminator('\n').count(),
-            floats().count() + names.len(),
-            "{body}"
-        );
-    }
+    let body = String::from_utf8(body).expect("the text format is text");
+    assert_eq!(
+        body.split_terminator('\n').count(),
+        floats.len() + names.len(),
+        "{body}"
+    );
 }
 
 /// The newest sample, unless it is a stale marker.

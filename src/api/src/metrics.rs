@@ -121,7 +121,6 @@ impl ApiMetrics {
 
     /// The same with metrics of what queries cost.
     pub fn with_query_cost(self, metrics: &Metrics) -> Result<Self, MetricsError> {
-        let quadrupled = |first: f64| (0..12).map(|n| first * 4f64.powi(n)).collect();
         let query_cost = CostMetrics {
             rejected: metrics.counters(
                 "prometheus_engine_query_rejected_total",
@@ -169,4 +168,9 @@ impl ApiMetrics {
             refused: self.refused.with_label_values(&[kind]),
         }
     }
+}
+
+/// Twelve bounds from the first on, each four times the one before.
+fn quadrupled(first: f64) -> Vec<f64> {
+    (0..12).map(|n| first * 4f64.powi(n)).collect()
 }

@@ -38,42 +38,49 @@ pub(crate) fn configure(cfg: &mut ServiceConfig) {
     .service(lifecycle("/-/quit"))
     .service(web::resource("/metrics").route(web::get().to(metrics)))
     .service(web::resource("/version").route(web::get().to(version)))
-    .service(web::resource("/").route(web::get().to(page)))
-    .service(web::resource("/api/v1/admin/config").route(web::get().to(config)))
-    .service(web::resource("/api/v1/admin/ring").route(web::get().to(ring)))
-    .service(web::resource("/api/v1/admin/ring/members").route(web::post().to(add_member)))
-    .service(
-        web::resource("/api/v1/admin/ring/members/{node}").route(web::delete().to(remove_member)),
-    )
-    .service(
-        web::resource("/api/v1/admin/ring/members/{node}/{action}")
-            .route(web::post().to(change_member)),
-    )
-    .service(
-        web::resource("/api/v1/admin/ring/groups/{group}").route(web::delete().to(remove_group)),
-    )
-    .service(
-        web::resource("/api/v1/admin/ring/groups/{group}/{action}")
-            .route(web::post().to(change_group)),
-    )
-    .service(web::resource("/api/v1/admin/replication").route(web::get().to(replication)))
-    .service(web::resource("/api/v1/admin/rebuild").route(web::get().to(rebuild)))
-    .service(web::resource("/api/v1/admin/rebuild/cancel").route(web::post().to(cancel_rebuild)))
-    .service(web::resource("/api/v1/admin/windows").route(web::get().to(windows)))
-    .service(web::resource("/api/v1/admin/drain").route(web::post().to(drain)))
-    .service(web::resource("/api/v1/admin/crash").route(web::post().to(crash)))
-    .service(web::resource("/api/v1/admin/checkpoint").route(web::post().to(checkpoint)));
+    .service(web::resource("/").route(web::get().to(page)));
+
+    configure_admin(cfg);
+}
+
+fn configure_admin(cfg: &mut ServiceConfig) {
+    configure_ring(cfg);
+    cfg.service(web::resource("/api/v1/admin/config").route(web::get().to(config)))
+        .service(web::resource("/api/v1/admin/replication").route(web::get().to(replication)))
+        .service(web::resource("/api/v1/admin/rebuild").route(web::get().to(rebuild)))
+        .service(
+            web::resource("/api/v1/admin/rebuild/cancel").route(web::post().to(cancel_rebuild)),
+        )
+        .service(web::resource("/api/v1/admin/windows").route(web::get().to(windows)))
+        .service(web::resource("/api/v1/admin/drain").route(web::post().to(drain)))
+        .service(web::resource("/api/v1/admin/crash").route(web::post().to(crash)))
+        .service(web::resource("/api/v1/admin/checkpoint").route(web::post().to(checkpoint)));
+}
+
+fn configure_ring(cfg: &mut ServiceConfig) {
+    cfg.service(web::resource("/api/v1/admin/ring").route(web::get().to(ring)))
+        .service(web::resource("/api/v1/admin/ring/members").route(web::post().to(add_member)))
+        .service(
+            web::resource("/api/v1/admin/ring/members/{node}")
+                .route(web::delete().to(remove_member)),
+        )
+        .service(
+            web::resource("/api/v1/admin/ring/members/{node}/{action}")
+                .route(web::post().to(change_member)),
+        )
+        .service(
+            web::resource("/api/v1/admin/ring/groups/{group}")
+                .route(web::delete().to(remove_group)),
+        )
+        .service(
+            web::resource("/api/v1/admin/ring/groups/{group}/{action}")
+                .route(web::post().to(change_group)),
+        );
 }
 
 /// A path that reloads or stops a Prometheus whose settings allow it. Here signals stop a node, and settings are read at its
 /// start.
 fn lifecycle(path: &str) -> Resource {
-    let refused = || async {
-        text(
-            &mut HttpResponse::Forbidden(),
-            "Lifecycle API is not enabled.".into(),
-        )
-    };
     web::resource(path)
         .route(web::post().to(refused))
         .route(web::put().to(refused))
@@ -84,6 +91,13 @@ fn lifecycle(path: &str) -> Resource {
                 "Only POST or PUT requests allowed".into(),
             )
         }))
+}
+
+async fn refused() -> HttpResponse {
+    text(
+        &mut HttpResponse::Forbidden(),
+        "Lifecycle API is not enabled.".into(),
+    )
 }
 
 fn text(status: &mut actix_web::HttpResponseBuilder, text: String) -> HttpResponse {

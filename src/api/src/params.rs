@@ -30,14 +30,11 @@ impl Params {
         mut reserved: Reserved,
     ) -> Result<Self, ApiError> {
         let mut params = Self::default();
-        let content_type = request
-            .headers()
-            .get(CONTENT_TYPE)
-            .map_or(&b""[..], |v| v.as_bytes());
-        let begins = |form: &[u8]| content_type.to_ascii_lowercase().starts_with(form);
-        let is_form = begins(b"application/x-www-form-urlencoded");
-
-        let is_multipart = begins(b"multipart/form-data");
+        let headers = request.headers();
+        let content_type = headers.get(CONTENT_TYPE).map_or(&b""[..], |v| v.as_bytes());
+        let form = content_type.to_ascii_lowercase();
+        let is_form = form.starts_with(b"application/x-www-form-urlencoded");
+        let is_multipart = form.starts_with(b"multipart/form-data");
         if (is_form || is_multipart) && request.method() == actix_web::http::Method::POST {
             let bounds = Bounds {
                 bytes_max: FORM_BYTES_MAX,
@@ -237,7 +234,6 @@ pub(crate) fn parse_time(text: &str) -> Result<i64, String> {
 
 /// Milliseconds of seconds or of a duration literal.
 pub(crate) fn parse_step(text: &str) -> Result<i64, String> {
-    let wrong = || format!("cannot parse {text:?} to a valid duration");
     if let Ok(seconds) = text.parse::<f64>() {
         // By way of nanoseconds, which are cut off, as there.
         let ns = seconds * 1e9;
@@ -245,11 +241,15 @@ pub(crate) fn parse_step(text: &str) -> Result<i64, String> {
         return if fits {
             Ok(ns as i64 / 1_000_000)
         } else {
-            Err(format!("{}. It overflows int64", wrong()))
+            Err(format!("{}. It overflows int64", no_duration(text)))
         };
     }
 
-    parse_duration(text).map_err(|_| wrong())
+    parse_duration(text).map_err(|_| no_duration(text))
+}
+
+fn no_duration(text: &str) -> String {
+    format!("cannot parse {text:?} to a valid duration")
 }
 
 #[cfg(test)]

@@ -10,6 +10,7 @@ use actix_web::http::header::{CONTENT_TYPE, HeaderValue};
 use actix_web::web::{self, ServiceConfig};
 use actix_web::{HttpRequest, HttpResponse, ResponseError};
 use prost::Message;
+use trireme_model::Tenant;
 use trireme_promql::{SelectHints, SelectRequest, SeriesSet};
 use trireme_query::{Queries, QueryContext, QueryError};
 use trireme_wire::prompb::read::{SAMPLES, STREAMED_XOR_CHUNKS};
@@ -71,22 +72,32 @@ async fn read(request: HttpRequest, payload: web::Payload, state: web::Data<ApiS
 
     let sets = Sets::new(Arc::clone(&state.queries), context, asked.queries);
     if is_streamed {
-        let mut response = HttpResponse::Ok();
-        response
-            .content_type("application/x-streamed-protobuf; proto=prometheus.ChunkedReadResponse");
-        let frames = Frames::new(sets, stream.cancel.clone());
-        return Ok(selected::respond(response, &state, frames, stream).await?);
+        streamed(&state, sets, stream).await
+    } else {
+        whole(&state, &tenant, sets, stream).await
     }
+}
 
-    let of_tenant =
-        Some(state.settings.tenant_limits.of(&tenant).samples_max).filter(|max| *max > 0);
-    let limit = state
-        .settings
-        .remote_read_samples_max
-        .min(of_tenant.unwrap_or(usize::MAX));
+/// A message for each part of a series, as they are read.
+async fn streamed(state: &ApiState, sets: Sets, stream: Stream) -> Answer {
+    let mut response = HttpResponse::Ok();
+    response.content_type("application/x-streamed-protobuf; proto=prometheus.ChunkedReadResponse");
+    let frames = Frames::new(sets, stream.cancel.clone());
+    Ok(selected::respond(response, state, frames, stream).await?)
+}
+
+/// All series in one message.
+async fn whole(state: &ApiState, tenant: &Tenant, sets: Sets, stream: Stream) -> Answer {
+    let settings = &state.settings;
+    let of_tenant = settings.tenant_limits.of(tenant).samples_max;
+    let limit = match of_tenant {
+        0 => settings.remote_read_samples_max,
+        of_tenant => settings.remote_read_samples_max.min(of_tenant),
+    };
+
     let stop = stream.cancel.clone();
     let body = stream
-        .step(&state, move || {
+        .step(state, move || {
             let message = samples::response(sets, &stop, limit)?;
             snappy::deflate(&message.encode_to_vec())
                 .map_err(|e| QueryError::new(e.kind(), e.to_string()))
@@ -98,7 +109,7 @@ async fn read(request: HttpRequest, payload: web::Payload, state: web::Data<ApiS
         .content_type("application/x-protobuf")
         .insert_header(("content-encoding", "snappy"));
 
-    Ok(answer::bytes(response, &state, &tenant, body)?)
+    Ok(answer::bytes(response, state, tenant, body)?)
 }
 
 /// True for a stream of chunks. The client's order decides; an empty list is an old client that knows samples only.

@@ -18,13 +18,13 @@ pub trait Runner: Send + Sync {
 #[async_trait]
 impl Runner for CpuPool {
     async fn run(&self, job: Box<dyn FnOnce() + Send>) -> Result<(), QueryError> {
-        let kind = |e: &PoolError| match e {
-            PoolError::Full | PoolError::Stopped => ErrorKind::Unavailable,
-            PoolError::Panicked => ErrorKind::Internal,
-        };
-        self.call(job)
-            .await
-            .map_err(|e| QueryError::new(kind(&e), e.to_string()))
+        self.call(job).await.map_err(|e| {
+            let kind = match e {
+                PoolError::Full | PoolError::Stopped => ErrorKind::Unavailable,
+                PoolError::Panicked => ErrorKind::Internal,
+            };
+            QueryError::new(kind, e.to_string())
+        })
     }
 }
 

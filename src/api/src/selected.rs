@@ -95,20 +95,8 @@ pub(crate) async fn respond<P: Produce>(
         return Ok(response.body(first));
     };
 
-    let more = stream::unfold(Some((producer, state.clone(), stream)), |held| async move {
-        let (producer, state, stream) = held?;
-        match piece(&state, &stream, producer).await {
-            Ok((bytes, rest)) => Some((Ok(Bytes::from(bytes)), rest.map(|p| (p, state, stream)))),
-            Err(err) => {
-                warn!(state.log, "a response was broken off half way";
-                    "to" => stream.entry.text(), "err" => %err);
-                Some((
-                    Err(actix_web::error::ErrorInternalServerError(err.to_string())),
-                    None,
-                ))
-            }
-        }
-    });
+    let held = Some((producer, state.clone(), stream));
+    let more = stream::unfold(held, next_piece);
 
     let head = stream::iter([Ok::<_, actix_web::Error>(Bytes::from(first))]);
     Ok(delivery::respond(
@@ -116,6 +104,22 @@ pub(crate) async fn respond<P: Produce>(
         state,
         StreamExt::chain(head, more),
     ))
+}
+
+/// What makes the pieces to come; none when there are no more.
+type Held<P> = Option<(P, ApiState, Stream)>;
+
+async fn next_piece<P: Produce>(held: Held<P>) -> Option<(actix_web::Result<Bytes>, Held<P>)> {
+    let (producer, state, stream) = held?;
+    match piece(&state, &stream, producer).await {
+        Ok((bytes, rest)) => Some((Ok(Bytes::from(bytes)), rest.map(|p| (p, state, stream)))),
+        Err(err) => {
+            warn!(state.log, "a response was broken off half way";
+                "to" => stream.entry.text(), "err" => %err);
+            let broken = actix_web::error::ErrorInternalServerError(err.to_string());
+            Some((Err(broken), None))
+        }
+    }
 }
 
 async fn piece<P: Produce>(

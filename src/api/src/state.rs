@@ -103,25 +103,20 @@ impl ApiState {
         );
         let admin_budget = Budget::new(ADMIN_IN_FLIGHT_BYTES, metrics.write_in_flight.clone());
         let answers = Budget::new(settings.answer_bytes_max, metrics.answers_in_flight.clone());
-        let places = |places, what: &'static str, key| {
-            let limits = TurnLimits {
-                places,
-                waiting_max: settings.queued_max,
-            };
-            let of_tenants = Arc::clone(&settings.tenant_limits);
-            let turns =
-                Turns::with_own_places(limits, move |tenant| of_tenants.of(tenant).places_max);
-
-            Admission::new(
-                turns,
-                Arc::clone(&clock),
-                metrics.admission(what),
-                (what, key),
-            )
-        };
-
-        let admission = places(settings.query_places, "queries", "query.max_queued");
-        let streams = places(settings.stream_places, "streams", "query.max_queued");
+        let admission = admission_of(
+            &settings,
+            &metrics,
+            &clock,
+            "queries",
+            settings.query_places,
+        );
+        let streams = admission_of(
+            &settings,
+            &metrics,
+            &clock,
+            "streams",
+            settings.stream_places,
+        );
         let started_ms = clock.now_ms();
 
         Self {
@@ -146,6 +141,29 @@ impl ApiState {
             started_ms,
         }
     }
+}
+
+/// The places of queries or streams, and the queue for them.
+fn admission_of(
+    settings: &ApiSettings,
+    metrics: &ApiMetrics,
+    clock: &Arc<dyn Clock>,
+    what: &'static str,
+    places: usize,
+) -> Admission {
+    let limits = TurnLimits {
+        places,
+        waiting_max: settings.queued_max,
+    };
+    let of_tenants = Arc::clone(&settings.tenant_limits);
+    let turns = Turns::with_own_places(limits, move |tenant| of_tenants.of(tenant).places_max);
+
+    Admission::new(
+        turns,
+        Arc::clone(clock),
+        metrics.admission(what),
+        (what, "query.max_queued"),
+    )
 }
 
 /// Adds all paths to an application.

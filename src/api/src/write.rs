@@ -14,7 +14,7 @@ use trireme_wire::batch::Batch;
 use trireme_wire::{DecodeError, Decoded, Lend, rw1, rw2, snappy};
 
 use crate::budget::Reserved;
-use crate::{ApiState, body, runner, tenant};
+use crate::{ApiSettings, ApiState, body, runner, tenant};
 pub(crate) use negotiate::Protocol;
 use respond::Refusal;
 
@@ -99,34 +99,42 @@ async fn decode(
     tenant: &Tenant,
     protocol: Protocol,
     body: Vec<u8>,
-    mut reserved: Reserved,
+    reserved: Reserved,
 ) -> Result<(Decoded, Reserved), Refusal> {
     let settings = Arc::clone(&state.settings);
     let seed = tenant.seed();
     let large = snappy::inflated_len(&body).is_ok_and(|n| n > DECODE_INLINE_BYTES_MAX);
-    let job = move || -> Result<(Decoded, Reserved), DecodeError> {
-        let mut inflated = Vec::new();
-        snappy::inflate(&body, settings.inflated_bytes_max, &mut inflated)?;
-        let mut beside = Beside {
-            bytes: body.len() + inflated.len(),
-            reserved: &mut reserved,
-        };
-        let decoded = match protocol {
-            Protocol::V1 => rw1::decode_within(inflated, seed, &settings.decode, &mut beside)?,
-            Protocol::V2 => rw2::decode_within(&inflated, seed, &settings.decode, &mut beside)?,
-        };
-        Ok((decoded, reserved))
-    };
-
     let decoded = if large {
-        runner::run(state.decoder.as_ref(), job)
-            .await
-            .map_err(|e| Refusal::new(e.kind(), e.to_string()))?
+        runner::run(state.decoder.as_ref(), move || {
+            decode_here(&settings, seed, protocol, &body, reserved)
+        })
+        .await
+        .map_err(|e| Refusal::new(e.kind(), e.to_string()))?
     } else {
-        job()
+        decode_here(&settings, seed, protocol, &body, reserved)
     };
 
     decoded.map_err(|e| refuse(state, &e))
+}
+
+fn decode_here(
+    settings: &ApiSettings,
+    seed: u64,
+    protocol: Protocol,
+    body: &[u8],
+    mut reserved: Reserved,
+) -> Result<(Decoded, Reserved), DecodeError> {
+    let mut inflated = Vec::new();
+    snappy::inflate(body, settings.inflated_bytes_max, &mut inflated)?;
+    let mut beside = Beside {
+        bytes: body.len() + inflated.len(),
+        reserved: &mut reserved,
+    };
+    let decoded = match protocol {
+        Protocol::V1 => rw1::decode_within(inflated, seed, &settings.decode, &mut beside)?,
+        Protocol::V2 => rw2::decode_within(&inflated, seed, &settings.decode, &mut beside)?,
+    };
+    Ok((decoded, reserved))
 }
 
 /// Memory for what is decoded, beside that of the body.

@@ -96,11 +96,8 @@ pub(super) fn expose(found: &[Newest], escaping: Escaping, form: Form) -> Vec<u8
 
     let mut family: Option<(&str, Family)> = None;
     for newest in found {
-        let kind = match &newest.value {
-            Value::Float(_) => UNTYPED,
-            Value::Histogram(h) if h.uses_custom_buckets() => continue,
-            Value::Histogram(h) if h.reset_hint == ResetHint::Gauge => GAUGE_HISTOGRAM,
-            Value::Histogram(_) => HISTOGRAM,
+        let Some(kind) = kind_of(&newest.value) else {
+            continue;
         };
 
         let name = newest.labels.metric_name();
@@ -125,6 +122,16 @@ pub(super) fn expose(found: &[Newest], escaping: Escaping, form: Form) -> Vec<u8
 
     push(&mut out, family, form);
     out
+}
+
+/// None for what the format has no place for.
+fn kind_of(value: &Value) -> Option<i32> {
+    match value {
+        Value::Float(_) => Some(UNTYPED),
+        Value::Histogram(h) if h.uses_custom_buckets() => None,
+        Value::Histogram(h) if h.reset_hint == ResetHint::Gauge => Some(GAUGE_HISTOGRAM),
+        Value::Histogram(_) => Some(HISTOGRAM),
+    }
 }
 
 fn push(out: &mut Vec<u8>, family: Option<(&str, Family)>, form: Form) {
@@ -169,40 +176,47 @@ impl Family {
 
 impl Histogram {
     fn write(&self, w: &mut Writer<'_>) {
-        let span = |w: &mut Writer<'_>, span: &Span| {
-            w.word("offset", span.offset);
-            w.word("length", span.length);
-        };
-
         w.float("sample_count_float", self.count);
         w.float("sample_sum", self.sum);
         w.word("schema", self.schema);
         w.float("zero_threshold", self.zero_threshold);
         w.float("zero_count_float", self.zero_count);
-        w.messages("negative_span", &self.negative_spans, span);
+        w.messages("negative_span", &self.negative_spans, Span::write);
         self.negative_counts
             .iter()
             .for_each(|n| w.float("negative_count", Some(*n)));
-        w.messages("positive_span", &self.positive_spans, span);
+        w.messages("positive_span", &self.positive_spans, Span::write);
         self.positive_counts
             .iter()
             .for_each(|n| w.float("positive_count", Some(*n)));
     }
 }
 
+impl Span {
+    fn write(w: &mut Writer<'_>, span: &Self) {
+        w.word("offset", span.offset);
+        w.word("length", span.length);
+    }
+}
+
+impl Pair {
+    fn new(name: String, value: &str) -> Self {
+        Self {
+            name: Some(name),
+            value: Some(value.to_owned()),
+        }
+    }
+}
+
 fn metric(newest: &Newest, escaping: Escaping) -> Metric {
-    let pair = |name: String, value: &str| Pair {
-        name: Some(name),
-        value: Some(value.to_owned()),
-    };
     let given = newest.labels.iter().filter(|(n, _)| *n != METRIC_NAME);
     let mut labels: Vec<Pair> = given
-        .map(|(n, v)| pair(escaping.name(n).into_owned(), v))
+        .map(|(n, v)| Pair::new(escaping.name(n).into_owned(), v))
         .collect();
 
     // Prometheus adds an empty instance, so that the scraper does not put its own there.
     if newest.labels.get("instance").is_none() {
-        labels.push(pair("instance".to_owned(), ""));
+        labels.push(Pair::new("instance".to_owned(), ""));
     }
 
     let (untyped, histogram) = match &newest.value {
@@ -219,26 +233,27 @@ fn metric(newest: &Newest, escaping: Escaping) -> Metric {
 }
 
 fn histogram(h: &FloatHistogram) -> Histogram {
-    let spans = |spans: &[trireme_model::Span]| -> Vec<Span> {
-        spans
-            .iter()
-            .map(|s| Span {
-                offset: Some(s.offset),
-                length: Some(s.length),
-            })
-            .collect()
-    };
     Histogram {
         count: Some(h.count),
         sum: Some(h.sum),
         schema: Some(h.schema),
         zero_threshold: Some(h.zero_threshold),
         zero_count: Some(h.zero_count),
-        negative_spans: spans(&h.negative_spans),
+        negative_spans: spans_of(&h.negative_spans),
         negative_counts: h.negative_buckets.clone(),
-        positive_spans: spans(&h.positive_spans),
+        positive_spans: spans_of(&h.positive_spans),
         positive_counts: h.positive_buckets.clone(),
     }
+}
+
+fn spans_of(spans: &[trireme_model::Span]) -> Vec<Span> {
+    spans
+        .iter()
+        .map(|s| Span {
+            offset: Some(s.offset),
+            length: Some(s.length),
+        })
+        .collect()
 }
 
 #[cfg(test)]

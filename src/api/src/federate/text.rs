@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use trireme_model::METRIC_NAME;
+use trireme_model::{Labels, METRIC_NAME};
 
 use super::escape::{Escaping, is_legacy, is_legacy_label};
 use super::{Newest, Value};
@@ -13,11 +13,14 @@ pub(super) fn expose(found: &[Newest], escaping: Escaping) -> Vec<u8> {
     let mut out = String::new();
 
     let mut last = None;
-    for Newest { labels, t, value } in found {
-        let Value::Float(v) = value else { continue };
-        let metric = labels.metric_name();
+    for newest in found {
+        let Value::Float(v) = newest.value else {
+            continue;
+        };
+        let metric = newest.labels.metric_name();
         let name = escaping.name(metric);
-        let written = if is_legacy(&name) {
+        let is_legacy = is_legacy(&name);
+        let written = if is_legacy {
             name.to_string()
         } else {
             quoted(&name)
@@ -28,30 +31,34 @@ pub(super) fn expose(found: &[Newest], escaping: Escaping) -> Vec<u8> {
             last = Some(metric);
         }
 
-        let (before, first) = if is_legacy(&name) {
-            (written, None)
+        let mut parts = label_parts(&newest.labels, escaping);
+        let before = if is_legacy {
+            written
         } else {
-            (String::new(), Some(written))
+            parts.insert(0, written);
+            String::new()
         };
 
-        let pairs = labels.iter().filter(|(n, _)| *n != METRIC_NAME);
-        let mut parts: Vec<String> = first
-            .into_iter()
-            .chain(pairs.map(|(n, v)| pair(n, v, escaping)))
-            .collect();
-
-        // Prometheus adds an empty instance, so that the scraper does not put its own there.
-        if labels.get("instance").is_none() {
-            parts.push("instance=\"\"".to_owned());
-        }
-
         let mut number = Vec::new();
-        json::push_float(&mut number, *v);
+        json::push_float(&mut number, v);
         let number = String::from_utf8_lossy(&number);
-        let _ = writeln!(out, "{before}{{{}}} {number} {t}", parts.join(","));
+        let parts = parts.join(",");
+        let _ = writeln!(out, "{before}{{{parts}}} {number} {}", newest.t);
     }
 
     out.into_bytes()
+}
+
+/// The labels of a series but its name, as they stand between the braces.
+fn label_parts(labels: &Labels, escaping: Escaping) -> Vec<String> {
+    let pairs = labels.iter().filter(|(n, _)| *n != METRIC_NAME);
+    let mut parts: Vec<String> = pairs.map(|(n, v)| pair(n, v, escaping)).collect();
+
+    // Prometheus adds an empty instance, so that the scraper does not put its own there.
+    if labels.get("instance").is_none() {
+        parts.push("instance=\"\"".to_owned());
+    }
+    parts
 }
 
 fn pair(name: &str, value: &str, escaping: Escaping) -> String {

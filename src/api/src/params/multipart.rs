@@ -4,8 +4,6 @@ use crate::error::ApiError;
 
 /// Name and value of every part that is a field; files are left out, as in Go.
 pub(super) fn fields(content_type: &str, body: &[u8]) -> Result<Vec<(String, String)>, ApiError> {
-    let wrong =
-        |what: &str| ApiError::invalid(format!("error parsing form values: multipart: {what}"));
     let boundary = parameter(content_type, "boundary").filter(|b| !b.is_empty() && b.len() <= 200);
     let boundary = boundary.ok_or_else(|| wrong("no boundary in the content type"))?;
     let delimiter = format!("\r\n--{boundary}");
@@ -32,6 +30,10 @@ pub(super) fn fields(content_type: &str, body: &[u8]) -> Result<Vec<(String, Str
     }
 
     Ok(fields)
+}
+
+fn wrong(what: &str) -> ApiError {
+    ApiError::invalid(format!("error parsing form values: multipart: {what}"))
 }
 
 /// What stands before and behind the first `separator`.

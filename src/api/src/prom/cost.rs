@@ -109,27 +109,30 @@ fn limit(ask: &Ask, name: &str, ceiling: u64) -> Result<u64, ApiError> {
     }
 }
 
-fn longest(ask: &Ask, ceiling: Duration) -> Result<Duration, ApiError> {
-    const NAME: &str = "max_query_duration";
+/// The parameter with the longest time a query may take.
+const LONGEST: &str = "max_query_duration";
 
-    let Some(text) = ask.params.get(NAME) else {
+fn longest(ask: &Ask, ceiling: Duration) -> Result<Duration, ApiError> {
+    let Some(text) = ask.params.get(LONGEST) else {
         return Ok(ceiling);
     };
 
-    let wrong = |why: String| ApiError::invalid(format!("error parsing {NAME}: {why}"));
-    let ms = parse_step(text).map_err(wrong)?;
+    let ms = parse_step(text).map_err(wrong_longest)?;
     let asked = u64::try_from(ms).map(Duration::from_millis);
-
-    let asked =
-        asked.map_err(|_| wrong(format!("must not be negative, got {}", go_duration(ms))))?;
+    let asked = asked
+        .map_err(|_| wrong_longest(format!("must not be negative, got {}", go_duration(ms))))?;
     match asked {
         Duration::ZERO => Ok(ceiling),
         asked if asked > ceiling => {
             let ceiling_ms = i64::try_from(ceiling.as_millis()).unwrap_or(i64::MAX);
-            Err(above(NAME, go_duration(ms), go_duration(ceiling_ms)))
+            Err(above(LONGEST, go_duration(ms), go_duration(ceiling_ms)))
         }
         asked => Ok(asked),
     }
+}
+
+fn wrong_longest(why: String) -> ApiError {
+    ApiError::invalid(format!("error parsing {LONGEST}: {why}"))
 }
 
 fn above(name: &str, asked: impl Display, ceiling: impl Display) -> ApiError {

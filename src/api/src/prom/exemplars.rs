@@ -32,25 +32,28 @@ pub(crate) async fn query(ask: Ask) -> Answer {
     let found = job.await.map_err(name_query)?;
     drop(entry);
     let answer = answer::counted(&ask, &found.warnings, |out| {
-        push_array(out, &found.items, |out, series| {
-            out.extend_from_slice(b"{\"seriesLabels\":");
-            push_labels(out, &series.labels);
-            out.extend_from_slice(b",\"exemplars\":");
-            push_array(out, &series.exemplars, |out, e| {
-                out.extend_from_slice(b"{\"labels\":");
-                push_labels(out, &e.labels);
-                out.extend_from_slice(b",\"value\":");
-                push_quoted_float(out, e.v);
-                out.extend_from_slice(b",\"timestamp\":");
-                push_time(out, e.t);
-                out.push(b'}');
-            });
-
-            out.push(b'}');
-        });
+        push_array(out, &found.items, push_series);
     });
 
     Ok(answer?)
+}
+
+fn push_series(out: &mut Vec<u8>, series: &ExemplarSeries) {
+    out.extend_from_slice(b"{\"seriesLabels\":");
+    push_labels(out, &series.labels);
+    out.extend_from_slice(b",\"exemplars\":");
+    push_array(out, &series.exemplars, push_exemplar);
+    out.push(b'}');
+}
+
+fn push_exemplar(out: &mut Vec<u8>, e: &Exemplar) {
+    out.extend_from_slice(b"{\"labels\":");
+    push_labels(out, &e.labels);
+    out.extend_from_slice(b",\"value\":");
+    push_quoted_float(out, e.v);
+    out.extend_from_slice(b",\"timestamp\":");
+    push_time(out, e.t);
+    out.push(b'}');
 }
 
 /// Series without the labels of replicas. What then is one series has each exemplar once, by time.

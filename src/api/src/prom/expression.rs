@@ -44,11 +44,10 @@ async fn read(
 ) -> Result<String, ApiError> {
     let text = ask.params.text("query").to_owned();
     let is_light = is_light([text.as_str()]);
-    let parse = move || {
+    ask.parse(is_light, move || {
         let expr = parse_expr(&text, &options)
             .map_err(|e| QueryError::parameter("query", e.to_string()))?;
         Ok(write(&expr))
-    };
-
-    ask.parse(is_light, parse).await
+    })
+    .await
 }

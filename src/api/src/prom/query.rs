@@ -1,7 +1,9 @@
 //! `query` and `query_range`.
 
+use std::sync::Arc;
 use std::time::Duration;
 
+use trireme_base::Clock;
 use trireme_model::quote;
 use trireme_promql::{CostEstimate, QueryResult, QueryStats, Value};
 use trireme_query::{Asked, Costed, InstantQuery, Queries, QueryContext, QueryError, RangeQuery};
@@ -50,38 +52,21 @@ where
     cost.bound(&mut context);
     context.per_step_stats = wants_steps(ask);
 
-    let clock = ask.state.clock.clone();
     let is_compared = cost.is_compared();
-    let begun = clock.monotonic();
-    let job = move |q: &dyn Queries, context: &QueryContext| {
-        let queued = clock.monotonic().saturating_sub(begun);
-        let estimate = cost.estimate(q, context);
-        evaluate(q, context).map(|result| Done {
-            result,
-            queued,
-            estimate,
-        })
+    let begun = ask.state.clock.monotonic();
+    let job = Job {
+        evaluate,
+        cost,
+        clock: ask.state.clock.clone(),
+        begun,
     };
 
-    let Costed {
-        ref expr,
-        start_ms,
-        end_ms,
-        step_ms,
-        lookback,
-    } = asked;
-
     let done = match is_compared {
-        true => ask.run(move |q| job(q, &context)).await,
+        true => ask.run(move |q| job.run(q, &context)).await,
         false => {
-            let asked = Asked::Expr {
-                text: expr,
-                start_ms,
-                end_ms,
-                step_ms,
-                lookback,
-            };
-            ask.run_quick(context, &asked, job).await
+            let asked = asked_of(&asked);
+            ask.run_quick(context, &asked, move |q, context| job.run(q, context))
+                .await
         }
     };
 
@@ -90,6 +75,42 @@ where
     drop(entry);
 
     respond(ask, done, limit, begun)
+}
+
+/// A query that waits for its turn.
+#[derive(Clone)]
+struct Job<F> {
+    evaluate: F,
+    cost: Cost,
+    clock: Arc<dyn Clock>,
+    /// When it came in (monotonic).
+    begun: Duration,
+}
+
+impl<F> Job<F>
+where
+    F: FnOnce(&dyn Queries, &QueryContext) -> Result<QueryResult, QueryError>,
+{
+    fn run(self, q: &dyn Queries, context: &QueryContext) -> Result<Done, QueryError> {
+        let queued = self.clock.monotonic().saturating_sub(self.begun);
+        let estimate = self.cost.estimate(q, context);
+        let result = (self.evaluate)(q, context)?;
+        Ok(Done {
+            result,
+            queued,
+            estimate,
+        })
+    }
+}
+
+fn asked_of(costed: &Costed) -> Asked<'_> {
+    Asked::Expr {
+        text: &costed.expr,
+        start_ms: costed.start_ms,
+        end_ms: costed.end_ms,
+        step_ms: costed.step_ms,
+        lookback: costed.lookback,
+    }
 }
 
 /// True if statistics are to tell steps apart.
@@ -212,22 +233,9 @@ fn respond(ask: &Ask, done: Done, limit: usize, begun: Duration) -> Answer {
         estimate,
     } = done;
 
-    let cut = match &mut result.value {
-        Value::Vector(v) if limit > 0 && v.len() > limit => {
-            v.truncate(limit);
-            true
-        }
-        Value::Matrix(m) if limit > 0 && m.len() > limit => {
-            m.truncate(limit);
-            true
-        }
-        _ => false,
-    };
-
-    if cut {
-        result
-            .warnings
-            .push("results truncated due to limit".to_owned());
+    if cut(&mut result.value, limit) {
+        let text = "results truncated due to limit";
+        result.warnings.push(text.to_owned());
     }
 
     result.warnings.extend(stats_warning(ask));
@@ -248,6 +256,21 @@ fn respond(ask: &Ask, done: Done, limit: usize, begun: Duration) -> Answer {
     }
 
     Ok(answer::result(ask, result, &more)?)
+}
+
+/// Cuts a list off behind so many series, 0 for never; true if there were more.
+fn cut(value: &mut Value, limit: usize) -> bool {
+    match value {
+        Value::Vector(v) if limit > 0 && v.len() > limit => {
+            v.truncate(limit);
+            true
+        }
+        Value::Matrix(m) if limit > 0 && m.len() > limit => {
+            m.truncate(limit);
+            true
+        }
+        _ => false,
+    }
 }
 
 /// Sorting is a part of the evaluation here.

@@ -151,7 +151,6 @@ fn lines(
         .collect();
 
     let mut lines: Vec<u8> = Vec::new();
-    let mut push = |line: Value| lines.extend_from_slice(format!("{line}\n").as_bytes());
     let mut warnings = Some(found.warnings).filter(|w| !w.is_empty());
     let batches: Vec<&[Value]> = match records.is_empty() {
         true => vec![&[]],
@@ -159,14 +158,20 @@ fn lines(
     };
 
     for batch in batches {
-        match warnings.take() {
-            Some(warnings) => push(json!({ "results": batch, "warnings": warnings })),
-            None => push(json!({ "results": batch })),
+        let mut line = json!({ "results": batch });
+        if let Some(warnings) = warnings.take() {
+            line["warnings"] = json!(warnings);
         }
+        push_line(&mut lines, &line);
     }
 
-    push(json!({ "status": "success", "has_more": more }));
+    let end = json!({ "status": "success", "has_more": more });
+    push_line(&mut lines, &end);
     lines
+}
+
+fn push_line(lines: &mut Vec<u8>, line: &Value) {
+    lines.extend_from_slice(format!("{line}\n").as_bytes());
 }
 
 fn record(request: &Request, hit: &Hit, families: &Families<'_>) -> Value {

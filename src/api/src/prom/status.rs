@@ -39,11 +39,8 @@ pub(crate) async fn build_info(_: Ask) -> Answer {
 }
 
 pub(crate) async fn runtime_info(ask: Ask) -> Answer {
-    let start = jiff::Timestamp::from_millisecond(ask.state.started_ms)
-        .map_or_else(|_| String::new(), |t| t.to_string());
-    let now = ask.state.clock.now_ms();
-    let now =
-        jiff::Timestamp::from_millisecond(now).map_or_else(|_| String::new(), |t| t.to_string());
+    let start = timestamp(ask.state.started_ms);
+    let now = timestamp(ask.state.clock.now_ms());
     let flags = &ask.state.settings.flags;
     let retention = flags
         .iter()
@@ -66,6 +63,10 @@ pub(crate) async fn runtime_info(ask: Ask) -> Answer {
         "GODEBUG": "",
         "storageRetention": retention,
     }))
+}
+
+fn timestamp(ms: i64) -> String {
+    jiff::Timestamp::from_millisecond(ms).map_or_else(|_| String::new(), |t| t.to_string())
 }
 
 /// Where the system does not say, nothing is said.
@@ -95,6 +96,28 @@ pub(crate) async fn flags(ask: Ask) -> Answer {
 }
 
 pub(crate) async fn tsdb(ask: Ask) -> Answer {
+    let limit = tsdb_limit(&ask)?;
+
+    let (context, entry) = ask.enter("status/tsdb")?;
+    let s = ask.run(move |q| q.tsdb_status(&context, limit)).await?;
+    drop(entry);
+
+    value(&json!({
+        "headStats": {
+            "numSeries": s.series,
+            "numLabelPairs": s.label_pairs,
+            "chunkCount": s.chunks,
+            "minTime": s.min_time_ms,
+            "maxTime": s.max_time_ms,
+        },
+        "seriesCountByMetricName": ranking(&s.series_by_metric),
+        "labelValueCountByLabelName": ranking(&s.values_by_label),
+        "memoryInBytesByLabelName": ranking(&s.memory_by_label),
+        "seriesCountByLabelValuePair": ranking(&s.series_by_pair),
+    }))
+}
+
+fn tsdb_limit(ask: &Ask) -> Result<usize, ApiError> {
     let limit = match ask.params.get("limit") {
         None => TSDB_LINES,
         Some(text) => {
@@ -108,30 +131,13 @@ pub(crate) async fn tsdb(ask: Ask) -> Answer {
             "limit must not exceed {TSDB_LINES_MAX}"
         )));
     }
+    Ok(limit)
+}
 
-    let (context, entry) = ask.enter("status/tsdb")?;
-    let s = ask.run(move |q| q.tsdb_status(&context, limit)).await?;
-    drop(entry);
-
-    let list = |top: &[TsdbTop]| {
-        top.iter()
-            .map(|t| json!({ "name": t.name, "value": t.value }))
-            .collect::<Vec<_>>()
-    };
-
-    value(&json!({
-        "headStats": {
-            "numSeries": s.series,
-            "numLabelPairs": s.label_pairs,
-            "chunkCount": s.chunks,
-            "minTime": s.min_time_ms,
-            "maxTime": s.max_time_ms,
-        },
-        "seriesCountByMetricName": list(&s.series_by_metric),
-        "labelValueCountByLabelName": list(&s.values_by_label),
-        "memoryInBytesByLabelName": list(&s.memory_by_label),
-        "seriesCountByLabelValuePair": list(&s.series_by_pair),
-    }))
+fn ranking(top: &[TsdbTop]) -> Vec<Value> {
+    top.iter()
+        .map(|t| json!({ "name": t.name, "value": t.value }))
+        .collect()
 }
 
 /// Replay happens behind the ready gate; what is left to know is whether it is over.

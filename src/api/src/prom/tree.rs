@@ -5,7 +5,8 @@
 use serde_json::{Value, json};
 use trireme_model::Matcher;
 use trireme_promql::ast::{
-    At, Call, DurationArg, DurationExpr, Expr, MatchCardinality, VectorMatching, VectorSelector,
+    Aggregate, At, Binary, Call, DurationArg, DurationExpr, Expr, MatchCardinality, Subquery,
+    VectorMatching, VectorSelector,
 };
 
 /// A node with everything below it.
@@ -21,20 +22,8 @@ pub(super) fn node(expr: &Expr) -> Value {
             json!({ "type": "unaryExpr", "op": u.op.as_str() }),
             [("expr", node(&u.expr))],
         ),
-        Expr::Binary(b) => {
-            let found = json!({
-                "type": "binaryExpr", "op": b.op.as_str(), "matching": b.matching.as_ref().map(matching),
-                "bool": b.return_bool,
-            });
-            with(found, [("lhs", node(&b.lhs)), ("rhs", node(&b.rhs))])
-        }
-        Expr::Aggregate(a) => {
-            let found = json!({
-                "type": "aggregation", "op": a.op.as_str(), "grouping": texts(&a.grouping), "without": a.without,
-            });
-            let param = a.param.as_ref().map_or(Value::Null, |param| node(param));
-            with(found, [("expr", node(&a.expr)), ("param", param)])
-        }
+        Expr::Binary(b) => binary(b),
+        Expr::Aggregate(a) => aggregation(a),
         Expr::Call(c) => call(c),
         Expr::Vector(v) => selector("vectorSelector", v),
         Expr::Matrix(m) => {
@@ -43,16 +32,34 @@ pub(super) fn node(expr: &Expr) -> Value {
             found["rangeExpr"] = duration(&m.range);
             found
         }
-        Expr::Subquery(s) => {
-            let found = json!({
-            "type": "subquery", "range": s.range.ms, "offset": s.offset.ms,
-            "step": s.step.as_ref().map_or(0, |step| step.ms), "timestamp": timestamp(s.at), "startOrEnd": edge(s.at),
-            "rangeExpr": duration(&s.range), "offsetExpr": duration(&s.offset),
-            "stepExpr": s.step.as_ref().map_or(Value::Null, duration),
-            });
-            with(found, [("expr", node(&s.expr))])
-        }
+        Expr::Subquery(s) => subquery(s),
     }
+}
+
+fn binary(b: &Binary) -> Value {
+    let found = json!({
+        "type": "binaryExpr", "op": b.op.as_str(), "matching": b.matching.as_ref().map(matching),
+        "bool": b.return_bool,
+    });
+    with(found, [("lhs", node(&b.lhs)), ("rhs", node(&b.rhs))])
+}
+
+fn aggregation(a: &Aggregate) -> Value {
+    let found = json!({
+        "type": "aggregation", "op": a.op.as_str(), "grouping": texts(&a.grouping), "without": a.without,
+    });
+    let param = a.param.as_ref().map_or(Value::Null, |param| node(param));
+    with(found, [("expr", node(&a.expr)), ("param", param)])
+}
+
+fn subquery(s: &Subquery) -> Value {
+    let found = json!({
+    "type": "subquery", "range": s.range.ms, "offset": s.offset.ms,
+    "step": s.step.as_ref().map_or(0, |step| step.ms), "timestamp": timestamp(s.at), "startOrEnd": edge(s.at),
+    "rangeExpr": duration(&s.range), "offsetExpr": duration(&s.offset),
+    "stepExpr": s.step.as_ref().map_or(Value::Null, duration),
+    });
+    with(found, [("expr", node(&s.expr))])
 }
 
 /// The node with the nodes below it.
@@ -81,33 +88,36 @@ fn duration(arg: &DurationArg) -> Value {
 }
 
 fn duration_node(expr: &DurationExpr) -> Value {
-    let of = |op: &str, lhs: Value, rhs: Value, wrapped: bool| json!({ "type": "durationExpr", "op": op, "lhs": lhs, "rhs": rhs, "wrapped": wrapped });
     match expr {
         DurationExpr::Literal {
             seconds, duration, ..
         } => {
             json!({ "type": "numberLiteral", "val": number(*seconds), "duration": duration })
         }
-        DurationExpr::Step(_) => of("step", Value::Null, Value::Null, false),
-        DurationExpr::Range(_) => of("range", Value::Null, Value::Null, false),
-        DurationExpr::Neg { expr, .. } => of("-", Value::Null, duration_node(expr), false),
+        DurationExpr::Step(_) => operation("step", Value::Null, Value::Null),
+        DurationExpr::Range(_) => operation("range", Value::Null, Value::Null),
+        DurationExpr::Neg { expr, .. } => operation("-", Value::Null, duration_node(expr)),
         DurationExpr::Binary { op, lhs, rhs, .. } => {
-            of(op.as_str(), duration_node(lhs), duration_node(rhs), false)
+            operation(op.as_str(), duration_node(lhs), duration_node(rhs))
         }
         DurationExpr::Pick { max, lhs, rhs, .. } => {
             let op = if *max { "max_of" } else { "min_of" };
-            of(op, duration_node(lhs), duration_node(rhs), false)
-        }
-        // A number alone in parentheses is a sum of one.
-        DurationExpr::Paren { expr, .. } if matches!(&**expr, DurationExpr::Literal { .. }) => {
-            of("+", Value::Null, duration_node(expr), true)
+            operation(op, duration_node(lhs), duration_node(rhs))
         }
         DurationExpr::Paren { expr, .. } => {
-            let mut inner = duration_node(expr);
+            // A number alone in parentheses is a sum of one.
+            let mut inner = match &**expr {
+                DurationExpr::Literal { .. } => operation("+", Value::Null, duration_node(expr)),
+                _ => duration_node(expr),
+            };
             inner["wrapped"] = json!(true);
             inner
         }
     }
+}
+
+fn operation(op: &str, lhs: Value, rhs: Value) -> Value {
+    json!({ "type": "durationExpr", "op": op, "lhs": lhs, "rhs": rhs, "wrapped": false })
 }
 
 fn matcher(m: &Matcher) -> Value {

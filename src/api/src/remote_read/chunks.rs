@@ -133,6 +133,27 @@ fn push_frames(out: &mut Vec<u8>, series: &dyn SeriesRead, chunks: Vec<Chunk>, q
 
 /// Chunks in time order; floats and histograms never share one. Those with start timestamps carry them.
 fn encode(columns: &Columns) -> Result<Vec<Chunk>, ChunkError> {
+    let mut chunks = float_chunks(columns)?;
+
+    let mut run: Vec<HistogramSample> = Vec::new();
+    for point in &columns.histograms {
+        let before = run.last().map(|s| s.t);
+        let float_between = before.is_some_and(|before| {
+            let next = columns.float_t.partition_point(|t| *t <= before);
+            columns.float_t.get(next).is_some_and(|t| *t < point.t)
+        });
+        if float_between {
+            histogram_chunks(&std::mem::take(&mut run), &mut chunks)?;
+        }
+        run.push(sample(point));
+    }
+
+    histogram_chunks(&run, &mut chunks)?;
+    chunks.sort_by_key(|c| c.min_time_ms);
+    Ok(chunks)
+}
+
+fn float_chunks(columns: &Columns) -> Result<Vec<Chunk>, ChunkError> {
     let mut chunks = Vec::new();
     let times = &columns.float_t;
 
@@ -147,21 +168,6 @@ fn encode(columns: &Columns) -> Result<Vec<Chunk>, ChunkError> {
         from = to;
     }
 
-    let mut run: Vec<HistogramSample> = Vec::new();
-    for point in &columns.histograms {
-        let before = run.last().map(|s| s.t);
-        let float_between = before.is_some_and(|b| {
-            let next = columns.float_t.partition_point(|t| *t <= b);
-            columns.float_t.get(next).is_some_and(|t| *t < point.t)
-        });
-        if float_between {
-            histogram_chunks(&std::mem::take(&mut run), &mut chunks)?;
-        }
-        run.push(sample(point));
-    }
-
-    histogram_chunks(&run, &mut chunks)?;
-    chunks.sort_by_key(|c| c.min_time_ms);
     Ok(chunks)
 }
 
@@ -169,20 +175,7 @@ fn floats_chunk(columns: &Columns, at: Range<usize>) -> Result<Chunk, ChunkError
     let times = &columns.float_t[at.clone()];
     let values = &columns.float_v[at.clone()];
     let starts = columns.float_st.get(at).unwrap_or_default();
-    let (encoding, data) = if starts.iter().any(|start| *start != 0) {
-        let mut appender = Xor2Appender::default();
-        for ((t, v), start) in times.iter().zip(values).zip(starts) {
-            appender.append(*start, *t, *v)?;
-        }
-        (Encoding::Xor2, appender.bytes().to_vec())
-    } else {
-        let mut data = Vec::with_capacity(times.len() * 4);
-        let mut appender = XorAppender::start(&mut data);
-        for (t, v) in times.iter().zip(values) {
-            appender.append(&mut data, *t, *v);
-        }
-        (Encoding::Xor, data)
-    };
+    let (encoding, data) = encode_floats(times, values, starts)?;
 
     let first = times.first().copied().unwrap_or(0);
     let last = times.last().copied().unwrap_or(0);
@@ -194,6 +187,28 @@ fn floats_chunk(columns: &Columns, at: Range<usize>) -> Result<Chunk, ChunkError
         r#type,
         data,
     })
+}
+
+/// A column of start timestamps may be empty.
+fn encode_floats(
+    times: &[i64],
+    values: &[f64],
+    starts: &[i64],
+) -> Result<(Encoding, Vec<u8>), ChunkError> {
+    if starts.iter().any(|start| *start != 0) {
+        let mut appender = Xor2Appender::default();
+        for ((t, v), start) in times.iter().zip(values).zip(starts) {
+            appender.append(*start, *t, *v)?;
+        }
+        return Ok((Encoding::Xor2, appender.bytes().to_vec()));
+    }
+
+    let mut data = Vec::with_capacity(times.len() * 4);
+    let mut appender = XorAppender::start(&mut data);
+    for (t, v) in times.iter().zip(values) {
+        appender.append(&mut data, *t, *v);
+    }
+    Ok((Encoding::Xor, data))
 }
 
 fn sample(point: &HistogramPoint) -> HistogramSample {

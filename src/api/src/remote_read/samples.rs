@@ -1,7 +1,7 @@
 //! The answer as one message.
 
 use trireme_base::ErrorKind;
-use trireme_model::{FloatHistogram, ResetHint, Span};
+use trireme_model::{FloatHistogram, Labels, ResetHint, Span};
 use trireme_promql::{Cancel, Columns, HistogramPoint, SelectError};
 use trireme_query::QueryError;
 use trireme_wire::prompb::read::{QueryResult, ReadResponse};
@@ -48,18 +48,7 @@ pub(super) fn response(
                 QueryError::new(ErrorKind::Invalid, text)
             })?;
 
-            let samples = columns.float_t.iter().zip(&columns.float_v);
-            timeseries.push(TimeSeries {
-                labels: labels_of(series.labels()),
-                samples: samples
-                    .map(|(t, v)| Sample {
-                        value: *v,
-                        timestamp: *t,
-                    })
-                    .collect(),
-                exemplars: Vec::new(),
-                histograms: columns.histograms.iter().map(histogram).collect(),
-            });
+            timeseries.push(time_series(series.labels(), &columns));
         }
 
         results.push(QueryResult { timeseries });
@@ -68,29 +57,31 @@ pub(super) fn response(
     Ok(ReadResponse { results })
 }
 
+fn time_series(labels: &Labels, columns: &Columns) -> TimeSeries {
+    let samples = columns.float_t.iter().zip(&columns.float_v);
+    TimeSeries {
+        labels: labels_of(labels),
+        samples: samples
+            .map(|(t, v)| Sample {
+                value: *v,
+                timestamp: *t,
+            })
+            .collect(),
+        exemplars: Vec::new(),
+        histograms: columns.histograms.iter().map(histogram).collect(),
+    }
+}
+
 fn histogram(point: &HistogramPoint) -> Histogram {
     let h: &FloatHistogram = &point.h;
-    let spans = |s: &[Span]| {
-        s.iter()
-            .map(|s| BucketSpan {
-                offset: s.offset,
-                length: s.length,
-            })
-            .collect()
-    };
 
     let mut found = Histogram {
         sum: h.sum,
         schema: h.schema,
         zero_threshold: h.zero_threshold,
-        negative_spans: spans(&h.negative_spans),
-        positive_spans: spans(&h.positive_spans),
-        reset_hint: match h.reset_hint {
-            ResetHint::Unknown => 0,
-            ResetHint::Reset => 1,
-            ResetHint::NotReset => 2,
-            ResetHint::Gauge => 3,
-        },
+        negative_spans: spans_of(&h.negative_spans),
+        positive_spans: spans_of(&h.positive_spans),
+        reset_hint: number_of(h.reset_hint),
         timestamp: point.t,
         custom_values: h.custom_values.clone(),
         ..Histogram::default()
@@ -115,6 +106,25 @@ fn histogram(point: &HistogramPoint) -> Histogram {
     }
 
     found
+}
+
+fn spans_of(spans: &[Span]) -> Vec<BucketSpan> {
+    spans
+        .iter()
+        .map(|s| BucketSpan {
+            offset: s.offset,
+            length: s.length,
+        })
+        .collect()
+}
+
+fn number_of(hint: ResetHint) -> i32 {
+    match hint {
+        ResetHint::Unknown => 0,
+        ResetHint::Reset => 1,
+        ResetHint::NotReset => 2,
+        ResetHint::Gauge => 3,
+    }
 }
 
 #[cfg(test)]

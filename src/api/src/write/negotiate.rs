@@ -1,6 +1,5 @@
 //! Which protocol a request speaks; decided from its headers before anything is decoded.
 
-use actix_web::http::StatusCode;
 use actix_web::http::header::{CONTENT_ENCODING, CONTENT_TYPE, HeaderMap};
 use trireme_wire::prompb::{v1, v2};
 
@@ -27,21 +26,12 @@ impl Protocol {
 /// vmagent sends zstd first and falls back to snappy on 415. No content type and no encoding mean version 1 and snappy,
 /// as Prometheus has it.
 pub(crate) fn negotiate(headers: &HeaderMap) -> Result<Protocol, Refusal> {
-    let refuse = |text: String| {
-        Err(Refusal {
-            status: StatusCode::UNSUPPORTED_MEDIA_TYPE,
-            text,
-            retry: None,
-        })
-    };
-
     if let Some(encoding) = headers.get(CONTENT_ENCODING)
         && !encoding.as_bytes().eq_ignore_ascii_case(b"snappy")
     {
         let encoding = String::from_utf8_lossy(encoding.as_bytes());
-        return refuse(format!(
-            "content encoding {encoding:?} is not supported, only snappy is"
-        ));
+        let text = format!("content encoding {encoding:?} is not supported, only snappy is");
+        return Err(Refusal::unsupported(text));
     }
 
     let Some(value) = headers.get(CONTENT_TYPE) else {
@@ -52,23 +42,27 @@ pub(crate) fn negotiate(headers: &HeaderMap) -> Result<Protocol, Refusal> {
     let mut parts = text.split(';').map(str::trim);
     let media = parts.next().unwrap_or_default();
     if !media.eq_ignore_ascii_case("application/x-protobuf") {
-        return refuse(format!(
-            "content type {text:?} is not supported, expected application/x-protobuf"
-        ));
+        let text =
+            format!("content type {text:?} is not supported, expected application/x-protobuf");
+        return Err(Refusal::unsupported(text));
     }
 
     let proto = parts
         .filter_map(|p| p.split_once('='))
         .find(|(k, _)| k.trim().eq_ignore_ascii_case("proto"));
 
-    match proto.map(|(_, v)| v.trim().trim_matches('"')) {
+    protocol_of(proto.map(|(_, v)| v.trim().trim_matches('"')))
+}
+
+fn protocol_of(proto: Option<&str>) -> Result<Protocol, Refusal> {
+    match proto {
         None | Some(v1::PROTO) => Ok(Protocol::V1),
         Some(v2::PROTO) => Ok(Protocol::V2),
-        Some(other) => refuse(format!(
+        Some(other) => Err(Refusal::unsupported(format!(
             "protobuf message {other:?} is not supported, only {} and {} are",
             v1::PROTO,
             v2::PROTO
-        )),
+        ))),
     }
 }
 

@@ -13,12 +13,12 @@ use prost::Message;
 use serde_json::json;
 use trireme_model::{EXEMPLAR_TOO_OLD, Tenant, WriteOutcome};
 use trireme_wire::otlp::proto::{ExportResponse, PartialSuccess, Status};
-use trireme_wire::{DecodeError, otlp};
+use trireme_wire::{DecodeError, Decoded, otlp};
 
 use super::respond::{Refusal, count, decide, describe};
 use super::{Beside, refuse, retry_after_secs, store};
 use crate::budget::Reserved;
-use crate::{ApiState, body, runner, tenant};
+use crate::{ApiSettings, ApiState, body, runner, tenant};
 
 const PROTOBUF: &str = "application/x-protobuf";
 const JSON: &str = "application/json";
@@ -88,17 +88,47 @@ async fn accept(
 
     let settings = Arc::clone(&state.settings);
     let seed = tenant.seed();
-    let job = move || {
-        let sent = body.len();
-        let body = if gzip {
-            inflate(&body, settings.inflated_bytes_max, &mut reserved)?
+    let sent = Sent { body, form, gzip };
+    let done = runner::run(state.decoder.as_ref(), move || {
+        sent.decode(&settings, seed, reserved)
+    })
+    .await
+    .map_err(|e| Refusal::new(e.kind(), e.to_string()))?;
+    let (decoded, reserved) = done.map_err(|broken| match broken {
+        Broken::Body(error) => refuse(state, &error),
+        Broken::NoRoom => Refusal::busy(),
+    })?;
+    let warnings = decoded.otlp_warnings.clone();
+    let outcome = store(state, tenant.clone(), decoded, reserved).await?;
+
+    count_oddities(state, &warnings, &outcome);
+    Ok((tenant, outcome))
+}
+
+/// A body as it came.
+struct Sent {
+    body: Vec<u8>,
+    form: Form,
+    gzip: bool,
+}
+
+impl Sent {
+    fn decode(
+        self,
+        settings: &ApiSettings,
+        seed: u64,
+        mut reserved: Reserved,
+    ) -> Result<(Decoded, Reserved), Broken> {
+        let sent = self.body.len();
+        let body = if self.gzip {
+            inflate(&self.body, settings.inflated_bytes_max, &mut reserved)?
         } else {
-            body
+            self.body
         };
 
         // JSON becomes protobuf before, of at most the same length.
         let mut bytes = sent + body.len();
-        let body = match form {
+        let body = match self.form {
             Form::Protobuf => body,
             Form::Json => {
                 bytes += body.len();
@@ -118,20 +148,7 @@ async fn accept(
         let decoded = otlp::decode_within(&body, seed, limits, options, &mut beside)?;
 
         Ok((decoded, reserved))
-    };
-
-    let done = runner::run(state.decoder.as_ref(), job)
-        .await
-        .map_err(|e| Refusal::new(e.kind(), e.to_string()))?;
-    let (decoded, reserved) = done.map_err(|broken| match broken {
-        Broken::Body(error) => refuse(state, &error),
-        Broken::NoRoom => Refusal::busy(),
-    })?;
-    let warnings = decoded.otlp_warnings.clone();
-    let outcome = store(state, tenant.clone(), decoded, reserved).await?;
-
-    count_oddities(state, &warnings, &outcome);
-    Ok((tenant, outcome))
+    }
 }
 
 /// Counts under Prometheus's names what an answer does not say. A request that comes again is counted then.
@@ -161,19 +178,11 @@ fn count_oddities(state: &ApiState, warnings: &[(&'static str, u64)], outcome: &
 
 /// The form, and whether it is gzip; 415 for what is not understood.
 fn negotiate(request: &HttpRequest) -> Result<(Form, bool), Refusal> {
-    let refuse = |text: String| {
-        Err(Refusal {
-            status: StatusCode::UNSUPPORTED_MEDIA_TYPE,
-            text,
-            retry: None,
-        })
-    };
-
     let Some(form) = form_of(request) else {
         let content_type = header(request, CONTENT_TYPE);
-        return refuse(format!(
+        return Err(Refusal::unsupported(format!(
             "content type {content_type:?} is not supported, expected {PROTOBUF} or {JSON}"
-        ));
+        )));
     };
 
     match header(request, CONTENT_ENCODING)
@@ -182,9 +191,9 @@ fn negotiate(request: &HttpRequest) -> Result<(Form, bool), Refusal> {
     {
         "" | "identity" => Ok((form, false)),
         "gzip" => Ok((form, true)),
-        other => refuse(format!(
+        other => Err(Refusal::unsupported(format!(
             "content encoding {other:?} is not supported, only gzip is"
-        )),
+        ))),
     }
 }
 
@@ -254,6 +263,10 @@ fn respond(state: &ApiState, tenant: &Tenant, outcome: &WriteOutcome, form: Form
         error_message: describe(None, outcome),
     });
 
+    accepted(partial_success, form)
+}
+
+fn accepted(partial_success: Option<PartialSuccess>, form: Form) -> HttpResponse {
     let mut response = HttpResponse::Ok();
     match form {
         Form::Protobuf => {

@@ -40,6 +40,15 @@ impl Refusal {
     pub(crate) fn invalid(text: impl Into<String>) -> Self {
         Self::new(ErrorKind::Invalid, text)
     }
+
+    /// 415.
+    pub(crate) fn unsupported(text: String) -> Self {
+        Self {
+            status: StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            text,
+            retry: None,
+        }
+    }
 }
 
 /// The answer to a large body is 400, not 413: vmagent repeats a request that got 413 for ever.

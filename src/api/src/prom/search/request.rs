@@ -95,31 +95,9 @@ impl Request {
 
         let case_sensitive = params.flag("case_sensitive", true)?;
 
-        let given: Vec<&str> = params.all("search[]").collect();
-        if given.len() > TERMS_MAX {
-            return Err(invalid(format!(
-                "too many search[] parameters: {} (at most {TERMS_MAX})",
-                given.len()
-            )));
-        }
+        let terms = terms(params, case_sensitive)?;
 
-        let terms = given.into_iter().filter(|term| !term.is_empty());
-        let terms = terms.map(|term| {
-            if case_sensitive {
-                term.to_owned()
-            } else {
-                term.to_lowercase()
-            }
-        });
-
-        let terms: Vec<String> = terms.collect();
-
-        let limit = positive(params, "limit")?;
-        if limit > LIMIT_MAX {
-            return Err(invalid(format!(
-                "limit {limit} exceeds the configured maximum ({LIMIT_MAX}, see --web.search.max-limit)"
-            )));
-        }
+        let limit = limit(params)?;
 
         let show_score = params.flag("include_score", false)?;
         Ok(Self {
@@ -159,6 +137,39 @@ impl Request {
 
         scores.reduce(f64::max)
     }
+}
+
+/// What to search for; in lower case if case does not matter.
+fn terms(params: &Params, case_sensitive: bool) -> Result<Vec<String>, ApiError> {
+    let given: Vec<&str> = params.all("search[]").collect();
+    if given.len() > TERMS_MAX {
+        return Err(invalid(format!(
+            "too many search[] parameters: {} (at most {TERMS_MAX})",
+            given.len()
+        )));
+    }
+
+    let terms = given.into_iter().filter(|term| !term.is_empty());
+    let terms = terms.map(|term| {
+        if case_sensitive {
+            term.to_owned()
+        } else {
+            term.to_lowercase()
+        }
+    });
+
+    Ok(terms.collect())
+}
+
+fn limit(params: &Params) -> Result<usize, ApiError> {
+    let limit = positive(params, "limit")?;
+    if limit > LIMIT_MAX {
+        return Err(invalid(format!(
+            "limit {limit} exceeds the configured maximum ({LIMIT_MAX}, see --web.search.max-limit)"
+        )));
+    }
+
+    Ok(limit)
 }
 
 fn positive(params: &Params, name: &str) -> Result<usize, ApiError> {

@@ -98,22 +98,10 @@ fn jaro(a: &[char], b: &[char]) -> f64 {
         return 0.0;
     }
 
-    let reach = (a.len().max(b.len()) / 2).saturating_sub(1);
-    let mut taken = vec![false; b.len()];
-
-    let mut matched_a = Vec::new();
-    for (i, c) in a.iter().enumerate() {
-        let near = i.saturating_sub(reach)..b.len().min(i + reach + 1);
-        if let Some(at) = near.into_iter().find(|at| !taken[*at] && b[*at] == *c) {
-            taken[at] = true;
-            matched_a.push(*c);
-        }
-    }
-
+    let (matched_a, taken) = common(a, b);
     if matched_a.is_empty() {
         return 0.0;
     }
-
     let matched_b = b
         .iter()
         .zip(&taken)
@@ -129,6 +117,23 @@ fn jaro(a: &[char], b: &[char]) -> f64 {
 
     let m = matched_a.len() as f64;
     (m / a.len() as f64 + m / b.len() as f64 + (m - swapped) / m) / 3.0
+}
+
+/// The characters of `a` that `b` has too, not too far off; and true for each of `b` that is one of them.
+fn common(a: &[char], b: &[char]) -> (Vec<char>, Vec<bool>) {
+    let reach = (a.len().max(b.len()) / 2).saturating_sub(1);
+    let mut taken = vec![false; b.len()];
+
+    let mut matched_a = Vec::new();
+    for (i, c) in a.iter().enumerate() {
+        let near = i.saturating_sub(reach)..b.len().min(i + reach + 1);
+        if let Some(at) = near.into_iter().find(|at| !taken[*at] && b[*at] == *c) {
+            taken[at] = true;
+            matched_a.push(*c);
+        }
+    }
+
+    (matched_a, taken)
 }
 
 #[cfg(test)]
