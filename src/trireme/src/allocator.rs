@@ -111,14 +111,15 @@ fn allocated() -> u64 {
 
 /// What the process has in memory that is not of files. The allocator's own figure counts what it may use, not what it does.
 fn held() -> u64 {
-    let pages = || {
-        let statm = std::fs::read_to_string("/proc/self/statm").ok()?;
-        let mut fields = statm.split_whitespace().skip(1).map(str::parse::<u64>);
-        let resident = fields.next()?.ok()?;
-        let shared = fields.next()?.ok()?;
-        Some(resident.saturating_sub(shared))
-    };
-    pages().unwrap_or(0) * PAGE_BYTES
+    held_pages().unwrap_or(0) * PAGE_BYTES
+}
+
+fn held_pages() -> Option<u64> {
+    let statm = std::fs::read_to_string("/proc/self/statm").ok()?;
+    let mut fields = statm.split_whitespace().skip(1).map(str::parse::<u64>);
+    let resident = fields.next()?.ok()?;
+    let shared = fields.next()?.ok()?;
+    Some(resident.saturating_sub(shared))
 }
 
 fn give_back() {

@@ -6,6 +6,8 @@ mod dump;
 mod ls;
 mod verify;
 
+pub use verify::faults_json;
+
 /// Looks into blocks in Prometheus's format, whoever wrote them, and makes coarser ones of them.
 #[derive(clap::Subcommand)]
 pub enum Command {
@@ -92,31 +94,32 @@ pub fn size_text(bytes: u64) -> String {
 /// Rows side by side, the first `left` columns flush left.
 pub fn columns(rows: &[Vec<String>], left: usize) -> String {
     let count = rows.iter().map(Vec::len).max().unwrap_or(0);
-    let width = |column: usize| {
-        rows.iter()
-            .filter_map(|row| row.get(column))
-            .map(|cell| cell.chars().count())
-            .max()
-    };
+    let widths: Vec<usize> = (0..count).map(|column| width(rows, column)).collect();
+    let lines: Vec<String> = rows.iter().map(|row| line(row, &widths, left)).collect();
+    lines.join("\n")
+}
 
-    let widths: Vec<usize> = (0..count)
-        .map(|column| width(column).unwrap_or(0))
+/// The most characters in a cell of a column.
+pub fn width(rows: &[Vec<String>], column: usize) -> usize {
+    rows.iter()
+        .filter_map(|row| row.get(column))
+        .map(|cell| cell.chars().count())
+        .max()
+        .unwrap_or(0)
+}
+
+fn line(row: &[String], widths: &[usize], left: usize) -> String {
+    let cells = row.iter().zip(widths).enumerate();
+    let cells: Vec<String> = cells
+        .map(|(index, (cell, width))| {
+            if index < left {
+                format!("{cell:<width$}")
+            } else {
+                format!("{cell:>width$}")
+            }
+        })
         .collect();
-    let line = |row: &Vec<String>| {
-        let cells = row.iter().zip(&widths).enumerate();
-        let cells: Vec<String> = cells
-            .map(|(index, (cell, width))| {
-                if index < left {
-                    format!("{cell:<width$}")
-                } else {
-                    format!("{cell:>width$}")
-                }
-            })
-            .collect();
-        cells.join("  ").trim_end().to_string()
-    };
-
-    rows.iter().map(line).collect::<Vec<_>>().join("\n")
+    cells.join("  ").trim_end().to_string()
 }
 
 #[cfg(test)]

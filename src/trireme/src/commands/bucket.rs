@@ -2,18 +2,20 @@
 
 mod compact;
 
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::Context;
-use serde_json::json;
+use serde_json::{Value, json};
 use slog::{Logger, o};
 use trireme_block::{Fault, resolution_text};
 use trireme_bucket::{
     BucketBlock, BucketReader, LeftOut, Listing, MetaCache, ReaderOptions, Refreshed,
 };
+use ulid::Ulid;
 
-use crate::commands::block::{columns, size_text, time_text};
+use crate::commands::block::{columns, faults_json, size_text, time_text};
 use crate::commands::{SettingsArgs, note, print_line};
 
 /// Looks into the bucket that the settings name, and merges and downsamples its blocks; for example --set bucket.type=file --set bucket.path=DIR.
@@ -114,6 +116,18 @@ impl Opened {
 
         self.refreshed.failed.len()
     }
+
+    /// Reads every byte of a block.
+    fn faults_of(&self, block: &BucketBlock) -> Vec<Fault> {
+        // This thread is none of the runtime's, so it may wait for it.
+        match self.reader.block(&block.meta) {
+            Ok(block) => block.verify(),
+            Err(error) => vec![Fault {
+                place: "block".to_string(),
+                what: error.to_string(),
+            }],
+        }
+    }
 }
 
 fn ls(args: &Ls) -> anyhow::Result<()> {
@@ -122,21 +136,24 @@ fn ls(args: &Ls) -> anyhow::Result<()> {
     print_line(&match args.output {
         Output::Table => table(&opened),
         Output::Json => {
-            let block = |block: &Arc<BucketBlock>| {
-                let deletion = block.deletion.is_some();
-                let no_compact = block.no_compact.is_some();
-                let no_downsample = block.no_downsample.is_some();
-                let not_read = left_out.get(&block.meta.ulid).map(LeftOut::to_string);
-                json!({"meta": block.meta, "marked_for_deletion": deletion, "marked_no_compact": no_compact,
-                    "marked_no_downsample": no_downsample, "not_read": not_read})
-            };
-            serde_json::to_string_pretty(&opened.blocks.iter().map(block).collect::<Vec<_>>())?
+            let blocks = opened.blocks.iter();
+            let blocks: Vec<_> = blocks.map(|block| block_json(block, &left_out)).collect();
+            serde_json::to_string_pretty(&blocks)?
         }
     });
 
     let failed = opened.tell_problems();
     anyhow::ensure!(failed == 0, "{failed} blocks cannot be read");
     Ok(())
+}
+
+fn block_json(block: &BucketBlock, left_out: &BTreeMap<Ulid, LeftOut>) -> Value {
+    let deletion = block.deletion.is_some();
+    let no_compact = block.no_compact.is_some();
+    let no_downsample = block.no_downsample.is_some();
+    let not_read = left_out.get(&block.meta.ulid).map(LeftOut::to_string);
+    json!({"meta": block.meta, "marked_for_deletion": deletion, "marked_no_compact": no_compact,
+        "marked_no_downsample": no_downsample, "not_read": not_read})
 }
 
 fn table(opened: &Opened) -> String {
@@ -162,45 +179,43 @@ fn table(opened: &Opened) -> String {
 
     let left_out = opened.metas.left_out();
     for block in &opened.blocks {
-        let meta = &block.meta;
-        let labels = meta
-            .external_labels()
-            .into_iter()
-            .flatten()
-            .map(|(name, value)| format!("{name}={value:?}"));
-
-        let size: u64 = meta
-            .thanos
-            .iter()
-            .flat_map(|thanos| &thanos.files)
-            .filter_map(|file| file.size_bytes)
-            .sum();
-
-        let marks = [
-            block.deletion.as_ref().map(|_| "deletion"),
-            block.no_compact.as_ref().map(|_| "no compaction"),
-            block.no_downsample.as_ref().map(|_| "no downsampling"),
-        ];
-
-        rows.push(vec![
-            meta.ulid.to_string(),
-            time_text(meta.min_time),
-            time_text(meta.max_time),
-            labels.collect::<Vec<_>>().join(" "),
-            resolution_text(meta.resolution_ms()),
-            meta.compaction.level.to_string(),
-            meta.stats.num_series.to_string(),
-            meta.stats.num_samples.to_string(),
-            size_text(size),
-            marks.into_iter().flatten().collect::<Vec<_>>().join(", "),
-            left_out
-                .get(&meta.ulid)
-                .map(LeftOut::to_string)
-                .unwrap_or_default(),
-        ]);
+        let not_read = left_out.get(&block.meta.ulid).map(LeftOut::to_string);
+        rows.push(row(block, not_read.unwrap_or_default()));
     }
 
     columns(&rows, 5)
+}
+
+fn row(block: &BucketBlock, not_read: String) -> Vec<String> {
+    let meta = &block.meta;
+    let labels = meta
+        .external_labels()
+        .into_iter()
+        .flatten()
+        .map(|(name, value)| format!("{name}={value:?}"));
+
+    let files = meta.thanos.iter().flat_map(|thanos| &thanos.files);
+    let size: u64 = files.filter_map(|file| file.size_bytes).sum();
+
+    let marks = [
+        block.deletion.as_ref().map(|_| "deletion"),
+        block.no_compact.as_ref().map(|_| "no compaction"),
+        block.no_downsample.as_ref().map(|_| "no downsampling"),
+    ];
+
+    vec![
+        meta.ulid.to_string(),
+        time_text(meta.min_time),
+        time_text(meta.max_time),
+        labels.collect::<Vec<_>>().join(" "),
+        resolution_text(meta.resolution_ms()),
+        meta.compaction.level.to_string(),
+        meta.stats.num_series.to_string(),
+        meta.stats.num_samples.to_string(),
+        size_text(size),
+        marks.into_iter().flatten().collect::<Vec<_>>().join(", "),
+        not_read,
+    ]
 }
 
 fn verify(args: &Verify) -> anyhow::Result<()> {
@@ -221,44 +236,33 @@ fn verify(args: &Verify) -> anyhow::Result<()> {
             continue;
         }
 
-        // This thread is none of the runtime's, so it may wait for it.
-        let faults = match opened.reader.block(&block.meta) {
-            Ok(block) => block.verify(),
-            Err(error) => vec![Fault {
-                place: "block".to_string(),
-                what: error.to_string(),
-            }],
-        };
-
+        let faults = opened.faults_of(block);
         if args.output == Output::Table {
-            print_line(&format!(
-                "{ulid}: {}",
-                if faults.is_empty() { "good" } else { "damaged" }
-            ));
-            faults
-                .iter()
-                .for_each(|fault| print_line(&format!("  {fault}")));
+            tell_faults(ulid, &faults);
         }
-
         results.push((ulid, faults));
     }
 
     if args.output == Output::Json {
-        let fault = |fault: &Fault| json!({"place": fault.place, "what": fault.what});
         let all: Vec<_> = results
             .iter()
-            .map(|(ulid, faults)| json!({"block": ulid, "faults": faults.iter().map(fault).collect::<Vec<_>>()}))
+            .map(|(ulid, faults)| json!({"block": ulid, "faults": faults_json(faults)}))
             .collect();
         print_line(&serde_json::to_string_pretty(&all)?);
     }
 
-    let failed = opened.tell_problems()
-        + results
-            .iter()
-            .filter(|(_, faults)| !faults.is_empty())
-            .count();
+    let damaged = results.iter().filter(|(_, faults)| !faults.is_empty());
+    let failed = opened.tell_problems() + damaged.count();
 
     drop(opened.runtime);
     anyhow::ensure!(failed == 0, "{failed} blocks are damaged");
     Ok(())
+}
+
+fn tell_faults(ulid: &str, faults: &[Fault]) {
+    let state = if faults.is_empty() { "good" } else { "damaged" };
+    print_line(&format!("{ulid}: {state}"));
+    for fault in faults {
+        print_line(&format!("  {fault}"));
+    }
 }

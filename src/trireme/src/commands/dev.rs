@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use anyhow::{Context, bail};
 use tokio::process::{Child, Command};
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::commands::print_line;
 
@@ -64,8 +64,9 @@ async fn group(args: &Args) -> anyhow::Result<()> {
 
     let stop = tokio::select! {
         ready = all_ready(&mut nodes) => ready.err(),
-        _ = interrupt.recv() => Some(anyhow::anyhow!("stopped before all nodes were ready")),
-        _ = terminate.recv() => Some(anyhow::anyhow!("stopped before all nodes were ready")),
+        () = asked_to_stop(&mut interrupt, &mut terminate) => {
+            Some(anyhow::anyhow!("stopped before all nodes were ready"))
+        }
     };
 
     if let Some(error) = stop {
@@ -75,8 +76,7 @@ async fn group(args: &Args) -> anyhow::Result<()> {
 
     welcome(args, &nodes);
     let watched = tokio::select! {
-        _ = interrupt.recv() => Ok(()),
-        _ = terminate.recv() => Ok(()),
+        () = asked_to_stop(&mut interrupt, &mut terminate) => Ok(()),
         error = watch(&mut nodes) => Err(error),
     };
 
@@ -85,12 +85,16 @@ async fn group(args: &Args) -> anyhow::Result<()> {
     watched
 }
 
+async fn asked_to_stop(interrupt: &mut Signal, terminate: &mut Signal) {
+    tokio::select! {
+        _ = interrupt.recv() => {}
+        _ = terminate.recv() => {}
+    }
+}
+
 fn start(args: &Args, i: u16) -> anyhow::Result<NodeProcess> {
     let name = format!("n{i}");
     let port = args.base_port + i;
-    let peers: Vec<String> = (0..args.nodes)
-        .map(|k| format!("n{k}=127.0.0.1:{}", args.base_port + 100 + k))
-        .collect();
     let log = args.dir.join(format!("{name}.log"));
     let file = File::options()
         .create(true)
@@ -103,20 +107,7 @@ fn start(args: &Args, i: u16) -> anyhow::Result<NodeProcess> {
     );
 
     command.arg("run");
-    let settings = [
-        format!("node.name={name}"),
-        format!("node.data_dir={}", args.dir.join(&name).display()),
-        format!("http.listen=127.0.0.1:{port}"),
-        format!("cluster.listen=127.0.0.1:{}", args.base_port + 100 + i),
-        format!("cluster.peers={}", peers.join(",")),
-        format!("cluster.replication_factor={}", args.nodes),
-        format!("bucket.path={}", args.dir.join("bucket").display()),
-        "bucket.upload_turn=15s".to_owned(),
-        "telemetry.self_monitoring=true".to_owned(),
-        "telemetry.self_monitoring_interval=5s".to_owned(),
-    ];
-
-    for setting in settings.iter().chain(&args.set) {
+    for setting in settings(args, i).iter().chain(&args.set) {
         command.args(["--set", setting]);
     }
 
@@ -146,6 +137,26 @@ fn start(args: &Args, i: u16) -> anyhow::Result<NodeProcess> {
         log,
         child,
     })
+}
+
+fn settings(args: &Args, i: u16) -> [String; 10] {
+    let name = format!("n{i}");
+    let peers: Vec<String> = (0..args.nodes)
+        .map(|k| format!("n{k}=127.0.0.1:{}", args.base_port + 100 + k))
+        .collect();
+
+    [
+        format!("node.name={name}"),
+        format!("node.data_dir={}", args.dir.join(&name).display()),
+        format!("http.listen=127.0.0.1:{}", args.base_port + i),
+        format!("cluster.listen=127.0.0.1:{}", args.base_port + 100 + i),
+        format!("cluster.peers={}", peers.join(",")),
+        format!("cluster.replication_factor={}", args.nodes),
+        format!("bucket.path={}", args.dir.join("bucket").display()),
+        "bucket.upload_turn=15s".to_owned(),
+        "telemetry.self_monitoring=true".to_owned(),
+        "telemetry.self_monitoring_interval=5s".to_owned(),
+    ]
 }
 
 async fn all_ready(nodes: &mut [NodeProcess]) -> anyhow::Result<()> {

@@ -1,6 +1,6 @@
 //! `trireme promqltest`: holds the query engine to scripts in Prometheus's test language.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use anyhow::Context;
 use trireme_promql::promqltest::{Evaluate, run_script, script_options, script_parser_options};
@@ -74,14 +74,13 @@ fn files(paths: &[PathBuf]) -> anyhow::Result<Vec<PathBuf>> {
 
         let entries =
             std::fs::read_dir(path).with_context(|| format!("cannot read {}", path.display()))?;
-        let is_script = |file: &Path| {
-            file.extension()
-                .is_some_and(|extension| extension == "test")
-        };
         let mut scripts: Vec<PathBuf> = entries
             .flatten()
             .map(|entry| entry.path())
-            .filter(|file| is_script(file))
+            .filter(|file| {
+                file.extension()
+                    .is_some_and(|extension| extension == "test")
+            })
             .collect();
 
         anyhow::ensure!(

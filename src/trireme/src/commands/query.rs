@@ -111,64 +111,72 @@ enum Output {
 pub fn run(command: &Command) -> anyhow::Result<()> {
     let now_ms = SystemClock::new().now_ms();
     match command {
-        Command::Instant(args) => {
-            let time = seconds(when::parse_time_ms(&args.time, now_ms).context("--time")?);
-            let form = [("query", args.expr.as_str()), ("time", &time)];
-            samples(&args.common, "/api/v1/query", &form)
-        }
-        Command::Range(args) => {
-            let (start_ms, end_ms) = args.span.parse(now_ms)?;
-            let step_ms = match args.step {
-                Some(step) => i64::try_from(step.as_millis()).context("--step is too long")?,
-                None => ((end_ms - start_ms) / 60_000 * 1_000).max(1_000),
-            };
-            let start = seconds(start_ms);
-            let end = seconds(end_ms);
-            let step = seconds(step_ms);
-            let form = [
-                ("query", args.expr.as_str()),
-                ("start", &start),
-                ("end", &end),
-                ("step", &step),
-            ];
-
-            samples(&args.common, "/api/v1/query_range", &form)
-        }
-        Command::Series(args) => {
-            let span = args.span.form(now_ms)?;
-            let mut form = matches(&args.selectors);
-            form.extend(span.iter().map(|(key, value)| (*key, value.as_str())));
-            let data = args.common.ask(&Method::Post("/api/v1/series"), &form)?;
-            print_line(&match args.common.output {
-                Output::Json => serde_json::to_string_pretty(&data)?,
-                Output::Csv => csv::series(&answer::label_sets(&data)?),
-                Output::Table => table::series(&answer::label_sets(&data)?),
-            });
-            Ok(())
-        }
-        Command::Labels(args) => {
-            let span = args.span.form(now_ms)?;
-            let mut form = matches(&args.selectors);
-            form.extend(span.iter().map(|(key, value)| (*key, value.as_str())));
-
-            let method = match &args.name {
-                // Only label names have a POST form in the API.
-                Some(name) => Method::Get(format!(
-                    "/api/v1/label/{}/values",
-                    client::percent_encode(name)
-                )),
-                None => Method::Post("/api/v1/labels"),
-            };
-
-            let data = args.common.ask(&method, &form)?;
-            print_line(&match args.common.output {
-                Output::Json => serde_json::to_string_pretty(&data)?,
-                Output::Csv | Output::Table => answer::strings(&data)?.join("\n"),
-            });
-
-            Ok(())
-        }
+        Command::Instant(args) => instant(args, now_ms),
+        Command::Range(args) => range(args, now_ms),
+        Command::Series(args) => series(args, now_ms),
+        Command::Labels(args) => labels(args, now_ms),
     }
+}
+
+fn instant(args: &Instant, now_ms: i64) -> anyhow::Result<()> {
+    let time = seconds(when::parse_time_ms(&args.time, now_ms).context("--time")?);
+    let form = [("query", args.expr.as_str()), ("time", &time)];
+    samples(&args.common, "/api/v1/query", &form)
+}
+
+fn range(args: &Range, now_ms: i64) -> anyhow::Result<()> {
+    let (start_ms, end_ms) = args.span.parse(now_ms)?;
+    let step_ms = match args.step {
+        Some(step) => i64::try_from(step.as_millis()).context("--step is too long")?,
+        None => ((end_ms - start_ms) / 60_000 * 1_000).max(1_000),
+    };
+    let start = seconds(start_ms);
+    let end = seconds(end_ms);
+    let step = seconds(step_ms);
+    let form = [
+        ("query", args.expr.as_str()),
+        ("start", &start),
+        ("end", &end),
+        ("step", &step),
+    ];
+
+    samples(&args.common, "/api/v1/query_range", &form)
+}
+
+fn series(args: &Series, now_ms: i64) -> anyhow::Result<()> {
+    let span = args.span.form(now_ms)?;
+    let mut form = matches(&args.selectors);
+    form.extend(span.iter().map(|(key, value)| (*key, value.as_str())));
+    let data = args.common.ask(&Method::Post("/api/v1/series"), &form)?;
+    print_line(&match args.common.output {
+        Output::Json => serde_json::to_string_pretty(&data)?,
+        Output::Csv => csv::series(&answer::label_sets(&data)?),
+        Output::Table => table::series(&answer::label_sets(&data)?),
+    });
+    Ok(())
+}
+
+fn labels(args: &Labels, now_ms: i64) -> anyhow::Result<()> {
+    let span = args.span.form(now_ms)?;
+    let mut form = matches(&args.selectors);
+    form.extend(span.iter().map(|(key, value)| (*key, value.as_str())));
+
+    let method = match &args.name {
+        // Only label names have a POST form in the API.
+        Some(name) => Method::Get(format!(
+            "/api/v1/label/{}/values",
+            client::percent_encode(name)
+        )),
+        None => Method::Post("/api/v1/labels"),
+    };
+
+    let data = args.common.ask(&method, &form)?;
+    print_line(&match args.common.output {
+        Output::Json => serde_json::to_string_pretty(&data)?,
+        Output::Csv | Output::Table => answer::strings(&data)?.join("\n"),
+    });
+
+    Ok(())
 }
 
 enum Method {

@@ -99,18 +99,19 @@ fn salvaged_text(done: &Salvaged) -> String {
 }
 
 fn salvaged_json(done: &Salvaged) -> Value {
-    let block = |b: &SalvagedBlock| {
-        json!({ "block": b.ulid, "tenant": b.tenant, "series": b.series, "samples": b.samples,
-            "lost_chunks": b.lost_chunks })
-    };
     json!({
         "from": done.from.display().to_string(),
         "series": done.series,
         "records": done.records,
         "records_in_part": done.in_part,
-        "blocks": done.blocks.iter().map(block).collect::<Vec<_>>(),
+        "blocks": done.blocks.iter().map(block_json).collect::<Vec<_>>(),
         "damage": done.damage,
     })
+}
+
+fn block_json(b: &SalvagedBlock) -> Value {
+    json!({ "block": b.ulid, "tenant": b.tenant, "series": b.series, "samples": b.samples,
+            "lost_chunks": b.lost_chunks })
 }
 
 /// A line for each thing that the node says; a newer node may say more.

@@ -4,6 +4,7 @@ mod change;
 
 use serde_json::{Map, Value};
 
+use crate::commands::block::width;
 use crate::commands::print_line;
 use crate::commands::query::client::{Client, ClientArgs};
 
@@ -125,14 +126,6 @@ fn table(members: &[&Map<String, Value>]) -> Vec<String> {
         }
     }
 
-    // What a reader looks for comes first; the rest keeps the node's order.
-    let rank = |name: &str| {
-        ["node", "name", "state", "zone", "address"]
-            .iter()
-            .position(|first| *first == name)
-            .unwrap_or(5)
-    };
-
     columns.sort_by_key(|name| rank(name));
     let mut rows = vec![
         columns
@@ -148,14 +141,20 @@ fn table(members: &[&Map<String, Value>]) -> Vec<String> {
             .collect()
     }));
 
-    let width = |column: usize| {
-        rows.iter()
-            .map(|row| row[column].chars().count())
-            .max()
-            .unwrap_or(0)
-    };
+    side_by_side(&rows)
+}
 
-    let widths: Vec<usize> = (0..columns.len()).map(width).collect();
+/// What a reader looks for comes first; the rest keeps the node's order.
+fn rank(name: &str) -> usize {
+    let first = ["node", "name", "state", "zone", "address"];
+    let at = first.iter().position(|first| *first == name);
+    at.unwrap_or(first.len())
+}
+
+/// Lines of a table, set in a little.
+fn side_by_side(rows: &[Vec<String>]) -> Vec<String> {
+    let columns = 0..rows[0].len();
+    let widths: Vec<usize> = columns.map(|column| width(rows, column)).collect();
     rows.iter()
         .map(|row: &Vec<String>| {
             let cells: Vec<String> = row

@@ -20,16 +20,8 @@ pub fn parse_time_ms(text: &str, now_ms: i64) -> anyhow::Result<i64> {
         return Ok(ms.round() as i64);
     }
 
-    let relative = text
-        .strip_prefix('-')
-        .map(|t| (-1, t))
-        .or_else(|| text.strip_prefix('+').map(|t| (1, t)));
-
-    if let Some((sign, duration)) = relative {
-        let duration = humantime::parse_duration(duration)
-            .with_context(|| format!("{text} is no duration"))?;
-        let ms = i64::try_from(duration.as_millis()).context("duration too long")?;
-        return Ok(now_ms.saturating_add(sign * ms));
+    if let Some(ms) = signed_ms(text)? {
+        return Ok(now_ms.saturating_add(ms));
     }
 
     let time: jiff::Timestamp = text
@@ -37,6 +29,22 @@ pub fn parse_time_ms(text: &str, now_ms: i64) -> anyhow::Result<i64> {
         .with_context(|| format!("{text} is neither RFC 3339 nor Unix seconds"))?;
 
     Ok(time.as_millisecond())
+}
+
+/// Milliseconds of a duration with a sign; none if there is no sign.
+fn signed_ms(text: &str) -> anyhow::Result<Option<i64>> {
+    let relative = text
+        .strip_prefix('-')
+        .map(|t| (-1, t))
+        .or_else(|| text.strip_prefix('+').map(|t| (1, t)));
+
+    let Some((sign, duration)) = relative else {
+        return Ok(None);
+    };
+    let duration =
+        humantime::parse_duration(duration).with_context(|| format!("{text} is no duration"))?;
+    let ms = i64::try_from(duration.as_millis()).context("duration too long")?;
+    Ok(Some(sign * ms))
 }
 
 #[cfg(test)]

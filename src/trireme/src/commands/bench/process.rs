@@ -1,5 +1,6 @@
 //! What a process used, from `/proc` (Linux).
 
+use std::collections::VecDeque;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -8,6 +9,9 @@ use trireme_base::Clock;
 
 /// Receivers put work off: VictoriaMetrics writes its memory to disk every five seconds, others sync every second.
 const REST_MIN: Duration = Duration::from_secs(6);
+/// How often processes are looked at until they are at rest, and how many such times they must be quiet.
+const POLL: Duration = Duration::from_millis(250);
+const QUIET_POLLS: u32 = 4;
 
 /// CPU and bytes of a set of processes since each of them started, and their memory now.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -64,21 +68,16 @@ impl Processes {
     pub fn usage(&self) -> anyhow::Result<Usage> {
         let mut sum = Usage::default();
         for pid in &self.pids {
-            let proc = PathBuf::from(format!("/proc/{pid}"));
-            let read = |name: &str| {
-                std::fs::read_to_string(proc.join(name))
-                    .with_context(|| format!("process {pid}: cannot read {name}"))
-            };
-            let status = read("status")?;
+            let status = read_proc(*pid, "status")?;
+            let stat = read_proc(*pid, "stat")?;
+            let ticks = cpu_ticks(&stat).with_context(|| format!("process {pid}: stat"))?;
 
-            sum.cpu_s += cpu_ticks(&read("stat")?)
-                .with_context(|| format!("process {pid}: stat"))? as f64
-                / self.ticks_per_s;
+            sum.cpu_s += ticks as f64 / self.ticks_per_s;
             sum.rss_bytes += field(&status, "VmRSS:").unwrap_or(0) * 1_024;
             sum.peak_rss_bytes += field(&status, "VmHWM:").unwrap_or(0) * 1_024;
 
             // Needs the same user; without it the rest is still worth having.
-            sum.written_bytes += read("io")
+            sum.written_bytes += read_proc(*pid, "io")
                 .ok()
                 .and_then(|io| field(&io, "write_bytes:"))
                 .unwrap_or(0);
@@ -90,9 +89,6 @@ impl Processes {
     /// Waits until the processes used less than 3 % of a core each for a second, at least [`REST_MIN`], and until
     /// `limit` at most. Gives the usage and the monotonic time at the end of the last busy stretch.
     pub fn at_rest(&self, clock: &dyn Clock, limit: Duration) -> anyhow::Result<(Usage, Duration)> {
-        const POLL: Duration = Duration::from_millis(250);
-        const QUIET_POLLS: u32 = 4;
-
         let begin = clock.monotonic();
         let mut busy_until = begin;
         let mut last = self.usage()?;
@@ -100,22 +96,20 @@ impl Processes {
             return Ok((last, begin));
         }
 
-        let mut window = std::collections::VecDeque::from([last.cpu_s]);
+        let mut polls = VecDeque::from([last.cpu_s]);
         while clock.monotonic() - begin < limit {
             std::thread::sleep(POLL);
             last = self.usage()?;
 
-            if last.cpu_s - window.back().copied().unwrap_or(0.0) > 0.02 * self.pids.len() as f64 {
+            if last.cpu_s - polls.back().copied().unwrap_or(0.0) > 0.02 * self.pids.len() as f64 {
                 busy_until = clock.monotonic();
             }
 
-            window.push_back(last.cpu_s);
-            if window.len() > QUIET_POLLS as usize {
-                let oldest = window.pop_front().unwrap_or(0.0);
-                let allowed =
-                    0.03 * POLL.as_secs_f64() * f64::from(QUIET_POLLS) * self.pids.len() as f64;
-                let quiet = last.cpu_s - oldest <= allowed.max(1.0 / self.ticks_per_s);
-                if quiet && clock.monotonic() - begin >= REST_MIN {
+            polls.push_back(last.cpu_s);
+            if polls.len() > QUIET_POLLS as usize {
+                let oldest = polls.pop_front().unwrap_or(0.0);
+                let is_quiet = last.cpu_s - oldest <= self.quiet_cpu_s();
+                if is_quiet && clock.monotonic() - begin >= REST_MIN {
                     break;
                 }
             }
@@ -123,6 +117,18 @@ impl Processes {
 
         Ok((last, busy_until))
     }
+
+    /// What the processes may use over the last polls and count as at rest.
+    fn quiet_cpu_s(&self) -> f64 {
+        let polls = POLL.as_secs_f64() * f64::from(QUIET_POLLS);
+        let allowed = 0.03 * polls * self.pids.len() as f64;
+        allowed.max(1.0 / self.ticks_per_s)
+    }
+}
+
+fn read_proc(pid: u32, name: &str) -> anyhow::Result<String> {
+    std::fs::read_to_string(format!("/proc/{pid}/{name}"))
+        .with_context(|| format!("process {pid}: cannot read {name}"))
 }
 
 /// Clock ticks in which the kernel counts CPU time.
@@ -147,15 +153,14 @@ fn cpu_ticks(stat: &str) -> anyhow::Result<u64> {
         bail!("no command in parentheses")
     };
 
-    let mut fields = rest.split_ascii_whitespace().skip(11);
-    let mut next = || {
-        fields
-            .next()
-            .context("too few fields")
-            .and_then(|f| f.parse::<u64>().context("not a number"))
-    };
+    let fields = rest.split_ascii_whitespace().skip(11);
+    let ticks: Vec<u64> = fields
+        .take(2)
+        .map(|field| field.parse().context("not a number"))
+        .collect::<anyhow::Result<_>>()?;
 
-    Ok(next()? + next()?)
+    anyhow::ensure!(ticks.len() == 2, "too few fields");
+    Ok(ticks.iter().sum())
 }
 
 fn field(text: &str, name: &str) -> Option<u64> {

@@ -108,34 +108,21 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
 
 fn measure(args: &Args) -> anyhow::Result<QueryReport> {
     let clock = SystemClock::new();
-    let end_ms = when::parse_time_ms(&args.end, clock.now_ms()).context("--end")?;
-    let span = Span {
-        end_s: end_ms / 1_000,
-        range_s: args.range.as_secs(),
-        step_s: args.step.as_secs().max(1),
-    };
+    let span = Span::of(args, &clock)?;
 
     let target = Target::parse(&args.url)?;
     let base = target.path.trim_end_matches('/').to_string();
     let headers = super::write::header_lines(&args.headers)?;
     let mut client = Client::new(target, args.timeout);
     let server = Processes::new(&args.pids, &args.pid_files)?;
-    let asked: Vec<Question> = questions()
-        .into_iter()
-        .filter(|question: &Question| {
-            args.only
-                .as_ref()
-                .is_none_or(|only| question.name.contains(only.as_str()))
-        })
-        .collect();
-
+    let asked = asked(args.only.as_deref());
     let paths: Vec<String> = asked
         .iter()
         .map(|question| format!("{base}{}", path(&question.ask, &span)))
         .collect();
+
     let before = server.usage()?;
     let mut times: Vec<Vec<f64>> = vec![Vec::new(); asked.len()];
-
     let mut answers: Vec<Result<Value, String>> = vec![Err("not asked".to_string()); asked.len()];
     for _ in 0..=args.passes {
         for (index, path) in paths.iter().enumerate() {
@@ -159,16 +146,25 @@ fn measure(args: &Args) -> anyhow::Result<QueryReport> {
     let queries = queries
         .map(|((question, times), answer)| figures(question, times, answer, reference.as_ref()));
 
+    let is_measured = !server.is_empty();
     Ok(QueryReport {
         name: args.name.clone(),
         passes: args.passes,
         range_s: args.range.as_secs_f64(),
         step_s: args.step.as_secs_f64(),
         queries: queries.collect(),
-        cpu_s: (!server.is_empty()).then_some(after.cpu_s - before.cpu_s),
-        rss_bytes: (!server.is_empty()).then_some(after.rss_bytes),
-        peak_rss_bytes: (!server.is_empty()).then_some(after.peak_rss_bytes),
+        cpu_s: is_measured.then_some(after.cpu_s - before.cpu_s),
+        rss_bytes: is_measured.then_some(after.rss_bytes),
+        peak_rss_bytes: is_measured.then_some(after.peak_rss_bytes),
     })
+}
+
+/// The questions whose names hold that text, or all.
+fn asked(only: Option<&str>) -> Vec<Question> {
+    questions()
+        .into_iter()
+        .filter(|question| only.is_none_or(|only| question.name.contains(only)))
+        .collect()
 }
 
 /// Whole seconds, so that every server sees the same steps.
@@ -176,6 +172,17 @@ struct Span {
     end_s: i64,
     range_s: u64,
     step_s: u64,
+}
+
+impl Span {
+    fn of(args: &Args, clock: &dyn Clock) -> anyhow::Result<Self> {
+        let end_ms = when::parse_time_ms(&args.end, clock.now_ms()).context("--end")?;
+        Ok(Self {
+            end_s: end_ms / 1_000,
+            range_s: args.range.as_secs(),
+            step_s: args.step.as_secs().max(1),
+        })
+    }
 }
 
 /// Path and parameters; `nocache` keeps VictoriaMetrics from answering out of its cache and means nothing to others.
@@ -213,23 +220,21 @@ fn path(ask: &Ask, span: &Span) -> String {
 }
 
 fn data(status: u16, body: &[u8]) -> Result<Value, String> {
-    let text = || {
-        String::from_utf8_lossy(body)
-            .chars()
-            .take(300)
-            .collect::<String>()
-    };
-
     if status / 100 != 2 {
-        return Err(format!("HTTP {status}: {}", text().trim()));
+        return Err(format!("HTTP {status}: {}", beginning(body).trim()));
     }
 
-    let mut value: Value =
-        serde_json::from_slice(body).map_err(|error| format!("no JSON ({error}): {}", text()))?;
+    let mut value: Value = serde_json::from_slice(body)
+        .map_err(|error| format!("no JSON ({error}): {}", beginning(body)))?;
     match value.get_mut("data") {
         Some(data) => Ok(data.take()),
-        None => Err(format!("no data: {}", text())),
+        None => Err(format!("no data: {}", beginning(body))),
     }
+}
+
+/// As much of an answer as a person wants to see.
+fn beginning(body: &[u8]) -> String {
+    String::from_utf8_lossy(body).chars().take(300).collect()
 }
 
 fn figures(
@@ -244,40 +249,40 @@ fn figures(
     }
 
     later.sort_by(f64::total_cmp);
-    let quantile = |q: f64| {
-        let rank = (later.len() as f64 * q).ceil() as usize;
-        later
-            .get(rank.clamp(1, later.len().max(1)) - 1)
-            .copied()
-            .unwrap_or(0.0)
-    };
-
     let (rows, points) = answer.as_ref().map_or((0, 0), compare::size);
-    let agreement = match (answer, reference.and_then(|all| all.get(question.name))) {
-        (Ok(answer), Some(want)) => {
-            Some(compare::difference(answer, want).map_or(Agreement::Equal, Agreement::Differs))
-        }
-        _ => None,
-    };
+    let wanted = reference.and_then(|all| all.get(question.name));
+    let agreement = answer.as_ref().ok().zip(wanted).map(|(answer, wanted)| {
+        compare::difference(answer, wanted).map_or(Agreement::Equal, Agreement::Differs)
+    });
+    QueryFigures {
+        name: question.name.to_string(),
+        kind: kind_of(&question.ask).to_string(),
+        rows,
+        points,
+        first_ms: times.first().copied().unwrap_or(0.0),
+        p50_ms: quantile(&later, 0.5),
+        p99_ms: quantile(&later, 0.99),
+        error: answer.as_ref().err().cloned(),
+        agreement,
+    }
+}
 
-    let kind = match question.ask {
+/// Of numbers in order; 0 of none.
+fn quantile(sorted: &[f64], q: f64) -> f64 {
+    let rank = (sorted.len() as f64 * q).ceil() as usize;
+    sorted
+        .get(rank.clamp(1, sorted.len().max(1)) - 1)
+        .copied()
+        .unwrap_or(0.0)
+}
+
+fn kind_of(ask: &Ask) -> &'static str {
+    match ask {
         Ask::Instant(_) => "instant",
         Ask::Range(_) => "range",
         Ask::LabelValues(..) => "values",
         Ask::LabelNames => "labels",
         Ask::Series(_) => "series",
-    };
-
-    QueryFigures {
-        name: question.name.to_string(),
-        kind: kind.to_string(),
-        rows,
-        points,
-        first_ms: times.first().copied().unwrap_or(0.0),
-        p50_ms: quantile(0.5),
-        p99_ms: quantile(0.99),
-        error: answer.as_ref().err().cloned(),
-        agreement,
     }
 }
 

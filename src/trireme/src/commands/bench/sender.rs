@@ -62,6 +62,12 @@ pub struct Plan {
     pub timeout: Duration,
 }
 
+impl Plan {
+    fn client(&self, target: &Target) -> Client {
+        Client::new(target.clone(), self.timeout)
+    }
+}
+
 /// The connections; they are kept from one call to the next.
 pub struct Senders<'a> {
     plan: Plan,
@@ -81,15 +87,18 @@ impl<'a> Senders<'a> {
     /// Senders that connect at their first request.
     pub fn new(plan: Plan, clock: &'a dyn Clock) -> Self {
         let count = plan.targets.len();
-        let client = |target: &Target| Client::new(target.clone(), plan.timeout);
         let connections = (0..plan.connections.max(1))
             .map(|i| match plan.rotate {
                 true => Connection {
-                    clients: plan.targets.iter().map(client).collect(),
+                    clients: plan
+                        .targets
+                        .iter()
+                        .map(|target| plan.client(target))
+                        .collect(),
                     next: i,
                 },
                 false => Connection {
-                    clients: vec![client(&plan.targets[i % count])],
+                    clients: vec![plan.client(&plan.targets[i % count])],
                     next: 0,
                 },
             })
@@ -108,34 +117,24 @@ impl<'a> Senders<'a> {
     /// Sends the bodies of some scrapes, one scrape after the other on each connection, and adds to `sum`.
     pub fn send(&mut self, scrapes: &[Vec<Body>], sum: &mut Sent) -> anyhow::Result<()> {
         let begin = self.clock.monotonic();
-        let due = self.due_times(scrapes, begin);
-        let plan = &self.plan;
-        let clock = self.clock;
-        let headers = &self.headers;
         let lanes = self.connections.len();
-        let pace = &Pace::new(lanes);
+        let round = Round {
+            due: self.due_times(scrapes, begin),
+            plan: &self.plan,
+            clock: self.clock,
+            headers: &self.headers,
+            scrapes,
+            lanes,
+            pace: Pace::new(lanes),
+        };
+
+        let round = &round;
         let sent = std::thread::scope(|scope| -> anyhow::Result<Vec<Sent>> {
             let mut threads = Vec::with_capacity(lanes);
             for (lane, connection) in self.connections.iter_mut().enumerate() {
-                let due = &due;
-                let work = move || {
-                    let mut sent = Sent::default();
-                    let mut base = 0;
-                    for (number, bodies) in scrapes.iter().enumerate() {
-                        pace.wait(number);
-                        for (index, body) in bodies.iter().enumerate().skip(lane).step_by(lanes) {
-                            let due = due.as_ref().map(|due| due[base + index]);
-                            connection.send(plan, clock, headers, body, due, &mut sent);
-                        }
-                        base += bodies.len();
-                        pace.finish(lane);
-                    }
-                    sent
-                };
-
                 let thread = std::thread::Builder::new()
                     .name(format!("sender-{lane}"))
-                    .spawn_scoped(scope, work);
+                    .spawn_scoped(scope, move || round.run(lane, connection));
 
                 threads.push(thread.context("cannot start a sender")?);
             }
@@ -169,18 +168,51 @@ impl<'a> Senders<'a> {
     }
 }
 
-impl Connection {
-    fn send(
-        &mut self,
-        plan: &Plan,
-        clock: &dyn Clock,
-        headers: &str,
-        body: &Body,
-        due: Option<Duration>,
-        sent: &mut Sent,
-    ) {
-        let now = clock.monotonic();
+/// Some scrapes that all connections send together.
+struct Round<'a> {
+    plan: &'a Plan,
+    clock: &'a dyn Clock,
+    headers: &'a str,
+    scrapes: &'a [Vec<Body>],
+    /// With a rate: when each body is due.
+    due: Option<Vec<Duration>>,
+    lanes: usize,
+    pace: Pace,
+}
 
+impl Round<'_> {
+    /// Sends the bodies of one connection.
+    fn run(&self, lane: usize, connection: &mut Connection) -> Sent {
+        let mut sent = Sent::default();
+        let mut base = 0;
+        for (number, bodies) in self.scrapes.iter().enumerate() {
+            self.pace.wait(number);
+            let own = bodies.iter().enumerate().skip(lane).step_by(self.lanes);
+            for (index, body) in own {
+                let due = self.due.as_ref().map(|due| due[base + index]);
+                connection.send(self, body, due, &mut sent);
+            }
+            base += bodies.len();
+            self.pace.finish(lane);
+        }
+        sent
+    }
+}
+
+/// Why a try failed.
+struct Failed {
+    /// The status, or `io`.
+    label: String,
+    /// How long the receiver asks to wait before the next try; none if there is to be none.
+    wait: Option<Duration>,
+    text: String,
+}
+
+impl Connection {
+    /// Sends a body until it is taken, refused for good, or tried often enough.
+    fn send(&mut self, round: &Round<'_>, body: &Body, due: Option<Duration>, sent: &mut Sent) {
+        let clock = round.clock;
+        let now = clock.monotonic();
         let mut begin = now;
         if let Some(due) = due {
             // A request that starts late because the one before was slow counts from when it was due.
@@ -188,34 +220,19 @@ impl Connection {
             std::thread::sleep(due.saturating_sub(now));
         }
 
-        for attempt in 0..=plan.retries {
-            let index = self.next % self.clients.len();
-            self.next += 1;
-            let client = &mut self.clients[index];
-            let path = client.path().to_string();
-            let (label, wait, text) = match client.send("POST", &path, headers, &body.bytes) {
-                Ok(answer) if answer.status / 100 == 2 => {
-                    sent.latencies.add(clock.monotonic().saturating_sub(begin));
-                    sent.samples_ok += body.samples as u64;
-                    return;
-                }
-                Ok(answer) => {
-                    let temporary = answer.status / 100 == 5 || answer.status == 429;
-                    let asked = Duration::from_secs(answer.retry_after_s.unwrap_or(0).min(5));
-                    let text = String::from_utf8_lossy(&answer.body)
-                        .chars()
-                        .take(300)
-                        .collect();
-                    (answer.status.to_string(), temporary.then_some(asked), text)
-                }
-                Err(error) => ("io".to_string(), Some(Duration::ZERO), error.to_string()),
+        let retries = round.plan.retries;
+        for attempt in 0..=retries {
+            let Err(failed) = self.try_once(round.headers, body) else {
+                sent.latencies.add(clock.monotonic().saturating_sub(begin));
+                sent.samples_ok += body.samples as u64;
+                return;
             };
 
             sent.first_error
-                .get_or_insert_with(|| format!("{label}: {}", text.trim()));
-            *sent.errors.entry(label).or_default() += 1;
+                .get_or_insert_with(|| format!("{}: {}", failed.label, failed.text.trim()));
+            *sent.errors.entry(failed.label).or_default() += 1;
 
-            let Some(asked) = wait.filter(|_| attempt < plan.retries) else {
+            let Some(asked) = failed.wait.filter(|_| attempt < retries) else {
                 break;
             };
 
@@ -223,6 +240,34 @@ impl Connection {
         }
 
         sent.samples_failed += body.samples as u64;
+    }
+
+    /// Sends a body to the next server.
+    fn try_once(&mut self, headers: &str, body: &Body) -> Result<(), Failed> {
+        let index = self.next % self.clients.len();
+        self.next += 1;
+        let client = &mut self.clients[index];
+        let path = client.path().to_string();
+
+        let answer = client
+            .send("POST", &path, headers, &body.bytes)
+            .map_err(|error| Failed {
+                label: "io".to_string(),
+                wait: Some(Duration::ZERO),
+                text: error.to_string(),
+            })?;
+        if answer.status / 100 == 2 {
+            return Ok(());
+        }
+
+        let temporary = answer.status / 100 == 5 || answer.status == 429;
+        let asked = Duration::from_secs(answer.retry_after_s.unwrap_or(0).min(5));
+        let text = String::from_utf8_lossy(&answer.body);
+        Err(Failed {
+            label: answer.status.to_string(),
+            wait: temporary.then_some(asked),
+            text: text.chars().take(300).collect(),
+        })
     }
 }
 

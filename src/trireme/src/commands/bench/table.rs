@@ -1,5 +1,6 @@
 //! `trireme bench table`: reports side by side.
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 
 use anyhow::Context;
@@ -63,14 +64,7 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
 pub fn plain(reports: &[&Report]) -> String {
     let rows = rows(&by_name(reports));
     let columns = rows.first().map_or(0, Vec::len);
-    let width = |column: usize| {
-        rows.iter()
-            .map(|row| row[column].chars().count())
-            .max()
-            .unwrap_or(0)
-    };
-
-    let widths: Vec<usize> = (0..columns).map(width).collect();
+    let widths: Vec<usize> = (0..columns).map(|column| width(&rows, column)).collect();
 
     let mut text = format!("{}\n\n", summary(reports));
     for row in &rows {
@@ -84,6 +78,12 @@ pub fn plain(reports: &[&Report]) -> String {
 
     text.truncate(text.trim_end().len());
     text
+}
+
+/// The most characters in a cell of a column.
+pub(super) fn width(rows: &[Vec<String>], column: usize) -> usize {
+    let cells = rows.iter().map(|row| row[column].chars().count());
+    cells.max().unwrap_or(0)
 }
 
 /// A Markdown table.
@@ -118,7 +118,7 @@ fn summary(reports: &[&Report]) -> String {
         return String::new();
     };
 
-    let per_sample = |bytes: u64| bytes as f64 / load.samples.max(1) as f64;
+    let samples = load.samples.max(1) as f64;
     let mut text = format!(
         "{} series, {} scrapes every {} s, {} samples a request, {} connections, remote write {}; {:.1} labels a series, \
          {:.0} B a sample raw, {:.1} B sent",
@@ -129,8 +129,8 @@ fn summary(reports: &[&Report]) -> String {
         load.connections,
         load.protocol,
         load.labels_per_series,
-        per_sample(load.raw_bytes),
-        per_sample(load.sent_bytes),
+        load.raw_bytes as f64 / samples,
+        load.sent_bytes as f64 / samples,
     );
 
     if let Some(every) = load.churn_every {
@@ -145,123 +145,139 @@ fn summary(reports: &[&Report]) -> String {
 }
 
 fn rows(groups: &[Vec<&Report>]) -> Vec<Vec<String>> {
-    let name = |group: &Vec<&Report>| match group.len() {
+    let names = groups.iter().map(|group| match group.len() {
         1 => group[0].name.clone(),
         runs => format!("{} ({runs} runs)", group[0].name),
-    };
-    let mut rows = vec![
-        std::iter::once(String::new())
-            .chain(groups.iter().map(name))
-            .collect(),
-    ];
-
-    let mut add = |what: &str, show: fn(f64) -> String, figure: &dyn Fn(&Report) -> Option<f64>| {
-        let cells: Vec<String> = groups
-            .iter()
-            .map(|group| cell(group, show, figure))
-            .collect();
-        if cells.iter().any(|cell| cell != "-") {
-            rows.push(std::iter::once(what.to_string()).chain(cells).collect());
-        }
+    });
+    let mut rows = Rows {
+        groups,
+        rows: vec![std::iter::once(String::new()).chain(names).collect()],
     };
 
-    let steady = |report: &Report, figure: fn(&Phase) -> f64| report.steady.as_ref().map(figure);
-    add("new series/s", grouped, &|r| {
-        Some(r.new_series.samples_per_s)
-    });
-    add("new series/s until at rest", grouped, &|r| {
-        Some(r.new_series.samples_per_s_at_rest)
-    });
-    add("CPU µs / new series", short, &|r| {
-        r.new_series.receiver?.cpu_us_per_new_series
-    });
-    add("samples/s", grouped, &|r| steady(r, |p| p.samples_per_s));
-    add("samples/s until at rest", grouped, &|r| {
-        steady(r, |p| p.samples_per_s_at_rest)
-    });
-    add("CPU s / 1M samples", short, &|r| {
-        Some(r.steady.as_ref()?.receiver?.cpu_s_per_million_samples)
-    });
-    add("request p50 ms", short, &|r| {
-        steady(r, |p| p.latency_ms.p50)
-    });
-    add("request p90 ms", short, &|r| {
-        steady(r, |p| p.latency_ms.p90)
-    });
-    add("request p99 ms", short, &|r| {
-        steady(r, |p| p.latency_ms.p99)
-    });
-    add("RSS B/series", grouped, &|r| {
-        Some(last(r).receiver?.rss_bytes_per_series)
-    });
-    add("peak RSS B/series", grouped, &|r| {
-        Some(last(r).receiver?.peak_rss_bytes_per_series)
-    });
-    add("written B/sample", short, &|r| {
-        Some(r.steady.as_ref()?.receiver?.written_bytes_per_sample)
-    });
-    add("disk B/sample, new series included", short, &|r| {
-        let bytes: i64 = r.disk.values().map(|part| part.grown_bytes).sum();
-        (!r.disk.is_empty()).then(|| bytes as f64 / r.accepted().max(1) as f64)
-    });
-
-    let mut parts: Vec<&String> = groups
-        .iter()
-        .flatten()
-        .flat_map(|report| report.disk.keys())
-        .collect();
-
-    parts.sort_unstable();
-    parts.dedup();
-
-    for part in parts {
-        let figure = |r: &Report| {
-            r.disk
-                .get(part)?
-                .steady_bytes_per_sample
-                .filter(|bytes| bytes.abs() >= 0.01)
-        };
-        add(
-            &format!("{part}, B/sample in the steady state"),
-            short,
-            &figure,
-        );
-    }
-
-    let mut counters: Vec<&String> = groups
-        .iter()
-        .flatten()
-        .flat_map(|r| phases(r).flat_map(|p| p.counters.keys()))
-        .collect();
-
-    counters.sort_unstable();
-    counters.dedup();
-
-    for name in counters {
-        let figure = |r: &Report| {
-            let steady = r.steady.as_ref()?;
-            Some(steady.counters.get(name)? / steady.samples.max(1) as f64)
-        };
-        add(
-            &format!("{name} / sample in the steady state"),
-            short,
-            &figure,
-        );
-    }
-
-    add("failed tries", grouped, &|r| {
-        let tries: u64 = phases(r).flat_map(|phase| phase.errors.values()).sum();
-        (tries > 0).then_some(tries as f64)
-    });
-    add("samples failed", grouped, &|r| {
-        let failed: u64 = phases(r).map(|phase| phase.samples_failed).sum();
-        (failed > 0).then_some(failed as f64)
-    });
-    add("generator CPU s while sending", short, &|r| {
+    rows.add_speeds();
+    rows.add_latencies();
+    rows.add_sizes();
+    rows.add_disk_parts();
+    rows.add_counters();
+    rows.add_failures();
+    rows.add("generator CPU s while sending", short, |r| {
         Some(r.generator.send_cpu_s)
     });
 
-    rows
+    rows.rows
+}
+
+/// The table under construction.
+struct Rows<'a> {
+    groups: &'a [Vec<&'a Report>],
+    rows: Vec<Vec<String>>,
+}
+
+impl<'a> Rows<'a> {
+    /// Adds the figures of all groups, unless no report has it.
+    fn add(
+        &mut self,
+        what: &str,
+        show: fn(f64) -> String,
+        figure: impl Fn(&Report) -> Option<f64>,
+    ) {
+        let cells: Vec<String> = self
+            .groups
+            .iter()
+            .map(|group| cell(group, show, &figure))
+            .collect();
+        if cells.iter().any(|cell| cell != "-") {
+            let row = std::iter::once(what.to_string()).chain(cells);
+            self.rows.push(row.collect());
+        }
+    }
+
+    fn add_speeds(&mut self) {
+        self.add("new series/s", grouped, |r| {
+            Some(r.new_series.samples_per_s)
+        });
+        self.add("new series/s until at rest", grouped, |r| {
+            Some(r.new_series.samples_per_s_at_rest)
+        });
+        self.add("CPU µs / new series", short, |r| {
+            r.new_series.receiver?.cpu_us_per_new_series
+        });
+        self.add("samples/s", grouped, |r| {
+            Some(r.steady.as_ref()?.samples_per_s)
+        });
+        self.add("samples/s until at rest", grouped, |r| {
+            Some(r.steady.as_ref()?.samples_per_s_at_rest)
+        });
+        self.add("CPU s / 1M samples", short, |r| {
+            Some(r.steady.as_ref()?.receiver?.cpu_s_per_million_samples)
+        });
+    }
+
+    fn add_latencies(&mut self) {
+        self.add("request p50 ms", short, |r| {
+            Some(r.steady.as_ref()?.latency_ms.p50)
+        });
+        self.add("request p90 ms", short, |r| {
+            Some(r.steady.as_ref()?.latency_ms.p90)
+        });
+        self.add("request p99 ms", short, |r| {
+            Some(r.steady.as_ref()?.latency_ms.p99)
+        });
+    }
+
+    /// Memory and disk.
+    fn add_sizes(&mut self) {
+        self.add("RSS B/series", grouped, |r| {
+            Some(last(r).receiver?.rss_bytes_per_series)
+        });
+        self.add("peak RSS B/series", grouped, |r| {
+            Some(last(r).receiver?.peak_rss_bytes_per_series)
+        });
+        self.add("written B/sample", short, |r| {
+            Some(r.steady.as_ref()?.receiver?.written_bytes_per_sample)
+        });
+        self.add("disk B/sample, new series included", short, |r| {
+            let bytes: i64 = r.disk.values().map(|part| part.grown_bytes).sum();
+            (!r.disk.is_empty()).then(|| bytes as f64 / r.accepted().max(1) as f64)
+        });
+    }
+
+    fn add_disk_parts(&mut self) {
+        let reports = self.groups.iter().flatten();
+        let parts: BTreeSet<&'a String> = reports.flat_map(|r| r.disk.keys()).collect();
+        for part in parts {
+            let what = format!("{part}, B/sample in the steady state");
+            self.add(&what, short, |r| {
+                let bytes = r.disk.get(part)?.steady_bytes_per_sample?;
+                (bytes.abs() >= 0.01).then_some(bytes)
+            });
+        }
+    }
+
+    fn add_counters(&mut self) {
+        let reports = self.groups.iter().flatten();
+        let counters: BTreeSet<&'a String> = reports
+            .flat_map(|r| phases(r).flat_map(|p| p.counters.keys()))
+            .collect();
+        for name in counters {
+            let what = format!("{name} / sample in the steady state");
+            self.add(&what, short, |r| {
+                let steady = r.steady.as_ref()?;
+                Some(steady.counters.get(name)? / steady.samples.max(1) as f64)
+            });
+        }
+    }
+
+    fn add_failures(&mut self) {
+        self.add("failed tries", grouped, |r| {
+            let tries: u64 = phases(r).flat_map(|phase| phase.errors.values()).sum();
+            (tries > 0).then_some(tries as f64)
+        });
+        self.add("samples failed", grouped, |r| {
+            let failed: u64 = phases(r).map(|phase| phase.samples_failed).sum();
+            (failed > 0).then_some(failed as f64)
+        });
+    }
 }
 
 /// The figure of one run, or median and extremes of several.

@@ -160,25 +160,20 @@ struct Prepared {
     stale_markers: u64,
 }
 
+impl Prepared {
+    fn count(&self, phase: &mut Phase) {
+        phase.new_series += self.new_series;
+        phase.stale_markers += self.stale_markers;
+        phase.requests += self.scrapes.iter().map(Vec::len).sum::<usize>() as u64;
+    }
+}
+
 impl<'a> Run<'a> {
     fn new(args: &'a Args, clock: &'a dyn Clock) -> anyhow::Result<Self> {
-        let interval_ms =
-            i64::try_from(args.interval.as_millis()).context("--interval is too long")?;
-        let span_ms = interval_ms
-            .saturating_mul(i64::try_from(args.scrapes).context("--scrapes is too large")?);
-        let now_ms = clock.now_ms();
-        let start_ms = match &args.start {
-            Some(text) => when::parse_time_ms(text, now_ms).context("--start")?,
-            None => now_ms - span_ms,
-        };
-        let targets = args
-            .urls
-            .iter()
-            .map(|url| Target::parse(url))
-            .collect::<anyhow::Result<_>>()?;
-
+        let (interval_ms, start_ms) = times(args, clock.now_ms())?;
+        let targets = args.urls.iter().map(|url| Target::parse(url));
         let plan = Plan {
-            targets,
+            targets: targets.collect::<anyhow::Result<_>>()?,
             connections: args.connections,
             rotate: args.rotate,
             protocol: args.protocol,
@@ -250,32 +245,25 @@ impl<'a> Run<'a> {
         while next < end {
             let prepared = self.prepare(&mut next, end)?;
             load.count(&prepared.scrapes);
-            phase.new_series += prepared.new_series;
-            phase.stale_markers += prepared.stale_markers;
-            phase.requests += prepared.scrapes.iter().map(Vec::len).sum::<usize>() as u64;
+            prepared.count(&mut phase);
 
             // Taken after the first preparation: a receiver just started may still be busy with its own start.
             if before.is_none() {
                 before = Some((self.receiver.usage()?, self.counters.read()?));
             }
 
-            let cpu = self.own.usage()?.cpu_s;
-            self.senders.send(&prepared.scrapes, &mut sent)?;
-            self.send_cpu_s += self.own.usage()?.cpu_s - cpu;
-            note(&format!(
-                "{}: {what}: {next} of {} scrapes sent",
-                self.args.name, self.args.scrapes
-            ));
+            self.send(&prepared, &mut sent)?;
+            self.tell(
+                what,
+                &format!("{next} of {} scrapes sent", self.args.scrapes),
+            );
         }
 
         let begin_rest = self.clock.monotonic();
         let (after, busy_until) = self.receiver.at_rest(self.clock, self.args.rest_timeout)?;
 
         if let Some(error) = &sent.first_error {
-            note(&format!(
-                "{}: {what}: first failed try: {error}",
-                self.args.name
-            ));
+            self.tell(what, &format!("first failed try: {error}"));
         }
 
         phase.scrapes = end - scrapes.start;
@@ -283,17 +271,22 @@ impl<'a> Run<'a> {
 
         if let Some((usage, counters)) = before {
             phase.counters = counters::growth(&counters, &self.counters.read()?);
-            if !self.receiver.is_empty() {
-                phase.receiver = Some(report::Receiver::new(
-                    &usage,
-                    &after,
-                    &phase,
-                    self.args.series,
-                ));
-            }
+            let receiver = report::Receiver::new(&usage, &after, &phase, self.args.series);
+            phase.receiver = (!self.receiver.is_empty()).then_some(receiver);
         }
 
         Ok(phase)
+    }
+
+    fn send(&mut self, prepared: &Prepared, sent: &mut Sent) -> anyhow::Result<()> {
+        let cpu = self.own.usage()?.cpu_s;
+        self.senders.send(&prepared.scrapes, sent)?;
+        self.send_cpu_s += self.own.usage()?.cpu_s - cpu;
+        Ok(())
+    }
+
+    fn tell(&self, phase: &str, text: &str) {
+        note(&format!("{}: {phase}: {text}", self.args.name));
     }
 
     fn prepare(&mut self, next: &mut u64, end: u64) -> anyhow::Result<Prepared> {
@@ -344,6 +337,17 @@ impl<'a> Run<'a> {
         result.context("cannot compress a request")?;
         batcher.take().context("cannot compress a request")
     }
+}
+
+/// Milliseconds between scrapes, and the time of the first one.
+fn times(args: &Args, now_ms: i64) -> anyhow::Result<(i64, i64)> {
+    let interval_ms = i64::try_from(args.interval.as_millis()).context("--interval is too long")?;
+    let scrapes = i64::try_from(args.scrapes).context("--scrapes is too large")?;
+    let start_ms = match &args.start {
+        Some(text) => when::parse_time_ms(text, now_ms).context("--start")?,
+        None => now_ms - interval_ms.saturating_mul(scrapes),
+    };
+    Ok((interval_ms, start_ms))
 }
 
 fn keep_first<E>(kept: &mut Result<(), E>, new: Result<(), E>) {

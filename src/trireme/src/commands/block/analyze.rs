@@ -41,11 +41,6 @@ fn as_json(block: &Block, analysis: &BlockAnalysis) -> serde_json::Value {
     let encodings = analysis.encodings.iter().map(|(encoding, stats)| {
         json!({"encoding": format!("{encoding:?}"), "chunks": stats.chunks, "bytes": stats.bytes, "samples": stats.samples})
     });
-    let named = |list: &[(String, u64)]| {
-        list.iter()
-            .map(|(name, n)| json!({"name": name, "count": n}))
-            .collect::<Vec<_>>()
-    };
 
     let pairs = analysis.series_of_pairs.iter();
     json!({
@@ -54,10 +49,16 @@ fn as_json(block: &Block, analysis: &BlockAnalysis) -> serde_json::Value {
         "symbols": analysis.symbols,
         "index_bytes": analysis.index_bytes,
         "encodings": encodings.collect::<Vec<_>>(),
-        "values_of_names": named(&analysis.values_of_names),
-        "series_of_metrics": named(&analysis.series_of_metrics),
+        "values_of_names": counts(&analysis.values_of_names),
+        "series_of_metrics": counts(&analysis.series_of_metrics),
         "series_of_pairs": pairs.map(|((name, value), n)| json!({"name": name, "value": value, "count": n})).collect::<Vec<_>>(),
     })
+}
+
+fn counts(list: &[(String, u64)]) -> Vec<serde_json::Value> {
+    list.iter()
+        .map(|(name, n)| json!({"name": name, "count": n}))
+        .collect()
 }
 
 fn table(block: &Block, analysis: &BlockAnalysis) -> String {
@@ -72,6 +73,31 @@ fn table(block: &Block, analysis: &BlockAnalysis) -> String {
         size_text(analysis.index_bytes),
     );
 
+    text.push_str(&format!("\n{}\n", encodings(analysis)));
+    let metrics = analysis
+        .series_of_metrics
+        .iter()
+        .map(|(name, n)| vec![name.clone(), n.to_string()]);
+
+    text.push_str(&list("metric", "series", metrics));
+    let names = analysis
+        .values_of_names
+        .iter()
+        .map(|(name, n)| vec![name.clone(), n.to_string()]);
+
+    text.push_str(&list("label name", "values", names));
+    let pairs = analysis
+        .series_of_pairs
+        .iter()
+        .map(|((name, value), n)| vec![format!("{name}={value:?}"), n.to_string()]);
+
+    text.push_str(&list("label", "series", pairs));
+    text.truncate(text.trim_end().len());
+    text
+}
+
+/// A row for each encoding of chunks.
+fn encodings(analysis: &BlockAnalysis) -> String {
     let head = [
         "encoding",
         "chunks",
@@ -93,27 +119,7 @@ fn table(block: &Block, analysis: &BlockAnalysis) -> String {
         ]);
     }
 
-    text.push_str(&format!("\n{}\n", columns(&rows, 1)));
-    let metrics = analysis
-        .series_of_metrics
-        .iter()
-        .map(|(name, n)| vec![name.clone(), n.to_string()]);
-
-    text.push_str(&list("metric", "series", metrics));
-    let names = analysis
-        .values_of_names
-        .iter()
-        .map(|(name, n)| vec![name.clone(), n.to_string()]);
-
-    text.push_str(&list("label name", "values", names));
-    let pairs = analysis
-        .series_of_pairs
-        .iter()
-        .map(|((name, value), n)| vec![format!("{name}={value:?}"), n.to_string()]);
-
-    text.push_str(&list("label", "series", pairs));
-    text.truncate(text.trim_end().len());
-    text
+    columns(&rows, 1)
 }
 
 fn list(what: &str, count: &str, rows: impl Iterator<Item = Vec<String>>) -> String {

@@ -57,14 +57,10 @@ impl Resolution {
 
 /// Runs the command.
 pub fn run(args: &Args) -> anyhow::Result<()> {
-    let mut written = Vec::new();
+    let mut written: Vec<(String, Option<BlockMeta>)> = Vec::new();
     for path in &args.blocks {
         let block = Block::open(path).with_context(|| path.display().to_string())?;
-        let mut progress = Progress::start(block.meta());
-        let made = downsample_block(&block, &args.out, args.resolution.ms(), &mut |at| {
-            progress.tell(at)
-        });
-        let made = made.with_context(|| path.display().to_string())?;
+        let made = downsample(&block, args).with_context(|| path.display().to_string())?;
         if args.output == Output::Table {
             print_line(&line(block.meta(), made.as_ref()));
         }
@@ -72,10 +68,22 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
     }
 
     if args.output == Output::Json {
-        print_line(&serde_json::to_string_pretty(&written.iter().map(|(from, made): &(String, Option<BlockMeta>)| json!({"source": from, "meta": made})).collect::<Vec<_>>())?);
+        let all: Vec<_> = written
+            .iter()
+            .map(|(from, made)| json!({"source": from, "meta": made}))
+            .collect();
+        print_line(&serde_json::to_string_pretty(&all)?);
     }
 
     Ok(())
+}
+
+fn downsample(block: &Block, args: &Args) -> anyhow::Result<Option<BlockMeta>> {
+    let mut progress = Progress::start(block.meta());
+    let made = downsample_block(block, &args.out, args.resolution.ms(), &mut |at| {
+        progress.tell(at)
+    });
+    Ok(made?)
 }
 
 fn line(source: &BlockMeta, made: Option<&BlockMeta>) -> String {

@@ -41,12 +41,8 @@ enum Output {
 /// Runs the command.
 pub fn run(args: &Args) -> anyhow::Result<()> {
     let now_ms = SystemClock::new().now_ms();
-    let time = |text: &Option<String>, default: i64| match text {
-        Some(text) => when::parse_time_ms(text, now_ms),
-        None => Ok(default),
-    };
-    let start = time(&args.start, i64::MIN).context("--start")?;
-    let end = time(&args.end, i64::MAX).context("--end")?;
+    let start = time_ms(args.start.as_deref(), i64::MIN, now_ms).context("--start")?;
+    let end = time_ms(args.end.as_deref(), i64::MAX, now_ms).context("--end")?;
     let matchers = match &args.selector {
         Some(selector) => parse_selector(selector, &ParserOptions::default()).context("--match")?,
         None => Vec::new(),
@@ -58,10 +54,7 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
         let mut written = Ok(());
         dump(&block, &matchers, start, end, &mut |labels, t, value| {
             if written.is_ok() {
-                written = match args.output {
-                    Output::Text => text_line(&mut out, labels, t, &value),
-                    Output::Json => json_line(&mut out, labels, t, &value),
-                };
+                written = line(&mut out, args.output, labels, t, &value);
             }
         })?;
 
@@ -73,6 +66,26 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
 
     let _ = out.flush();
     Ok(())
+}
+
+fn time_ms(text: Option<&str>, default: i64, now_ms: i64) -> anyhow::Result<i64> {
+    match text {
+        Some(text) => when::parse_time_ms(text, now_ms),
+        None => Ok(default),
+    }
+}
+
+fn line(
+    out: &mut impl Write,
+    form: Output,
+    labels: &Labels,
+    t: i64,
+    value: &DumpValue,
+) -> std::io::Result<()> {
+    match form {
+        Output::Text => text_line(out, labels, t, value),
+        Output::Json => json_line(out, labels, t, value),
+    }
 }
 
 fn text_line(

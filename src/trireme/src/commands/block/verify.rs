@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use serde_json::json;
+use serde_json::{Value, json};
 use trireme_block::{Fault, verify_block};
 
 use super::{Output, block_dirs};
@@ -33,8 +33,11 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
     }
 
     if args.output == Output::Json {
-        let fault = |fault: &Fault| json!({"place": fault.place, "what": fault.what});
-        print_line(&serde_json::to_string_pretty(&results.iter().map(|(dir, faults): &(PathBuf, Vec<Fault>)| json!({"block": dir.display().to_string(), "faults": faults.iter().map(fault).collect::<Vec<_>>()})).collect::<Vec<_>>())?);
+        let all: Vec<_> = results
+            .iter()
+            .map(|(dir, faults)| json!({"block": dir.display().to_string(), "faults": faults_json(faults)}))
+            .collect();
+        print_line(&serde_json::to_string_pretty(&all)?);
     }
 
     let bad = results
@@ -58,4 +61,11 @@ fn text(block: &std::path::Path, faults: &[Fault]) -> String {
     }
 
     text
+}
+
+pub fn faults_json(faults: &[Fault]) -> Vec<Value> {
+    faults
+        .iter()
+        .map(|fault| json!({"place": fault.place, "what": fault.what}))
+        .collect()
 }

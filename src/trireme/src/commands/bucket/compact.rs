@@ -5,12 +5,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
-use serde_json::json;
+use serde_json::{Value, json};
 use slog::{Logger, o};
 use trireme_base::{Clock, SystemClock};
 use trireme_block::resolution_text;
 use trireme_bucket::{Listing, MetaCache};
-use trireme_compaction::{Compactor, CompactorParts, Done, Finished, Job, Plan, Streams, plan};
+use trireme_compaction::{
+    Compactor, CompactorParts, Done, Finished, Job, Limits, Plan, Streams, plan,
+};
 use ulid::Ulid;
 
 use super::Output;
@@ -44,10 +46,7 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
     let log = Logger::root(slog::Discard, o!());
     let store = trireme_node::open_bucket(&settings, default_path, &log)?
         .context("the settings name no bucket (bucket.type)")?;
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(2)
-        .enable_all()
-        .build()?;
+    let runtime = runtime()?;
 
     let mut limits = trireme_node::compaction_limits(&settings);
     if args.all_labels {
@@ -66,48 +65,25 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
         log,
     });
 
-    let metas = MetaCache::new(trireme_node::read_rules(&settings));
-    let look = || -> anyhow::Result<(Plan, Vec<Ulid>)> {
-        let refreshed = runtime.block_on(metas.refresh(store.as_ref(), Listing::Objects))?;
-        Ok((plan(&metas.blocks(), now_ms(), &limits), refreshed.partial))
+    let run = Run {
+        metas: MetaCache::new(trireme_node::read_rules(&settings)),
+        store,
+        runtime,
+        limits,
+        compactor,
     };
 
-    let (mut planned, partial) = look()?;
+    let (planned, partial) = run.look()?;
     if args.dry_run {
-        tell_plan(&planned, args.output)?;
-        return Ok(());
+        return tell_plan(&planned, args.output);
     }
 
     let delay = settings.compaction.delete_delay.as_duration();
-    let mut report = Report::default();
-    let blocks = metas.blocks();
-    let times = (now_ms() / 1_000, delay);
-    let finish = compactor.finish(&blocks, &partial, &limits.streams, times, &|_| true);
-
-    report.finished = runtime.block_on(finish);
-    while let Some(job) = planned.jobs.into_iter().find(|job| !report.was_tried(job)) {
-        let blocks = job.sources.len();
-        let bytes = size_text(job.bytes());
-        note(&match job.is_downsampling() {
-            true => format!(
-                "{}: to {}, {bytes}",
-                range_text(&job),
-                resolution_text(job.resolution_ms)
-            ),
-            false => format!("{}: {blocks} blocks, {bytes}", range_text(&job)),
-        });
-
-        let now_s = now_ms() / 1_000;
-        match runtime.block_on(compactor.compact(&job, now_s)) {
-            Ok(done) => report.done.push((job, done)),
-            Err(error) => {
-                note(&format!("{}: {error}", range_text(&job)));
-                report.failed.push((job, error.to_string()));
-            }
-        }
-
-        planned = look()?.0;
-    }
+    let mut report = Report {
+        finished: run.finish(&partial, delay),
+        ..Report::default()
+    };
+    run.compact(planned, &mut report)?;
 
     if dir.exists() {
         std::fs::remove_dir_all(&dir)
@@ -115,6 +91,75 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
     }
 
     report.tell(args.output, delay)
+}
+
+fn runtime() -> std::io::Result<tokio::runtime::Runtime> {
+    tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+}
+
+/// What a run works with.
+struct Run {
+    store: trireme_node::Store,
+    runtime: tokio::runtime::Runtime,
+    metas: MetaCache,
+    limits: Limits,
+    compactor: Compactor,
+}
+
+impl Run {
+    /// Reads what the bucket has now: what is to be done, and the blocks that are there in part.
+    fn look(&self) -> anyhow::Result<(Plan, Vec<Ulid>)> {
+        let refresh = self.metas.refresh(self.store.as_ref(), Listing::Objects);
+        let refreshed = self.runtime.block_on(refresh)?;
+        let planned = plan(&self.metas.blocks(), now_ms(), &self.limits);
+        Ok((planned, refreshed.partial))
+    }
+
+    /// Marks and deletes what earlier runs left over.
+    fn finish(&self, partial: &[Ulid], delay: Duration) -> Finished {
+        let blocks = self.metas.blocks();
+        let times = (now_ms() / 1_000, delay);
+        let streams = &self.limits.streams;
+        let finish = self
+            .compactor
+            .finish(&blocks, partial, streams, times, &|_| true);
+        self.runtime.block_on(finish)
+    }
+
+    /// Does all jobs, one after the other, also those that come up by them.
+    fn compact(&self, mut planned: Plan, report: &mut Report) -> anyhow::Result<()> {
+        while let Some(job) = planned.jobs.into_iter().find(|job| !report.was_tried(job)) {
+            note(&begin_text(&job));
+
+            let compact = self.compactor.compact(&job, now_ms() / 1_000);
+            match self.runtime.block_on(compact) {
+                Ok(done) => report.done.push((job, done)),
+                Err(error) => {
+                    note(&format!("{}: {error}", range_text(&job)));
+                    report.failed.push((job, error.to_string()));
+                }
+            }
+
+            planned = self.look()?.0;
+        }
+
+        Ok(())
+    }
+}
+
+fn begin_text(job: &Job) -> String {
+    let range = range_text(job);
+    let bytes = size_text(job.bytes());
+    match job.is_downsampling() {
+        true => format!(
+            "{range}: to {}, {bytes}",
+            resolution_text(job.resolution_ms)
+        ),
+        false => format!("{range}: {} blocks, {bytes}", job.sources.len()),
+    }
 }
 
 fn now_ms() -> i64 {
@@ -162,30 +207,7 @@ fn tell_plan(planned: &Plan, output: Output) -> anyhow::Result<()> {
     if planned.jobs.is_empty() {
         print_line("nothing to merge or to downsample");
     } else {
-        let head = [
-            "from (UTC)",
-            "to, exclusive",
-            "labels",
-            "resolution",
-            "level",
-            "blocks",
-            "size",
-        ];
-
-        let mut rows = vec![head.map(String::from).to_vec()];
-        for job in &planned.jobs {
-            rows.push(vec![
-                time_text(job.range.start),
-                time_text(job.range.end),
-                labels_text(job),
-                resolution_text(job.resolution_ms),
-                job.level().to_string(),
-                job.sources.len().to_string(),
-                size_text(job.bytes()),
-            ]);
-        }
-
-        print_line(&columns(&rows, 4));
+        print_line(&plan_table(planned));
     }
 
     if planned.too_large > 0 {
@@ -196,6 +218,33 @@ fn tell_plan(planned: &Plan, output: Output) -> anyhow::Result<()> {
     }
 
     Ok(())
+}
+
+fn plan_table(planned: &Plan) -> String {
+    let head = [
+        "from (UTC)",
+        "to, exclusive",
+        "labels",
+        "resolution",
+        "level",
+        "blocks",
+        "size",
+    ];
+
+    let mut rows = vec![head.map(String::from).to_vec()];
+    for job in &planned.jobs {
+        rows.push(vec![
+            time_text(job.range.start),
+            time_text(job.range.end),
+            labels_text(job),
+            resolution_text(job.resolution_ms),
+            job.level().to_string(),
+            job.sources.len().to_string(),
+            size_text(job.bytes()),
+        ]);
+    }
+
+    columns(&rows, 4)
 }
 
 /// What was done.
@@ -214,8 +263,10 @@ impl Report {
             .iter()
             .map(|(job, _)| job)
             .chain(self.done.iter().map(|(job, _)| job));
-        let key = |job: &Job| (names(job), job.resolution_ms);
-        tried.map(key).any(|tried| tried == key(job))
+        let key = (names(job), job.resolution_ms);
+        tried
+            .map(|job| (names(job), job.resolution_ms))
+            .any(|tried| tried == key)
     }
 
     fn tell(&self, output: Output, delay: Duration) -> anyhow::Result<()> {
@@ -239,78 +290,39 @@ impl Report {
     }
 
     fn print_json(&self) -> anyhow::Result<()> {
-        let texts = |ulids: &[Ulid]| ulids.iter().map(Ulid::to_string).collect::<Vec<_>>();
-        let done = |is_downsampling: bool| {
-            let those = self
-                .done
-                .iter()
-                .filter(move |(job, _)| job.is_downsampling() == is_downsampling);
-            let one = |(job, done): &(Job, Done)| {
-                let (name, samples) = match &done.meta {
-                    Some(meta) => (Some(meta.ulid.to_string()), meta.stats.num_samples),
-                    None => (None, 0),
-                };
-                json!({"job": job_json(job), "block": name, "new": done.is_new, "bytes": done.bytes,
-                    "samples": samples, "marked": texts(&done.marked)})
-            };
-
-            those.map(one).collect::<Vec<_>>()
-        };
-
         let failed = self
             .failed
             .iter()
             .map(|(job, why)| json!({"job": job_json(job), "error": why}));
 
         print_line(&serde_json::to_string_pretty(&json!({
-            "merged": done(false), "downsampled": done(true), "failed": failed.collect::<Vec<_>>(),
+            "merged": self.done_json(false), "downsampled": self.done_json(true), "failed": failed.collect::<Vec<_>>(),
             "marked_before": texts(&self.finished.marked), "deleted": texts(&self.finished.deleted),
         }))?);
 
         Ok(())
     }
 
+    fn done_json(&self, is_downsampling: bool) -> Vec<Value> {
+        self.done
+            .iter()
+            .filter(|(job, _)| job.is_downsampling() == is_downsampling)
+            .map(|(job, done)| {
+                let (name, samples) = match &done.meta {
+                    Some(meta) => (Some(meta.ulid.to_string()), meta.stats.num_samples),
+                    None => (None, 0),
+                };
+                json!({"job": job_json(job), "block": name, "new": done.is_new, "bytes": done.bytes,
+                    "samples": samples, "marked": texts(&done.marked)})
+            })
+            .collect()
+    }
+
     fn print_table(&self, delay: Duration) {
         if self.done.is_empty() {
             print_line("nothing was merged or downsampled");
         } else {
-            let head = [
-                "block",
-                "from (UTC)",
-                "to, exclusive",
-                "labels",
-                "resolution",
-                "level",
-                "blocks",
-                "was",
-                "is",
-                "samples",
-            ];
-
-            let mut rows = vec![head.map(String::from).to_vec()];
-            for (job, done) in &self.done {
-                let name = done
-                    .meta
-                    .as_ref()
-                    .map_or("none: no samples".to_owned(), |meta| meta.ulid.to_string());
-                rows.push(vec![
-                    name,
-                    time_text(job.range.start),
-                    time_text(job.range.end),
-                    labels_text(job),
-                    resolution_text(job.resolution_ms),
-                    job.level().to_string(),
-                    job.sources.len().to_string(),
-                    size_text(job.bytes()),
-                    size_text(done.bytes),
-                    done.meta
-                        .as_ref()
-                        .map_or(0, |meta| meta.stats.num_samples)
-                        .to_string(),
-                ]);
-            }
-
-            print_line(&columns(&rows, 5));
+            print_line(&self.done_table());
         }
 
         let marked = self.finished.marked.len()
@@ -326,4 +338,48 @@ impl Report {
             self.finished.deleted.len()
         ));
     }
+
+    fn done_table(&self) -> String {
+        let head = [
+            "block",
+            "from (UTC)",
+            "to, exclusive",
+            "labels",
+            "resolution",
+            "level",
+            "blocks",
+            "was",
+            "is",
+            "samples",
+        ];
+
+        let mut rows = vec![head.map(String::from).to_vec()];
+        for (job, done) in &self.done {
+            let name = done
+                .meta
+                .as_ref()
+                .map_or("none: no samples".to_owned(), |meta| meta.ulid.to_string());
+            rows.push(vec![
+                name,
+                time_text(job.range.start),
+                time_text(job.range.end),
+                labels_text(job),
+                resolution_text(job.resolution_ms),
+                job.level().to_string(),
+                job.sources.len().to_string(),
+                size_text(job.bytes()),
+                size_text(done.bytes),
+                done.meta
+                    .as_ref()
+                    .map_or(0, |meta| meta.stats.num_samples)
+                    .to_string(),
+            ]);
+        }
+
+        columns(&rows, 5)
+    }
+}
+
+fn texts(ulids: &[Ulid]) -> Vec<String> {
+    ulids.iter().map(Ulid::to_string).collect()
 }

@@ -72,7 +72,6 @@ impl Answer {
             .context("the answer has no resultType")?;
         let result = data.get("result").context("the answer has no result")?;
 
-        let rows = || result.as_array().context("the result is no list");
         match kind {
             "scalar" | "string" => {
                 let text = result
@@ -82,13 +81,13 @@ impl Answer {
                 Ok(Answer::Single(text.to_string()))
             }
             "vector" => Ok(Answer::Vector(
-                rows()?
+                list(result)?
                     .iter()
                     .map(vector_row)
                     .collect::<anyhow::Result<_>>()?,
             )),
             "matrix" => Ok(Answer::Matrix(
-                rows()?
+                list(result)?
                     .iter()
                     .map(matrix_row)
                     .collect::<anyhow::Result<_>>()?,
@@ -96,6 +95,10 @@ impl Answer {
             other => bail!("the answer has the unknown type {other:?}"),
         }
     }
+}
+
+fn list(result: &Value) -> anyhow::Result<&Vec<Value>> {
+    result.as_array().context("the result is no list")
 }
 
 fn vector_row(row: &Value) -> anyhow::Result<(LabelSet, Point)> {
@@ -111,12 +114,11 @@ fn vector_row(row: &Value) -> anyhow::Result<(LabelSet, Point)> {
 }
 
 fn matrix_row(row: &Value) -> anyhow::Result<(LabelSet, Vec<Point>)> {
-    let list = |key: &str| row.get(key).and_then(Value::as_array).into_iter().flatten();
-    let mut points: Vec<Point> = list("values")
+    let mut points: Vec<Point> = items(row, "values")
         .map(float_point)
         .collect::<anyhow::Result<_>>()?;
 
-    for pair in list("histograms") {
+    for pair in items(row, "histograms") {
         points.push(histogram_point(pair)?);
     }
 
@@ -125,6 +127,11 @@ fn matrix_row(row: &Value) -> anyhow::Result<(LabelSet, Vec<Point>)> {
         label_set(row.get("metric").context("a row without labels")?)?,
         points,
     ))
+}
+
+/// The list of that name; an empty one if there is none.
+fn items<'a>(row: &'a Value, key: &str) -> impl Iterator<Item = &'a Value> {
+    row.get(key).and_then(Value::as_array).into_iter().flatten()
 }
 
 fn time_s(pair: &Value) -> anyhow::Result<f64> {

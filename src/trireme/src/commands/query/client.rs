@@ -26,11 +26,11 @@ pub struct ClientArgs {
 impl ClientArgs {
     /// What was typed so far, the rest from the environment or by default.
     pub fn for_completion(url: Option<String>, tenant: Option<String>, timeout: Duration) -> Self {
-        let or = |given: Option<String>, name| given.or_else(|| std::env::var(name).ok());
-        let url = or(url, "TRIREME_URL").unwrap_or_else(|| DEFAULT_URL.to_owned());
+        let url = url.or_else(|| std::env::var("TRIREME_URL").ok());
+        let tenant = tenant.or_else(|| std::env::var("TRIREME_TENANT").ok());
         Self {
-            url,
-            tenant: or(tenant, "TRIREME_TENANT"),
+            url: url.unwrap_or_else(|| DEFAULT_URL.to_owned()),
+            tenant,
             timeout,
         }
     }
@@ -159,6 +159,20 @@ fn parse(status: u16, body: &[u8]) -> anyhow::Result<Reply> {
         bail!("HTTP {status}");
     }
 
+    let notes = notes_of(&value);
+
+    let enveloped = value.get("status").is_some() && value.get("data").is_some();
+    let data = if enveloped {
+        value["data"].take()
+    } else {
+        value
+    };
+
+    Ok(Reply { data, notes })
+}
+
+/// Warnings and infos of an answer.
+fn notes_of(value: &Value) -> Vec<String> {
     let mut notes = Vec::new();
     for (key, kind) in [("warnings", "warning"), ("infos", "info")] {
         let texts = value
@@ -170,14 +184,7 @@ fn parse(status: u16, body: &[u8]) -> anyhow::Result<Reply> {
         notes.extend(texts.map(|text| format!("{kind}: {text}")));
     }
 
-    let enveloped = value.get("status").is_some() && value.get("data").is_some();
-    let data = if enveloped {
-        value["data"].take()
-    } else {
-        value
-    };
-
-    Ok(Reply { data, notes })
+    notes
 }
 
 fn encode(form: &[(&str, &str)]) -> String {

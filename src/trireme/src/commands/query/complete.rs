@@ -77,11 +77,10 @@ fn candidates(before: &str, word: &str, names: Vec<String>) -> Vec<CompletionCan
 
 /// What was typed before the last word, and that word.
 fn split(typed: &str) -> (&str, &str) {
-    let in_name = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == ':';
     let word = typed
         .char_indices()
         .rev()
-        .take_while(|(_, c)| in_name(*c))
+        .take_while(|(_, c)| c.is_ascii_alphanumeric() || matches!(c, '_' | ':'))
         .last();
     typed.split_at(word.map_or(typed.len(), |(at, _)| at))
 }
@@ -120,20 +119,10 @@ fn place(before: &str, word: &str) -> Place {
 /// A list of the node that is named on the command line or in the environment.
 fn names(path: &str) -> Vec<String> {
     let args: Vec<String> = std::env::args().collect();
-    let given = |name: &str| {
-        let joined = args
-            .iter()
-            .find_map(|a| a.strip_prefix(&format!("{name}=")).map(str::to_owned));
-        joined.or_else(|| {
-            args.iter()
-                .position(|a| a == name)
-                .and_then(|at| args.get(at + 1).cloned())
-        })
-    };
 
     let client = Client::new(&ClientArgs::for_completion(
-        given("--url"),
-        given("--tenant"),
+        given(&args, "--url"),
+        given(&args, "--tenant"),
         TIMEOUT,
     ));
 
@@ -146,6 +135,18 @@ fn names(path: &str) -> Vec<String> {
         .into_iter()
         .filter_map(|item| item.as_str().map(str::to_owned))
         .collect()
+}
+
+/// The value of an option, behind a sign of equality or in the argument after it.
+fn given(args: &[String], name: &str) -> Option<String> {
+    let joined = args
+        .iter()
+        .find_map(|a| a.strip_prefix(&format!("{name}=")).map(str::to_owned));
+    joined.or_else(|| {
+        args.iter()
+            .position(|a| a == name)
+            .and_then(|at| args.get(at + 1).cloned())
+    })
 }
 
 #[cfg(test)]

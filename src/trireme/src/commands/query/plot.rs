@@ -11,13 +11,7 @@ pub fn spark(values: &[Option<f64>], width: usize) -> String {
         .map(|column| {
             let from = column * values.len() / width;
             let to = (column + 1) * values.len() / width;
-            let there: Vec<f64> = values[from..to]
-                .iter()
-                .flatten()
-                .copied()
-                .filter(|v| v.is_finite())
-                .collect();
-            (!there.is_empty()).then(|| there.iter().sum::<f64>() / there.len() as f64)
+            mean(&values[from..to])
         })
         .collect();
 
@@ -35,17 +29,28 @@ pub fn spark(values: &[Option<f64>], width: usize) -> String {
 
     columns
         .iter()
-        .map(|column| {
-            column.map_or(' ', |value: f64| {
-                let share = if high > low {
-                    (value - low) / (high - low)
-                } else {
-                    0.0
-                };
-                BARS[((share * 7.0).round() as usize).min(7)]
-            })
-        })
+        .map(|column| column.map_or(' ', |value| bar(value, low, high)))
         .collect()
+}
+
+/// Of the values that are there and finite.
+fn mean(values: &[Option<f64>]) -> Option<f64> {
+    let there: Vec<f64> = values
+        .iter()
+        .flatten()
+        .copied()
+        .filter(|v| v.is_finite())
+        .collect();
+    (!there.is_empty()).then(|| there.iter().sum::<f64>() / there.len() as f64)
+}
+
+fn bar(value: f64, low: f64, high: f64) -> char {
+    let share = if high > low {
+        (value - low) / (high - low)
+    } else {
+        0.0
+    };
+    BARS[((share * 7.0).round() as usize).min(7)]
 }
 
 #[cfg(test)]

@@ -40,51 +40,49 @@ fn matrix(rows: &[(LabelSet, Vec<Point>)]) -> String {
 
     times.sort_by(f64::total_cmp);
     times.dedup();
-    let cells = |(labels, points): &(LabelSet, Vec<Point>)| {
-        let mut values = vec![None; times.len()];
-        for point in points {
-            if let Ok(step) = times.binary_search_by(|time| time.total_cmp(&point.time_s)) {
-                values[step] = Some(point.value.number());
-            }
-        }
 
-        let there = || {
-            values
-                .iter()
-                .flatten()
-                .copied()
-                .filter(|value| !value.is_nan())
-        };
-
-        let low = there().fold(f64::INFINITY, f64::min);
-        let high = there().fold(f64::NEG_INFINITY, f64::max);
-        let last = points
-            .last()
-            .map_or_else(String::new, |point| point.value.text());
-        let short = |value: f64| {
-            if value.is_finite() {
-                format!("{value:.6}")
-            } else {
-                "-".to_string()
-            }
-        };
-
-        let trim = |text: String| match text.contains('.') {
-            true => text.trim_end_matches('0').trim_end_matches('.').to_string(),
-            false => text,
-        };
-
-        [
-            series_text(labels),
-            trim(short(low)),
-            trim(short(high)),
-            last,
-            spark(&values, PLOT_WIDTH),
-        ]
-    };
-
-    let rows: Vec<[String; 5]> = rows.iter().map(cells).collect();
+    let rows: Vec<[String; 5]> = rows
+        .iter()
+        .map(|(labels, points)| course(labels, points, &times))
+        .collect();
     aligned(["series", "lowest", "highest", "last", "course"], &rows)
+}
+
+/// The row of a series with these points.
+fn course(labels: &LabelSet, points: &[Point], times: &[f64]) -> [String; 5] {
+    let mut values = vec![None; times.len()];
+    for point in points {
+        if let Ok(step) = times.binary_search_by(|time| time.total_cmp(&point.time_s)) {
+            values[step] = Some(point.value.number());
+        }
+    }
+
+    let there: Vec<f64> = values
+        .iter()
+        .flatten()
+        .copied()
+        .filter(|value| !value.is_nan())
+        .collect();
+    let low = there.iter().copied().fold(f64::INFINITY, f64::min);
+    let high = there.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+    let last = points.last();
+
+    [
+        series_text(labels),
+        short(low),
+        short(high),
+        last.map_or_else(String::new, |point| point.value.text()),
+        spark(&values, PLOT_WIDTH),
+    ]
+}
+
+/// A number with at most six digits behind the point.
+fn short(value: f64) -> String {
+    if !value.is_finite() {
+        return "-".to_string();
+    }
+    let text = format!("{value:.6}");
+    text.trim_end_matches('0').trim_end_matches('.').to_string()
 }
 
 /// Columns side by side: the first and a plot to the left, numbers to the right.
@@ -96,25 +94,25 @@ pub fn aligned<const N: usize>(head: [&str; N], rows: &[[String; N]]) -> String 
         }
     }
 
-    let line = |cells: [&str; N]| {
-        let mut text = String::new();
-        for (index, (cell, width)) in cells.iter().zip(widths).enumerate() {
-            match index {
-                0 => text.push_str(&format!("{cell:<width$}")),
-                4 => text.push_str(&format!("  {cell}")),
-                _ => text.push_str(&format!("  {cell:>width$}")),
-            }
-        }
-        text.trim_end().to_string()
-    };
-
-    let mut lines = vec![line(head)];
+    let mut lines = vec![line(head, &widths)];
     lines.extend(
         rows.iter()
-            .map(|row| line(row.each_ref().map(String::as_str))),
+            .map(|row| line(row.each_ref().map(String::as_str), &widths)),
     );
 
     lines.join("\n")
+}
+
+fn line<const N: usize>(cells: [&str; N], widths: &[usize; N]) -> String {
+    let mut text = String::new();
+    for (index, (cell, width)) in cells.iter().zip(widths).enumerate() {
+        match index {
+            0 => text.push_str(&format!("{cell:<width$}")),
+            4 => text.push_str(&format!("  {cell}")),
+            _ => text.push_str(&format!("  {cell:>width$}")),
+        }
+    }
+    text.trim_end().to_string()
 }
 
 #[cfg(test)]

@@ -72,11 +72,10 @@ pub struct Join {
 
 impl Join {
     fn body(&self) -> Value {
-        let text = |value: &Option<String>| value.as_ref().map(|value| json!(value));
         self.member.body([
-            ("zone", text(&self.zone)),
-            ("group", text(&self.group)),
-            ("new_group", text(&self.new_group)),
+            ("zone", self.zone.as_deref().map(Value::from)),
+            ("group", self.group.as_deref().map(Value::from)),
+            ("new_group", self.new_group.as_deref().map(Value::from)),
             ("weight", self.weight.map(|weight| json!(weight))),
         ])
     }
@@ -247,23 +246,19 @@ impl Weigh {
 }
 
 fn report(answer: Value) -> anyhow::Result<()> {
-    let field = |key: &str| answer.get(key).filter(|v| !v.is_null());
-    let epoch = field("epoch")
+    let epoch = field(&answer, "epoch")
         .and_then(Value::as_u64)
         .context("the answer has no epoch")?;
-    let text = |key: &str| field(key).and_then(Value::as_str).unwrap_or("-").to_owned();
-    let subject = if field("group").is_some() {
-        format!("group {}", text("group"))
+    let subject = if field(&answer, "group").is_some() {
+        format!("group {}", text(&answer, "group"))
     } else {
-        text("node")
+        text(&answer, "node").to_owned()
     };
 
-    print_line(&format!(
-        "{subject} is {} as of epoch {epoch}",
-        text("state")
-    ));
+    let state = text(&answer, "state");
+    print_line(&format!("{subject} is {state} as of epoch {epoch}"));
 
-    for warning in field("warnings")
+    for warning in field(&answer, "warnings")
         .and_then(Value::as_array)
         .into_iter()
         .flatten()
@@ -273,6 +268,14 @@ fn report(answer: Value) -> anyhow::Result<()> {
     }
 
     Ok(())
+}
+
+fn field<'a>(answer: &'a Value, key: &str) -> Option<&'a Value> {
+    answer.get(key).filter(|value| !value.is_null())
+}
+
+fn text<'a>(answer: &'a Value, key: &str) -> &'a str {
+    field(answer, key).and_then(Value::as_str).unwrap_or("-")
 }
 
 #[cfg(test)]

@@ -26,15 +26,7 @@ impl Request {
             intern(&mut self.symbols, &mut self.table, "");
         }
 
-        self.references.clear();
-        for (name, text) in &point.template.labels {
-            let value = point.names.text(text, &mut self.scratch);
-            let name = intern(&mut self.symbols, &mut self.table, name);
-            let value = intern(&mut self.symbols, &mut self.table, value);
-            varint(&mut self.references, name);
-            varint(&mut self.references, value);
-        }
-
+        self.fill_labels(point);
         let help = intern(
             &mut self.symbols,
             &mut self.table,
@@ -44,18 +36,35 @@ impl Request {
         self.series.clear();
         bytes_field(&mut self.series, 0x0a, &self.references);
         sample_field(&mut self.series, 0x12, point.value, point.timestamp_ms);
-        self.references.clear();
 
-        let metric_type = match point.template.metric_type {
+        self.fill_metadata(point.template.metric_type, help);
+        bytes_field(&mut self.series, 0x2a, &self.references);
+        bytes_field(&mut self.series_fields, 0x2a, &self.series);
+    }
+
+    /// Makes `references` those of the point's labels.
+    fn fill_labels(&mut self, point: &Point) {
+        self.references.clear();
+        for (name, text) in &point.template.labels {
+            let value = point.names.text(text, &mut self.scratch);
+            let name = intern(&mut self.symbols, &mut self.table, name);
+            let value = intern(&mut self.symbols, &mut self.table, value);
+            varint(&mut self.references, name);
+            varint(&mut self.references, value);
+        }
+    }
+
+    /// Makes `references` the fields of a metadata message.
+    fn fill_metadata(&mut self, metric_type: MetricType, help: u64) {
+        let metric_type = match metric_type {
             MetricType::Counter => 1,
             MetricType::Gauge => 2,
             MetricType::Histogram => 3,
         };
 
+        self.references.clear();
         self.references.extend([0x08, metric_type, 0x18]);
         varint(&mut self.references, help);
-        bytes_field(&mut self.series, 0x2a, &self.references);
-        bytes_field(&mut self.series_fields, 0x2a, &self.series);
     }
 
     /// The message so far.

@@ -21,7 +21,23 @@ const PAGES: &[&str] = &[
 
 /// All families of cAdvisor; each of them once per container.
 pub fn families() -> Vec<Family> {
-    let mut families = vec![
+    let mut families = cpu();
+    families.extend(memory_and_disks());
+    families.extend(processes());
+    families.extend(specs());
+    families.extend(
+        ZEROS
+            .iter()
+            .map(|name| Family::new(name, Kind::Constant(0.0))),
+    );
+
+    families.extend(PAGES.iter().map(|name| Family::new(name, Kind::PagesGauge)));
+    families.extend(network());
+    families
+}
+
+fn cpu() -> Vec<Family> {
+    vec![
         Family::new(
             "container_cpu_usage_seconds_total",
             Kind::NanosecondCounter { per_scrape: 2.2 },
@@ -47,6 +63,11 @@ pub fn families() -> Vec<Family> {
             "container_cpu_cfs_throttled_seconds_total",
             Kind::NanosecondCounter { per_scrape: 0.06 },
         ),
+    ]
+}
+
+fn memory_and_disks() -> Vec<Family> {
+    vec![
         Family::new("container_memory_max_usage_bytes", Kind::Capacity),
         Family::new(
             "container_memory_failures_total",
@@ -79,6 +100,11 @@ pub fn families() -> Vec<Family> {
             Kind::Counter { per_scrape: 9.0 },
         )
         .by("device", &["/dev/nvme0n1"]),
+    ]
+}
+
+fn processes() -> Vec<Family> {
+    vec![
         Family::new(
             "container_file_descriptors",
             Kind::SmallGauge { below: 120 },
@@ -89,6 +115,11 @@ pub fn families() -> Vec<Family> {
         Family::new("container_threads_max", Kind::Constant(28_786.0)),
         Family::new("container_start_time_seconds", Kind::StartTime),
         Family::new("container_last_seen", Kind::Counter { per_scrape: 15.0 }),
+    ]
+}
+
+fn specs() -> Vec<Family> {
+    vec![
         Family::new("container_spec_cpu_period", Kind::Constant(100_000.0)),
         Family::new("container_spec_cpu_quota", Kind::Constant(200_000.0)),
         Family::new("container_spec_cpu_shares", Kind::Constant(1_024.0)),
@@ -105,16 +136,11 @@ pub fn families() -> Vec<Family> {
         ),
         Family::new("container_ulimits_soft", Kind::Constant(1_048_576.0))
             .by("ulimit", &["max_open_files"]),
-    ];
+    ]
+}
 
-    families.extend(
-        ZEROS
-            .iter()
-            .map(|name| Family::new(name, Kind::Constant(0.0))),
-    );
-
-    families.extend(PAGES.iter().map(|name| Family::new(name, Kind::PagesGauge)));
-    let network = [
+fn network() -> impl Iterator<Item = Family> {
+    [
         (
             "container_network_receive_bytes_total",
             Kind::Counter {
@@ -151,11 +177,7 @@ pub fn families() -> Vec<Family> {
             "container_network_transmit_packets_dropped_total",
             Kind::Constant(0.0),
         ),
-    ];
-
-    for (name, kind) in network {
-        families.push(Family::new(name, kind).by("interface", &["eth0"]));
-    }
-
-    families
+    ]
+    .into_iter()
+    .map(|(name, kind)| Family::new(name, kind).by("interface", &["eth0"]))
 }

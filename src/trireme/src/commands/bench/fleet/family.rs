@@ -46,6 +46,12 @@ pub enum Text {
     Container(usize, ContainerPart),
 }
 
+impl Text {
+    fn fixed(text: &str) -> Self {
+        Self::Fixed(text.to_string())
+    }
+}
+
 /// Parts of a container's identity.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ContainerPart {
@@ -158,8 +164,6 @@ impl Family {
 }
 
 fn common_labels(job: Job, owner: usize) -> Vec<(&'static str, Text)> {
-    let fixed = |text: &str| Text::Fixed(text.to_string());
-    let part = |part| Text::Container(owner, part);
     let mut labels = vec![
         ("cluster", Text::Cluster),
         ("node", Text::Node),
@@ -168,27 +172,34 @@ fn common_labels(job: Job, owner: usize) -> Vec<(&'static str, Text)> {
 
     match job {
         Job::NodeExporter => labels.extend([
-            ("job", fixed("node-exporter")),
-            ("namespace", fixed("monitoring")),
+            ("job", Text::fixed("node-exporter")),
+            ("namespace", Text::fixed("monitoring")),
             ("pod", Text::ExporterPod),
-            ("service", fixed("prometheus-node-exporter")),
+            ("service", Text::fixed("prometheus-node-exporter")),
         ]),
         Job::Kubelet => labels.extend([
-            ("job", fixed("kubelet")),
-            ("metrics_path", fixed("/metrics")),
-            ("namespace", fixed("kube-system")),
-            ("service", fixed("kubelet")),
+            ("job", Text::fixed("kubelet")),
+            ("metrics_path", Text::fixed("/metrics")),
+            ("namespace", Text::fixed("kube-system")),
+            ("service", Text::fixed("kubelet")),
         ]),
-        Job::Cadvisor => labels.extend([
-            ("job", fixed("kubelet")),
-            ("metrics_path", fixed("/metrics/cadvisor")),
-            ("container", part(ContainerPart::Container)),
-            ("pod", part(ContainerPart::Pod)),
-            ("namespace", part(ContainerPart::Namespace)),
-            ("image", part(ContainerPart::Image)),
-            ("id", part(ContainerPart::CgroupId)),
-            ("name", part(ContainerPart::RuntimeName)),
-        ]),
+        Job::Cadvisor => {
+            labels.extend([
+                ("job", Text::fixed("kubelet")),
+                ("metrics_path", Text::fixed("/metrics/cadvisor")),
+            ]);
+            labels.extend(
+                [
+                    ("container", ContainerPart::Container),
+                    ("pod", ContainerPart::Pod),
+                    ("namespace", ContainerPart::Namespace),
+                    ("image", ContainerPart::Image),
+                    ("id", ContainerPart::CgroupId),
+                    ("name", ContainerPart::RuntimeName),
+                ]
+                .map(|(name, part)| (name, Text::Container(owner, part))),
+            );
+        }
     }
 
     labels

@@ -48,7 +48,16 @@ const CLAIMS: &[&str] = &[
 
 /// All families of the kubelet.
 pub fn families() -> Vec<Family> {
-    let mut families = vec![
+    let mut families = runtime();
+    families.extend(pods());
+    families.extend(go());
+    families.extend(process());
+    families.extend(volumes());
+    families
+}
+
+fn runtime() -> Vec<Family> {
+    vec![
         Family::new(
             "kubelet_runtime_operations_total",
             Kind::Counter { per_scrape: 12.0 },
@@ -75,6 +84,11 @@ pub fn families() -> Vec<Family> {
             Kind::Counter { per_scrape: 12.0 },
         )
         .by("operation_type", SLOW_OPERATIONS),
+    ]
+}
+
+fn pods() -> Vec<Family> {
+    vec![
         Family::new(
             "kubelet_pleg_relist_duration_seconds_bucket",
             Kind::Counter { per_scrape: 15.0 },
@@ -99,6 +113,11 @@ pub fn families() -> Vec<Family> {
         .by("code", &["200", "201", "404"])
         .by("host", &["kubernetes.default.svc:443"])
         .by("method", &["GET", "PATCH", "POST", "PUT"]),
+    ]
+}
+
+fn go() -> Vec<Family> {
+    vec![
         Family::new("go_goroutines", Kind::SmallGauge { below: 600 }),
         Family::new("go_gc_duration_seconds", Kind::RatioGauge)
             .by("quantile", &["0", "0.25", "0.5", "0.75", "1"]),
@@ -124,6 +143,11 @@ pub fn families() -> Vec<Family> {
         ),
         Family::new("go_memstats_next_gc_bytes", Kind::PagesGauge),
         Family::new("go_threads", Kind::SmallGauge { below: 40 }),
+    ]
+}
+
+fn process() -> Vec<Family> {
+    vec![
         Family::new(
             "process_cpu_seconds_total",
             Kind::CentisecondCounter { per_scrape: 0.6 },
@@ -132,9 +156,11 @@ pub fn families() -> Vec<Family> {
         Family::new("process_open_fds", Kind::SmallGauge { below: 200 }),
         Family::new("process_resident_memory_bytes", Kind::PagesGauge),
         Family::new("process_start_time_seconds", Kind::StartTime),
-    ];
+    ]
+}
 
-    let volumes = [
+fn volumes() -> impl Iterator<Item = Family> {
+    [
         ("kubelet_volume_stats_available_bytes", Kind::PagesGauge),
         ("kubelet_volume_stats_capacity_bytes", Kind::Capacity),
         ("kubelet_volume_stats_used_bytes", Kind::PagesGauge),
@@ -147,11 +173,7 @@ pub fn families() -> Vec<Family> {
             "kubelet_volume_stats_inodes_used",
             Kind::SmallGauge { below: 40_000 },
         ),
-    ];
-
-    for (name, kind) in volumes {
-        families.push(Family::new(name, kind).by("persistentvolumeclaim", CLAIMS));
-    }
-
-    families
+    ]
+    .into_iter()
+    .map(|(name, kind)| Family::new(name, kind).by("persistentvolumeclaim", CLAIMS))
 }

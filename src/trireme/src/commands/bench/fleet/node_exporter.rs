@@ -100,7 +100,18 @@ const VM_COUNTERS: &[&str] = &[
 
 /// All families of the exporter.
 pub fn families() -> Vec<Family> {
-    let mut families = vec![
+    let mut families = cpus();
+    families.extend(system());
+    families.extend(network_tables());
+    families.extend(clock_and_sensors());
+    disks(&mut families);
+    links(&mut families);
+    families.extend(by_name());
+    families
+}
+
+fn cpus() -> Vec<Family> {
+    vec![
         Family::new(
             "node_cpu_seconds_total",
             Kind::CentisecondCounter { per_scrape: 1.8 },
@@ -128,6 +139,11 @@ pub fn families() -> Vec<Family> {
         )
         .numbered("cpu", CPUS),
         Family::new("node_softnet_dropped_total", Kind::Constant(0.0)).numbered("cpu", CPUS),
+    ]
+}
+
+fn system() -> Vec<Family> {
+    vec![
         Family::new("node_load1", Kind::HundredthsGauge { below: 9.0 }),
         Family::new("node_load5", Kind::HundredthsGauge { below: 8.0 }),
         Family::new("node_load15", Kind::HundredthsGauge { below: 7.0 }),
@@ -140,6 +156,11 @@ pub fn families() -> Vec<Family> {
         Family::new("node_procs_running", Kind::SmallGauge { below: 12 }),
         Family::new("node_procs_blocked", Kind::SmallGauge { below: 2 }),
         Family::new("node_entropy_available_bits", Kind::Constant(256.0)),
+    ]
+}
+
+fn network_tables() -> Vec<Family> {
+    vec![
         Family::new("node_sockstat_TCP_alloc", Kind::SmallGauge { below: 900 }),
         Family::new("node_sockstat_TCP_inuse", Kind::SmallGauge { below: 300 }),
         Family::new("node_sockstat_TCP_tw", Kind::SmallGauge { below: 150 }),
@@ -148,6 +169,11 @@ pub fn families() -> Vec<Family> {
             Kind::SmallGauge { below: 6_000 },
         ),
         Family::new("node_nf_conntrack_entries_limit", Kind::Constant(262_144.0)),
+    ]
+}
+
+fn clock_and_sensors() -> Vec<Family> {
+    vec![
         Family::new("node_timex_offset_seconds", Kind::RatioGauge),
         Family::new("node_timex_sync_status", Kind::Constant(1.0)),
         Family::new("node_uname_info", Kind::Constant(1.0))
@@ -172,44 +198,25 @@ pub fn families() -> Vec<Family> {
             .by("collector", COLLECTORS),
         Family::new("node_scrape_collector_success", Kind::Constant(1.0))
             .by("collector", COLLECTORS),
-    ];
+    ]
+}
 
-    disks(&mut families);
-    links(&mut families);
-    families.extend(
-        MEMORY_BUSY
-            .iter()
-            .map(|name| Family::new(name, Kind::PagesGauge)),
-    );
+/// The families that are nothing but a name.
+fn by_name() -> impl Iterator<Item = Family> {
+    let net = Kind::Counter { per_scrape: 400.0 };
+    let vm = Kind::Counter {
+        per_scrape: 25_000.0,
+    };
 
-    families.extend(
-        MEMORY_FIXED
-            .iter()
-            .map(|name| Family::new(name, Kind::Capacity)),
-    );
-
-    families.extend(
-        MEMORY_ZERO
-            .iter()
-            .map(|name| Family::new(name, Kind::Constant(0.0))),
-    );
-
-    families.extend(
-        NET_COUNTERS
-            .iter()
-            .map(|name| Family::new(name, Kind::Counter { per_scrape: 400.0 })),
-    );
-
-    families.extend(VM_COUNTERS.iter().map(|name| {
-        Family::new(
-            name,
-            Kind::Counter {
-                per_scrape: 25_000.0,
-            },
-        )
-    }));
-
-    families
+    [
+        (MEMORY_BUSY, Kind::PagesGauge),
+        (MEMORY_FIXED, Kind::Capacity),
+        (MEMORY_ZERO, Kind::Constant(0.0)),
+        (NET_COUNTERS, net),
+        (VM_COUNTERS, vm),
+    ]
+    .into_iter()
+    .flat_map(|(names, kind)| names.iter().map(move |name| Family::new(name, kind)))
 }
 
 fn disks(families: &mut Vec<Family>) {

@@ -76,17 +76,6 @@ impl Kind {
     /// The value at scrape `number` of the series with hash `series`. Series of one histogram share `group`, so
     /// that their buckets stay cumulative at every scrape.
     pub fn value(self, series: u64, group: u64, number: u64) -> f64 {
-        let noise = || unit(mix(series ^ number.wrapping_mul(0x9e37_79b9)));
-        // How busy this series is against others of its kind: from a fiftieth to twice as busy.
-        let busy = |of: u64| 0.02 + 1.98 * unit(mix(of ^ 0xb5));
-
-        // Scrapes counted before the first one of the run, so that counters do not all start at zero.
-        let age = |of: u64| 1_000.0 + (mix(of ^ 0xa6e) % 100_000) as f64;
-
-        // Monotone: noise below one scrape never lets a later value be less than an earlier one.
-        let grown =
-            |per_scrape: f64| per_scrape * busy(series) * (age(series) + number as f64 + noise());
-
         match self {
             Kind::Constant(value) => value,
             Kind::Capacity => ((1 + mix(series) % 64) * 268_435_456) as f64,
@@ -98,22 +87,46 @@ impl Kind {
             }
             Kind::PagesGauge => {
                 let pages = 256 + mix(series) % 500_000;
-                ((pages + (noise() * pages as f64 * 0.05) as u64) * 4_096) as f64
+                let jitter = (noise(series, number) * pages as f64 * 0.05) as u64;
+                ((pages + jitter) * 4_096) as f64
             }
             Kind::HundredthsGauge { below } => {
-                (below * 100.0 * (0.6 * unit(mix(series)) + 0.4 * noise())).round() / 100.0
+                let share = 0.6 * unit(mix(series)) + 0.4 * noise(series, number);
+                (below * 100.0 * share).round() / 100.0
             }
-            Kind::RatioGauge => noise(),
-            Kind::Counter { per_scrape } => grown(per_scrape).floor(),
-            Kind::CentisecondCounter { per_scrape } => (grown(per_scrape) * 100.0).floor() / 100.0,
-            Kind::NanosecondCounter { per_scrape } => (grown(per_scrape) * 1e9).floor() / 1e9,
+            Kind::RatioGauge => noise(series, number),
+            Kind::Counter { per_scrape } => grown(per_scrape, series, number).floor(),
+            Kind::CentisecondCounter { per_scrape } => {
+                (grown(per_scrape, series, number) * 100.0).floor() / 100.0
+            }
+            Kind::NanosecondCounter { per_scrape } => {
+                (grown(per_scrape, series, number) * 1e9).floor() / 1e9
+            }
             Kind::Bucket { per_scrape, share } => {
-                let jitter = unit(mix(group ^ number.wrapping_mul(0x9e37_79b9)));
-                (share * (per_scrape * busy(group) * (age(group) + number as f64 + jitter)).floor())
-                    .floor()
+                (share * grown(per_scrape, group, number).floor()).floor()
             }
         }
     }
+}
+
+/// Monotone: noise below one scrape never lets a later value be less than an earlier one.
+fn grown(per_scrape: f64, of: u64, number: u64) -> f64 {
+    per_scrape * busy(of) * (age(of) + number as f64 + noise(of, number))
+}
+
+/// From 0 to 1, another number for each scrape.
+fn noise(of: u64, number: u64) -> f64 {
+    unit(mix(of ^ number.wrapping_mul(0x9e37_79b9)))
+}
+
+/// How busy this series is against others of its kind: from a fiftieth to twice as busy.
+fn busy(of: u64) -> f64 {
+    0.02 + 1.98 * unit(mix(of ^ 0xb5))
+}
+
+/// Scrapes counted before the first one of the run, so that counters do not all start at zero.
+fn age(of: u64) -> f64 {
+    1_000.0 + (mix(of ^ 0xa6e) % 100_000) as f64
 }
 
 #[cfg(test)]

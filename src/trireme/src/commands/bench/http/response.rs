@@ -74,12 +74,7 @@ pub fn read(stream: &mut impl Read, buffer: &mut Vec<u8>) -> io::Result<Response
 fn parse_head(text: &[u8]) -> io::Result<Head> {
     let text = std::str::from_utf8(text).map_err(|_| invalid("head is not UTF-8"))?;
     let mut lines = text.split("\r\n");
-    let status_line = lines.next().unwrap_or_default();
-    let status = status_line
-        .strip_prefix("HTTP/1.")
-        .and_then(|rest| rest.get(2..5))
-        .and_then(|code| code.parse().ok())
-        .ok_or_else(|| invalid("status line"))?;
+    let status = parse_status(lines.next().unwrap_or_default())?;
 
     let mut head = Head {
         status,
@@ -94,19 +89,32 @@ fn parse_head(text: &[u8]) -> io::Result<Head> {
             .split_once(':')
             .ok_or_else(|| invalid("header without a colon"))?;
 
-        let value = value.trim();
-        match name.to_ascii_lowercase().as_str() {
-            "content-length" => {
-                head.length = Some(value.parse().map_err(|_| invalid("content length"))?)
-            }
-            "transfer-encoding" => head.chunked = value.eq_ignore_ascii_case("chunked"),
-            "retry-after" => head.retry_after_s = value.parse().ok(),
-            "connection" => head.keep_alive = !value.eq_ignore_ascii_case("close"),
-            _ => {}
-        }
+        head.take(name, value.trim())?;
     }
 
     Ok(head)
+}
+
+fn parse_status(line: &str) -> io::Result<u16> {
+    line.strip_prefix("HTTP/1.")
+        .and_then(|rest| rest.get(2..5))
+        .and_then(|code| code.parse().ok())
+        .ok_or_else(|| invalid("status line"))
+}
+
+impl Head {
+    fn take(&mut self, name: &str, value: &str) -> io::Result<()> {
+        match name.to_ascii_lowercase().as_str() {
+            "content-length" => {
+                self.length = Some(value.parse().map_err(|_| invalid("content length"))?)
+            }
+            "transfer-encoding" => self.chunked = value.eq_ignore_ascii_case("chunked"),
+            "retry-after" => self.retry_after_s = value.parse().ok(),
+            "connection" => self.keep_alive = !value.eq_ignore_ascii_case("close"),
+            _ => {}
+        }
+        Ok(())
+    }
 }
 
 struct Input<'a, R> {

@@ -26,17 +26,33 @@ pub struct Question {
 
 /// All questions: one host, the fleet, containers, histograms, joins, lists.
 pub fn questions() -> Vec<Question> {
-    // The only one that every fleet has.
-    let node = node_name(0);
-    let range = |name, text: &str| Question {
-        name,
-        ask: Ask::Range(text.replace("$node", &node)),
-    };
-    let instant = |name, text: &str| Question {
-        name,
-        ask: Ask::Instant(text.replace("$node", &node)),
-    };
+    let mut questions = of_a_host();
+    questions.extend(of_the_fleet());
+    questions.extend(of_containers());
+    questions.extend(of_lists());
+    questions
+}
 
+fn range(name: &'static str, text: &str) -> Question {
+    Question {
+        name,
+        ask: Ask::Range(with_node(text)),
+    }
+}
+
+fn instant(name: &'static str, text: &str) -> Question {
+    Question {
+        name,
+        ask: Ask::Instant(with_node(text)),
+    }
+}
+
+/// The node of these questions is the only one that every fleet has.
+fn with_node(text: &str) -> String {
+    text.replace("$node", &node_name(0))
+}
+
+fn of_a_host() -> Vec<Question> {
     vec![
         range(
             "host_cpu_modes",
@@ -63,6 +79,11 @@ pub fn questions() -> Vec<Question> {
             "host_fs_predict",
             r#"predict_linear(node_filesystem_avail_bytes{node="$node"}[1h], 86400)"#,
         ),
+    ]
+}
+
+fn of_the_fleet() -> Vec<Question> {
+    vec![
         range(
             "fleet_cpu_by_node",
             r#"sum by (node) (rate(node_cpu_seconds_total{mode!="idle"}[5m]))"#,
@@ -90,6 +111,11 @@ pub fn questions() -> Vec<Question> {
             "fleet_max_subquery",
             "max_over_time((avg by (cluster) (node_load1))[1h:1m])",
         ),
+    ]
+}
+
+fn of_containers() -> Vec<Question> {
+    vec![
         range(
             "ns_cpu",
             "sum by (namespace) (rate(container_cpu_usage_seconds_total[5m]))",
@@ -124,6 +150,11 @@ pub fn questions() -> Vec<Question> {
         ),
         instant("all_count", r#"count({__name__!=""})"#),
         instant("absent", r#"absent(up{job="nothing"})"#),
+    ]
+}
+
+fn of_lists() -> Vec<Question> {
+    vec![
         Question {
             name: "names",
             ask: Ask::LabelValues("__name__", Some(r#"{job="kubelet"}"#)),

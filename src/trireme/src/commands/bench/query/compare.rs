@@ -25,36 +25,40 @@ pub fn size(data: &Value) -> (usize, usize) {
 /// None if the answers are equal, else the first difference in a few words. Order is no difference.
 pub fn difference(got: &Value, want: &Value) -> Option<String> {
     if let (Some(got), Some(want)) = (got.as_array(), want.as_array()) {
-        let set = |list: &[Value]| list.iter().map(Value::to_string).collect::<BTreeSet<_>>();
-        let got = set(got);
-        let want = set(want);
-        return got
-            .symmetric_difference(&want)
-            .next()
-            .map(|item| match got.contains(item) {
-                true => format!("{item} is too much"),
-                false => format!("{item} is missing"),
-            });
+        return list_difference(got, want);
     }
     match (Answer::parse(got), Answer::parse(want)) {
-        (Ok(got), Ok(want)) => {
-            let got = rows(got);
-            let want = rows(want);
-            if let Some(labels) = want.keys().find(|labels| !got.contains_key(*labels)) {
-                return Some(format!("{} is missing", series_text(labels)));
-            }
-            got.iter()
-                .find_map(|(labels, points)| match want.get(labels) {
-                    None => Some(format!("{} is too much", series_text(labels))),
-                    Some(wanted) => series_difference(points, wanted)
-                        .map(|what| format!("{}: {what}", series_text(labels))),
-                })
-        }
+        (Ok(got), Ok(want)) => rows_difference(&rows(got), &rows(want)),
         (Err(error), _) | (_, Err(error)) => Some(format!("{error:#}")),
     }
 }
 
-fn rows(answer: Answer) -> BTreeMap<LabelSet, Vec<Point>> {
+fn list_difference(got: &[Value], want: &[Value]) -> Option<String> {
+    let got: BTreeSet<_> = got.iter().map(Value::to_string).collect();
+    let want: BTreeSet<_> = want.iter().map(Value::to_string).collect();
+    let item = got.symmetric_difference(&want).next()?;
+
+    Some(match got.contains(item) {
+        true => format!("{item} is too much"),
+        false => format!("{item} is missing"),
+    })
+}
+
+fn rows_difference(got: &Rows, want: &Rows) -> Option<String> {
+    if let Some(labels) = want.keys().find(|labels| !got.contains_key(*labels)) {
+        return Some(format!("{} is missing", series_text(labels)));
+    }
+    got.iter()
+        .find_map(|(labels, points)| match want.get(labels) {
+            None => Some(format!("{} is too much", series_text(labels))),
+            Some(wanted) => series_difference(points, wanted)
+                .map(|what| format!("{}: {what}", series_text(labels))),
+        })
+}
+
+type Rows = BTreeMap<LabelSet, Vec<Point>>;
+
+fn rows(answer: Answer) -> Rows {
     match answer {
         Answer::Single(text) => {
             BTreeMap::from([(LabelSet::from([("value".to_string(), text)]), Vec::new())])

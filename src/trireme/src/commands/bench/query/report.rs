@@ -1,6 +1,10 @@
 //! Figures of one run of questions against one server.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
+
+use super::super::table::width;
 
 /// Everything measured.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -47,105 +51,27 @@ pub enum Agreement {
 
 /// A table with a column of p50 and p99 per server, Markdown or plain. Ratios compare with the first server.
 pub fn table(reports: &[&QueryReport], markdown: bool) -> String {
-    let mut rows = vec![head(reports)];
     let Some(first) = reports.first() else {
         return String::new();
     };
 
-    for query in &first.queries {
+    let mut rows = vec![head(reports)];
+    rows.extend(first.queries.iter().map(|query| {
         let mut row = vec![
             query.name.clone(),
             query.kind.clone(),
             query.rows.to_string(),
         ];
+        row.extend(reports.iter().map(|report| cell_of(report, &query.name)));
+        row
+    }));
 
-        row.extend(reports.iter().map(|report| {
-            report
-                .queries
-                .iter()
-                .find(|other| other.name == query.name)
-                .map_or_else(|| "-".to_string(), cell)
-        }));
-
+    for (what, figure) in SUMS {
+        let mut row = vec![what.to_string(), String::new(), String::new()];
+        let figures = reports.iter().map(|report| figure(first, report));
+        row.extend(figures.map(|figure| figure.unwrap_or_else(|| "-".to_string())));
         rows.push(row);
     }
-
-    let mut add = |what: &str, figure: &dyn Fn(&QueryReport) -> Option<String>| {
-        let mut row = vec![what.to_string(), String::new(), String::new()];
-        row.extend(
-            reports
-                .iter()
-                .map(|report| figure(report).unwrap_or_else(|| "-".to_string())),
-        );
-        rows.push(row);
-    };
-
-    let answered = |report: &QueryReport, figure: fn(&QueryFigures) -> f64| -> f64 {
-        report
-            .queries
-            .iter()
-            .filter(|query| query.error.is_none())
-            .map(figure)
-            .sum()
-    };
-
-    let against_first = |report: &QueryReport| ratios(first, report);
-    add(
-        "times faster than the first (geometric mean of p50)",
-        &|report| {
-            let ratios = against_first(report);
-            let mean =
-                ratios.iter().map(|ratio| ratio.ln()).sum::<f64>() / ratios.len().max(1) as f64;
-            (!ratios.is_empty() && !std::ptr::eq(report, *first))
-                .then(|| format!("{:.2}", mean.exp()))
-        },
-    );
-
-    add("queries slower than the first", &|report| {
-        let ratios = against_first(report);
-        let slower = ratios.iter().filter(|ratio| **ratio < 1.0).count();
-        (!std::ptr::eq(report, *first)).then(|| format!("{slower} of {}", ratios.len()))
-    });
-
-    add("sum of p50", &|report| {
-        Some(ms(answered(report, |q| q.p50_ms)))
-    });
-    add("sum of p99", &|report| {
-        Some(ms(answered(report, |q| q.p99_ms)))
-    });
-    add("sum of first runs", &|report| {
-        Some(ms(answered(report, |q| q.first_ms)))
-    });
-    add("answers equal to the reference", &|report| {
-        let compared: Vec<_> = report
-            .queries
-            .iter()
-            .filter_map(|query| query.agreement.as_ref())
-            .collect();
-        let equal = compared
-            .iter()
-            .filter(|agreement| ***agreement == Agreement::Equal)
-            .count();
-        (!compared.is_empty()).then(|| format!("{equal} of {}", compared.len()))
-    });
-
-    add("not answered", &|report| {
-        let failed = report
-            .queries
-            .iter()
-            .filter(|query| query.error.is_some())
-            .count();
-        (failed > 0).then(|| failed.to_string())
-    });
-
-    add("CPU s of all passes", &|report| {
-        report.cpu_s.map(|cpu| format!("{cpu:.1}"))
-    });
-    add("peak RSS MiB", &|report| {
-        report
-            .peak_rss_bytes
-            .map(|bytes| format!("{:.0}", bytes as f64 / f64::from(1 << 20)))
-    });
 
     let title = format!(
         "p50 / p99 in ms of {} passes after the first; ranges of {:.0} s in steps of {:.0} s; `≠` marks answers that differ from the reference",
@@ -155,10 +81,85 @@ pub fn table(reports: &[&QueryReport], markdown: bool) -> String {
     format!("{title}\n\n{}", lines(&rows, markdown))
 }
 
+/// A figure of a report over all queries; the first of all reports comes first.
+type Sum = fn(&QueryReport, &QueryReport) -> Option<String>;
+
+/// The rows below the queries.
+const SUMS: [(&str, Sum); 9] = [
+    (
+        "times faster than the first (geometric mean of p50)",
+        times_faster,
+    ),
+    ("queries slower than the first", slower),
+    ("sum of p50", |_, report| {
+        Some(sum_of(report, |query| query.p50_ms))
+    }),
+    ("sum of p99", |_, report| {
+        Some(sum_of(report, |query| query.p99_ms))
+    }),
+    ("sum of first runs", |_, report| {
+        Some(sum_of(report, |query| query.first_ms))
+    }),
+    ("answers equal to the reference", |_, report| equal(report)),
+    ("not answered", |_, report| not_answered(report)),
+    ("CPU s of all passes", |_, report| {
+        report.cpu_s.map(|cpu| format!("{cpu:.1}"))
+    }),
+    ("peak RSS MiB", |_, report| {
+        let bytes = report.peak_rss_bytes?;
+        Some(format!("{:.0}", bytes as f64 / f64::from(1 << 20)))
+    }),
+];
+
+fn times_faster(first: &QueryReport, report: &QueryReport) -> Option<String> {
+    let ratios = ratios(first, report);
+    let mean = ratios.iter().map(|ratio| ratio.ln()).sum::<f64>() / ratios.len().max(1) as f64;
+    (!ratios.is_empty() && !std::ptr::eq(report, first)).then(|| format!("{:.2}", mean.exp()))
+}
+
+fn slower(first: &QueryReport, report: &QueryReport) -> Option<String> {
+    let ratios = ratios(first, report);
+    let slower = ratios.iter().filter(|ratio| **ratio < 1.0).count();
+    (!std::ptr::eq(report, first)).then(|| format!("{slower} of {}", ratios.len()))
+}
+
+/// Milliseconds of all queries that were answered.
+fn sum_of(report: &QueryReport, figure: fn(&QueryFigures) -> f64) -> String {
+    let answered = report.queries.iter().filter(|query| query.error.is_none());
+    ms(answered.map(figure).sum())
+}
+
+fn equal(report: &QueryReport) -> Option<String> {
+    let compared: Vec<_> = report
+        .queries
+        .iter()
+        .filter_map(|query| query.agreement.as_ref())
+        .collect();
+    let equal = compared
+        .iter()
+        .filter(|agreement| ***agreement == Agreement::Equal)
+        .count();
+    (!compared.is_empty()).then(|| format!("{equal} of {}", compared.len()))
+}
+
+fn not_answered(report: &QueryReport) -> Option<String> {
+    let failed = report.queries.iter().filter(|query| query.error.is_some());
+    let failed = failed.count();
+    (failed > 0).then(|| failed.to_string())
+}
+
 fn head(reports: &[&QueryReport]) -> Vec<String> {
     let mut row: Vec<String> = ["query", "kind", "rows"].map(String::from).to_vec();
     row.extend(reports.iter().map(|report| report.name.clone()));
     row
+}
+
+fn cell_of(report: &QueryReport, name: &str) -> String {
+    report
+        .queries
+        .iter()
+        .find(|query| query.name == name)
+        .map_or_else(|| "-".to_string(), cell)
 }
 
 fn cell(query: &QueryFigures) -> String {
@@ -172,20 +173,19 @@ fn cell(query: &QueryFigures) -> String {
 
 /// How many times faster `report` answered than `first`, for each query that both answered.
 fn ratios(first: &QueryReport, report: &QueryReport) -> Vec<f64> {
-    let answered = |query: &&QueryFigures| query.error.is_none() && query.p50_ms > 0.0;
-    first
+    let times: BTreeMap<&str, f64> = answered(report).collect();
+    answered(first)
+        .filter_map(|(name, time)| Some(time / times.get(name)?))
+        .collect()
+}
+
+/// Names and times of the queries that were answered.
+fn answered(report: &QueryReport) -> impl Iterator<Item = (&str, f64)> {
+    report
         .queries
         .iter()
-        .filter(answered)
-        .filter_map(|query: &QueryFigures| {
-            let other = report
-                .queries
-                .iter()
-                .filter(answered)
-                .find(|other| other.name == query.name)?;
-            Some(query.p50_ms / other.p50_ms)
-        })
-        .collect()
+        .filter(|query| query.error.is_none() && query.p50_ms > 0.0)
+        .map(|query| (query.name.as_str(), query.p50_ms))
 }
 
 fn ms(value: f64) -> String {
@@ -198,36 +198,35 @@ fn ms(value: f64) -> String {
 
 fn lines(rows: &[Vec<String>], markdown: bool) -> String {
     if markdown {
-        let rule = format!("|---|---|{}", "---:|".repeat(rows[0].len() - 2));
-        let mut lines: Vec<String> = rows
-            .iter()
-            .map(|row| format!("| {} |", row.join(" | ")))
-            .collect();
-        lines.insert(1, rule);
-        return lines.join("\n");
+        return markdown_lines(rows);
     }
 
-    let width = |column: usize| {
-        rows.iter()
-            .map(|row| row[column].chars().count())
-            .max()
-            .unwrap_or(0)
-    };
+    let columns = 0..rows[0].len();
+    let widths: Vec<usize> = columns.map(|column| width(rows, column)).collect();
+    let lines: Vec<String> = rows.iter().map(|row| line(row, &widths)).collect();
+    lines.join("\n")
+}
 
-    let widths: Vec<usize> = (0..rows[0].len()).map(width).collect();
-    let line = |row: &Vec<String>| {
-        let cells = row
-            .iter()
-            .zip(&widths)
-            .enumerate()
-            .map(|(index, (cell, width))| match index {
-                0 | 1 => format!("{cell:<width$}"),
-                _ => format!("{cell:>width$}"),
-            });
-        cells.collect::<Vec<_>>().join("  ").trim_end().to_string()
-    };
+fn line(row: &[String], widths: &[usize]) -> String {
+    let cells = row
+        .iter()
+        .zip(widths)
+        .enumerate()
+        .map(|(index, (cell, width))| match index {
+            0 | 1 => format!("{cell:<width$}"),
+            _ => format!("{cell:>width$}"),
+        });
+    cells.collect::<Vec<_>>().join("  ").trim_end().to_string()
+}
 
-    rows.iter().map(line).collect::<Vec<_>>().join("\n")
+fn markdown_lines(rows: &[Vec<String>]) -> String {
+    let rule = format!("|---|---|{}", "---:|".repeat(rows[0].len() - 2));
+    let mut lines: Vec<String> = rows
+        .iter()
+        .map(|row| format!("| {} |", row.join(" | ")))
+        .collect();
+    lines.insert(1, rule);
+    lines.join("\n")
 }
 
 #[cfg(test)]

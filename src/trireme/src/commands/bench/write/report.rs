@@ -162,12 +162,12 @@ impl Phase {
         self.samples_per_s = ratio(self.samples as f64, self.wall_s);
         self.samples_per_s_at_rest = ratio(self.samples as f64, self.wall_s + self.unrest_s);
 
-        let quantile = |q| sent.latencies.quantile_ms(q).unwrap_or(0.0);
+        let latencies = &sent.latencies;
         self.latency_ms = Latency {
-            p50: quantile(0.5),
-            p90: quantile(0.9),
-            p99: quantile(0.99),
-            max: sent.latencies.max_ms(),
+            p50: latencies.quantile_ms(0.5).unwrap_or(0.0),
+            p90: latencies.quantile_ms(0.9).unwrap_or(0.0),
+            p99: latencies.quantile_ms(0.99).unwrap_or(0.0),
+            max: latencies.max_ms(),
         };
 
         self.errors = sent.errors.clone();
@@ -209,25 +209,26 @@ pub fn disk_parts(
     end: &BTreeMap<String, Size>,
     steady_samples: u64,
 ) -> BTreeMap<String, DiskPart> {
-    let length = |sizes: &BTreeMap<String, Size>, name: &str| {
-        sizes.get(name).map_or(0, |size| {
-            i64::try_from(size.length_bytes).unwrap_or(i64::MAX)
-        })
-    };
-
-    let part = |(name, size): (&String, &Size)| {
-        let steady = length(end, name) - length(first, name);
+    let part = end.iter().map(|(name, size)| {
+        let now = length_bytes(end, name);
+        let steady = now - length_bytes(first, name);
         let part = DiskPart {
             length_bytes: size.length_bytes,
             allocated_bytes: size.allocated_bytes,
-            grown_bytes: length(end, name) - length(before, name),
+            grown_bytes: now - length_bytes(before, name),
             steady_bytes_per_sample: (steady_samples > 0)
                 .then(|| steady as f64 / steady_samples as f64),
         };
         (name.clone(), part)
-    };
+    });
 
-    end.iter().map(part).collect()
+    part.collect()
+}
+
+fn length_bytes(sizes: &BTreeMap<String, Size>, name: &str) -> i64 {
+    sizes.get(name).map_or(0, |size| {
+        i64::try_from(size.length_bytes).unwrap_or(i64::MAX)
+    })
 }
 
 fn ratio(a: f64, b: f64) -> f64 {
