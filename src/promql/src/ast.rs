@@ -31,10 +31,9 @@ pub struct PosRange {
 impl PosRange {
     /// The range from `start` up to, not including, `end`. The parser bounds queries far below 4 GiB.
     pub fn new(start: usize, end: usize) -> Self {
-        let clamp = |v: usize| u32::try_from(v).unwrap_or(u32::MAX);
         Self {
-            start: clamp(start),
-            end: clamp(end),
+            start: u32::try_from(start).unwrap_or(u32::MAX),
+            end: u32::try_from(end).unwrap_or(u32::MAX),
         }
     }
 

@@ -80,13 +80,13 @@ fn resolve_arg(
 ) -> Result<(), DurationError> {
     let Some(expr) = &arg.expr else { return Ok(()) };
     let pos = expr.pos();
-    let failed = |fault| DurationError { fault, pos };
     let seconds = evaluate(expr, ctx)?;
     if !may_be_negative && (seconds.is_nan() || seconds <= 0.0) {
-        return Err(failed(DurationFault::NotPositive));
+        let fault = DurationFault::NotPositive;
+        return Err(DurationError { fault, pos });
     }
 
-    let ms = seconds_to_ms(seconds).map_err(failed)?;
+    let ms = seconds_to_ms(seconds).map_err(|fault| DurationError { fault, pos })?;
     // What is greater than 0 must not become 0 for want of resolution.
     arg.ms = if may_be_negative { ms } else { ms.max(1) };
 
@@ -120,24 +120,24 @@ fn evaluate(expr: &DurationExpr, ctx: DurationContext) -> Result<f64, DurationEr
         DurationExpr::Binary { op, lhs, rhs, .. } => {
             let a = evaluate(lhs, ctx)?;
             let b = evaluate(rhs, ctx)?;
-            let failed = |fault| {
-                Err(DurationError {
-                    fault,
-                    pos: expr.pos(),
-                })
-            };
-
-            match op {
-                DurationOp::Add => Ok(a + b),
-                DurationOp::Sub => Ok(a - b),
-                DurationOp::Mul => Ok(a * b),
-                DurationOp::Div if b == 0.0 => failed(DurationFault::DivisionByZero),
-                DurationOp::Div => Ok(a / b),
-                DurationOp::Mod if b == 0.0 => failed(DurationFault::ModuloByZero),
-                DurationOp::Mod => Ok(a % b),
-                DurationOp::Pow => Ok(a.powf(b)),
-            }
+            combined(*op, a, b).map_err(|fault| DurationError {
+                fault,
+                pos: expr.pos(),
+            })
         }
+    }
+}
+
+fn combined(op: DurationOp, a: f64, b: f64) -> Result<f64, DurationFault> {
+    match op {
+        DurationOp::Add => Ok(a + b),
+        DurationOp::Sub => Ok(a - b),
+        DurationOp::Mul => Ok(a * b),
+        DurationOp::Div if b == 0.0 => Err(DurationFault::DivisionByZero),
+        DurationOp::Div => Ok(a / b),
+        DurationOp::Mod if b == 0.0 => Err(DurationFault::ModuloByZero),
+        DurationOp::Mod => Ok(a % b),
+        DurationOp::Pow => Ok(a.powf(b)),
     }
 }
 

@@ -36,7 +36,7 @@ use steps::Steps;
 
 use std::sync::Arc;
 
-use crate::ast::{Expr, PosRange, ValueType};
+use crate::ast::{Aggregate, Expr, PosRange, ValueType};
 use crate::cancel::Cancel;
 use crate::durations::{DurationContext, resolve_durations};
 use crate::error::QueryError;
@@ -163,22 +163,14 @@ impl Engine {
 
         check_range_type(expr)?;
         let range_ms = end_ms.saturating_sub(start_ms);
-        let count = usize::try_from(range_ms / step_ms)
-            .unwrap_or(usize::MAX)
-            .saturating_add(1);
+        let steps = evaluation_steps(start_ms, range_ms, step_ms);
         let options = self.options.with(options);
-        if count - 1 > options.steps_max {
+        if steps.count - 1 > options.steps_max {
             return Err(QueryError::TooManySteps(options.steps_max));
         }
 
         let expr = resolved(expr, DurationContext { step_ms, range_ms })?;
         let cancel = cancel.with_timeout(options.timeout);
-        let steps = Steps {
-            start: start_ms,
-            step: step_ms,
-            count,
-        };
-
         let query = self.query(
             select,
             options,
@@ -216,26 +208,13 @@ impl Engine {
             ));
         }
 
-        let count = range_ms
-            .checked_div(step_ms)
-            .map_or(0, |n| usize::try_from(n).unwrap_or(usize::MAX));
-        if count > options.steps_max {
+        let steps = evaluation_steps(start_ms, range_ms, step_ms);
+        if steps.count - 1 > options.steps_max {
             return Err(QueryError::TooManySteps(options.steps_max));
         }
 
-        let context = if step_ms == 0 {
-            DurationContext::default()
-        } else {
-            DurationContext { step_ms, range_ms }
-        };
-
-        let expr = resolved(expr, context)?;
+        let expr = resolved(expr, duration_context(step_ms, range_ms))?;
         let cancel = cancel.with_timeout(options.timeout);
-        let steps = Steps {
-            start: start_ms,
-            step: step_ms.max(1),
-            count: count + 1,
-        };
 
         let query = self.query(
             select,
@@ -247,13 +226,7 @@ impl Engine {
         );
 
         let evaluator = Evaluator::of_query(&query, steps);
-        let mut wanted = Vec::with_capacity(nodes.len());
-        expr.walk(&mut |node| match node {
-            Expr::Aggregate(a) if nodes.contains(&a.pos) => wanted.push(a),
-            _ => {}
-        });
-
-        let nodes = wanted
+        let nodes = aggregations(&expr, nodes)
             .into_iter()
             .map(|a| evaluator.partial(a))
             .collect::<Result<_, _>>()?;
@@ -276,6 +249,37 @@ fn check_range_type(expr: &Expr) -> Result<(), QueryError> {
         "invalid expression type \"{}\" for range query, must be Scalar or instant Vector",
         kind.document_name()
     )))
+}
+
+/// The steps of a query; `step_ms` 0 stands for a single one.
+fn evaluation_steps(start_ms: i64, range_ms: i64, step_ms: i64) -> Steps {
+    let further = range_ms
+        .checked_div(step_ms)
+        .map_or(0, |n| usize::try_from(n).unwrap_or(usize::MAX));
+    Steps {
+        start: start_ms,
+        step: step_ms.max(1),
+        count: further.saturating_add(1),
+    }
+}
+
+/// What durations of a query may refer to; `step_ms` 0 stands for an instant query.
+fn duration_context(step_ms: i64, range_ms: i64) -> DurationContext {
+    if step_ms == 0 {
+        DurationContext::default()
+    } else {
+        DurationContext { step_ms, range_ms }
+    }
+}
+
+/// The aggregations of an expression that stand at these places.
+fn aggregations<'e>(expr: &'e Expr, at: &[PosRange]) -> Vec<&'e Aggregate> {
+    let mut found = Vec::with_capacity(at.len());
+    expr.walk(&mut |node| match node {
+        Expr::Aggregate(a) if at.contains(&a.pos) => found.push(a),
+        _ => {}
+    });
+    found
 }
 
 /// The expression with all durations computed.

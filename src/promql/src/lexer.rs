@@ -148,26 +148,18 @@ impl<'a> Lexer<'a> {
     }
 
     fn outside_braces(&mut self, c: char) -> LexResult {
+        if let Some(op) = arithmetic(c) {
+            self.emit(Kind::Op(op));
+            return Ok(());
+        }
+
         match c {
             ',' => self.emit(Kind::Comma),
-            '*' => self.emit(Kind::Op(BinaryOp::Mul)),
-            '/' => self.emit(Kind::Op(BinaryOp::Div)),
-            '%' => self.emit(Kind::Op(BinaryOp::Mod)),
-            '+' => self.emit(Kind::Op(BinaryOp::Add)),
-            '-' => self.emit(Kind::Op(BinaryOp::Sub)),
-            '^' => self.emit(Kind::Op(BinaryOp::Pow)),
             '(' => {
                 self.emit(Kind::LeftParen);
                 self.parens += 1;
             }
-            ')' => {
-                self.emit(Kind::RightParen);
-                let Some(parens) = self.parens.checked_sub(1) else {
-                    return self
-                        .replace_last(format!("unexpected right parenthesis {}", char_quote(c)));
-                };
-                self.parens = parens;
-            }
+            ')' => return self.right_paren(),
             ']' => {
                 if !self.bracket {
                     return Err(format!("unexpected right bracket {}", char_quote(c)));
@@ -180,24 +172,7 @@ impl<'a> Lexer<'a> {
             _ if self.bracket && (self.bracket_fresh || is_alpha(c) || c == ':') => {
                 return self.inside_brackets(c);
             }
-            '=' if self.accept('=') => self.emit(Kind::Op(BinaryOp::Eq)),
-            '=' if self.peek() == Some('~') => {
-                return Err("unexpected character after '=': '~'".to_owned());
-            }
-            '=' => self.emit(Kind::Assign),
-            '!' if self.accept('=') => self.emit(Kind::Op(BinaryOp::Ne)),
-            '!' => {
-                return Err(format!(
-                    "unexpected character after '!': {}",
-                    self.next_quoted()
-                ));
-            }
-            '<' if self.accept('=') => self.emit(Kind::Op(BinaryOp::Le)),
-            '<' if self.accept('/') => self.emit(Kind::Op(BinaryOp::TrimUpper)),
-            '<' => self.emit(Kind::Op(BinaryOp::Lt)),
-            '>' if self.accept('=') => self.emit(Kind::Op(BinaryOp::Ge)),
-            '>' if self.accept('/') => self.emit(Kind::Op(BinaryOp::TrimLower)),
-            '>' => self.emit(Kind::Op(BinaryOp::Gt)),
+            '=' | '!' | '<' | '>' => return self.comparison(c),
             '"' | '\'' | '`' => return self.string(c),
             '{' => {
                 self.emit(Kind::LeftBrace);
@@ -214,6 +189,42 @@ impl<'a> Lexer<'a> {
             _ if self.starts_name(c) || c == ':' => self.word(),
             _ => return Err(format!("unexpected character: {}", char_quote(c))),
         }
+        Ok(())
+    }
+
+    fn right_paren(&mut self) -> LexResult {
+        self.emit(Kind::RightParen);
+        let Some(parens) = self.parens.checked_sub(1) else {
+            return self.replace_last(format!("unexpected right parenthesis {}", char_quote(')')));
+        };
+        self.parens = parens;
+        Ok(())
+    }
+
+    /// Operators that begin like a comparison.
+    fn comparison(&mut self, c: char) -> LexResult {
+        let kind = match c {
+            '=' if self.accept('=') => Kind::Op(BinaryOp::Eq),
+            '=' if self.peek() == Some('~') => {
+                return Err("unexpected character after '=': '~'".to_owned());
+            }
+            '=' => Kind::Assign,
+            '!' if self.accept('=') => Kind::Op(BinaryOp::Ne),
+            '!' => {
+                return Err(format!(
+                    "unexpected character after '!': {}",
+                    self.next_quoted()
+                ));
+            }
+            '<' if self.accept('=') => Kind::Op(BinaryOp::Le),
+            '<' if self.accept('/') => Kind::Op(BinaryOp::TrimUpper),
+            '<' => Kind::Op(BinaryOp::Lt),
+            _ if self.accept('=') => Kind::Op(BinaryOp::Ge),
+            _ if self.accept('/') => Kind::Op(BinaryOp::TrimLower),
+            _ => Kind::Op(BinaryOp::Gt),
+        };
+
+        self.emit(kind);
         Ok(())
     }
 
@@ -386,6 +397,18 @@ impl<'a> Lexer<'a> {
         self.next()
             .map_or_else(|| "end of input".to_owned(), char_quote)
     }
+}
+
+fn arithmetic(c: char) -> Option<BinaryOp> {
+    Some(match c {
+        '*' => BinaryOp::Mul,
+        '/' => BinaryOp::Div,
+        '%' => BinaryOp::Mod,
+        '+' => BinaryOp::Add,
+        '-' => BinaryOp::Sub,
+        '^' => BinaryOp::Pow,
+        _ => return None,
+    })
 }
 
 fn is_space(c: char) -> bool {

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use trireme_model::{METRIC_NAME, MatchOp, Matcher, is_plain_label_name, quote};
 
 use crate::ast::{
-    Aggregate, At, Binary, BinaryOp, DurationArg, DurationExpr, Expr, MatchCardinality,
+    Aggregate, At, Binary, BinaryOp, Call, DurationArg, DurationExpr, Expr, MatchCardinality,
     MatrixSelector, NumberLiteral, Subquery, UnaryOp, VectorMatching, VectorSelector,
 };
 use crate::durations::format_duration;
@@ -49,43 +49,53 @@ impl Display for Printed<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let names = self.names;
 
-        let inner = |expr| Printed { expr, names };
         match self.expr {
             Expr::Number(n) => f.write_str(&number(n)),
             Expr::String(s) => f.write_str(&s.quoted()),
             Expr::Vector(v) => f.write_str(&names.vector(v)),
             Expr::Matrix(m) => f.write_str(&names.matrix(m)),
-            Expr::Subquery(s) => write!(f, "{}{}", inner(&s.expr), subquery_suffix(s)),
-            Expr::Paren(p) => write!(f, "({})", inner(&p.expr)),
-            Expr::Unary(u) => write!(f, "{}{}", sign(u.op), inner(&u.expr)),
+            Expr::Subquery(s) => write!(f, "{}{}", self.inner(&s.expr), subquery_suffix(s)),
+            Expr::Paren(p) => write!(f, "({})", self.inner(&p.expr)),
+            Expr::Unary(u) => write!(f, "{}{}", sign(u.op), self.inner(&u.expr)),
             Expr::Binary(b) if is_power_of_infinity(b) => {
-                write!(f, "Inf {} {}", names.operator(b), inner(&b.rhs))
+                write!(f, "Inf {} {}", names.operator(b), self.inner(&b.rhs))
             }
             Expr::Binary(b) => write!(
                 f,
                 "{} {} {}",
-                inner(&b.lhs),
+                self.inner(&b.lhs),
                 names.operator(b),
-                inner(&b.rhs)
+                self.inner(&b.rhs)
             ),
-            Expr::Aggregate(a) => {
-                write!(f, "{}(", names.aggregate_head(a))?;
-                if let Some(param) = &a.param {
-                    write!(f, "{}, ", inner(param))?;
-                }
-                write!(f, "{})", inner(&a.expr))
-            }
-            Expr::Call(c) => {
-                write!(f, "{}(", c.func.name)?;
-                for (i, arg) in c.args.iter().enumerate() {
-                    if i > 0 {
-                        f.write_str(", ")?;
-                    }
-                    write!(f, "{}", inner(arg))?;
-                }
-                f.write_char(')')
-            }
+            Expr::Aggregate(a) => self.aggregate(a, f),
+            Expr::Call(c) => self.call(c, f),
         }
+    }
+}
+
+impl<'a> Printed<'a> {
+    fn inner(&self, expr: &'a Expr) -> Self {
+        let names = self.names;
+        Printed { expr, names }
+    }
+
+    fn aggregate(&self, a: &'a Aggregate, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}(", self.names.aggregate_head(a))?;
+        if let Some(param) = &a.param {
+            write!(f, "{}, ", self.inner(param))?;
+        }
+        write!(f, "{})", self.inner(&a.expr))
+    }
+
+    fn call(&self, c: &'a Call, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}(", c.func.name)?;
+        for (i, arg) in c.args.iter().enumerate() {
+            if i > 0 {
+                f.write_str(", ")?;
+            }
+            write!(f, "{}", self.inner(arg))?;
+        }
+        f.write_char(')')
     }
 }
 
@@ -220,9 +230,10 @@ impl Names {
             })
             .unwrap_or("");
 
-        let is_name =
-            |m: &Matcher| &*m.name == METRIC_NAME && m.op == MatchOp::Equal && &*m.value == name;
-        let others = v.matchers.iter().filter(|m| name.is_empty() || !is_name(m));
+        let others = v.matchers.iter().filter(|m| {
+            let is_name = &*m.name == METRIC_NAME && m.op == MatchOp::Equal && &*m.value == name;
+            name.is_empty() || !is_name
+        });
         let mut matchers: Vec<String> = others.map(|m| self.matcher(m)).collect();
 
         matchers.sort_unstable();
@@ -315,18 +326,18 @@ fn matching_suffix(m: &VectorMatching, names: Names) -> String {
         out.push_str(&format!(" {word} ({})", names.labels(&m.include)));
     }
 
+    out.push_str(&fill_suffix(m));
+    out
+}
+
+fn fill_suffix(m: &VectorMatching) -> String {
     match (m.fill_left, m.fill_right) {
         (Some(l), Some(r)) if l.to_bits() == r.to_bits() => {
-            out.push_str(&format!(" fill ({})", format_number(l)))
+            format!(" fill ({})", format_number(l))
         }
-        (left, right) => {
-            for (word, value) in [("fill_left", left), ("fill_right", right)] {
-                if let Some(value) = value {
-                    out.push_str(&format!(" {word} ({})", format_number(value)));
-                }
-            }
-        }
+        (left, right) => [("fill_left", left), ("fill_right", right)]
+            .into_iter()
+            .filter_map(|(word, value)| Some(format!(" {word} ({})", format_number(value?))))
+            .collect(),
     }
-
-    out
 }

@@ -105,7 +105,6 @@ pub fn run_script(
                 on_case(line, None);
             }
             Err((expr, message)) => {
-                report.failed += 1;
                 let failure = Failure {
                     file: name.to_owned(),
                     line,
@@ -113,6 +112,7 @@ pub fn run_script(
                     message,
                 };
                 on_case(line, Some(&failure));
+                report.failed += 1;
                 report.failures.push(failure);
             }
         }

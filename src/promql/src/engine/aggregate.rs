@@ -19,13 +19,7 @@ use crate::select::SelectHints;
 impl<'q> Evaluator<'q> {
     /// An aggregation.
     pub(super) fn aggregate(&self, a: &'q Aggregate) -> Result<Stream<'q>, QueryError> {
-        let hints = SelectHints {
-            func: a.op.as_str().to_owned(),
-            grouping: a.grouping.iter().map(|name| name.to_string()).collect(),
-            by: !a.without,
-            ..SelectHints::default()
-        };
-
+        let hints = hints_of(a);
         let given = self.given(a)?;
         if a.op == AggregateOp::CountValues {
             let label = self.string_param(a)?;
@@ -73,5 +67,15 @@ impl<'q> Evaluator<'q> {
             range.2 |= v.is_nan();
         }
         range
+    }
+}
+
+/// What storages are told about an aggregation.
+fn hints_of(a: &Aggregate) -> SelectHints {
+    SelectHints {
+        func: a.op.as_str().to_owned(),
+        grouping: a.grouping.iter().map(|name| name.to_string()).collect(),
+        by: !a.without,
+        ..SelectHints::default()
     }
 }

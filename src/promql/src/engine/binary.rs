@@ -9,7 +9,7 @@ pub(crate) use elements::scalar_op;
 use elements::{Element, element_op};
 
 use super::eval::Evaluator;
-use super::row::Cell;
+use super::row::{Cell, Row};
 use super::scalar::Scalar;
 use super::stream::Stream;
 use crate::ast::Binary;
@@ -34,11 +34,11 @@ impl<'q> Evaluator<'q> {
                     continue;
                 }
 
-                let number = scalar.at(step);
+                let number = Cell::Float(scalar.at(step));
                 let (lhs, rhs) = if swapped {
-                    (Cell::Float(number), cell)
+                    (number, cell)
                 } else {
-                    (cell, Cell::Float(number))
+                    (cell, number)
                 };
 
                 let outcome = element_op(op, lhs, rhs, pos);
@@ -46,16 +46,7 @@ impl<'q> Evaluator<'q> {
                     worker.notes.add(note);
                 }
 
-                match outcome.element {
-                    Element::None => row.clear(step),
-                    Element::Out(out) => row.set(step, out),
-                    Element::Compared(holds) if return_bool => {
-                        row.set_float(step, f64::from(u8::from(holds)))
-                    }
-                    // A comparison filters; what passes keeps the vector's value, wherever it stands.
-                    Element::Compared(true) => {}
-                    Element::Compared(false) => row.clear(step),
-                }
+                put(row, step, outcome.element, return_bool);
             }
             Ok(())
         });
@@ -65,6 +56,19 @@ impl<'q> Evaluator<'q> {
         } else {
             changed.drop_names(self.query)
         }
+    }
+}
+
+/// Puts what came out where an operand of the vector stood.
+#[inline]
+fn put(row: &mut Row, step: usize, element: Element, return_bool: bool) {
+    match element {
+        Element::None => row.clear(step),
+        Element::Out(out) => row.set(step, out),
+        Element::Compared(holds) if return_bool => row.set_float(step, f64::from(u8::from(holds))),
+        // A comparison filters; what passes keeps the vector's value, wherever it stands.
+        Element::Compared(true) => {}
+        Element::Compared(false) => row.clear(step),
     }
 }
 

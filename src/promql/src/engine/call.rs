@@ -12,9 +12,10 @@ use super::stream::{Rows, Stream, Worker};
 use crate::annotations as notes;
 use crate::ast::{Call, Expr, ValueType, VectorSelector};
 use crate::error::QueryError;
+use crate::functions::native::{self, HistogramFunction};
 use crate::functions::range::{ANCHORED, RangeFunction, SMOOTHED, range_function};
-use crate::functions::time::{date_part, of_float};
-use crate::functions::{integral, math, native, sort};
+use crate::functions::time::{DatePart, date_part, of_float};
+use crate::functions::{integral, math, sort};
 
 impl<'q> Evaluator<'q> {
     /// A function whose result is an instant vector.
@@ -37,30 +38,10 @@ impl<'q> Evaluator<'q> {
         }
 
         if let Some(function) = native::histogram_function(name) {
-            let stream = self.first_vector(call)?.map(move |_, row, _| {
-                for step in 0..row.steps() {
-                    match row.cell(step) {
-                        Cell::Histogram(h) => {
-                            let v = function(h);
-                            row.set_float(step, v);
-                        }
-                        _ => row.clear(step),
-                    }
-                }
-                Ok(())
-            });
-            return stream.drop_names(self.query);
+            return self.map_histograms(self.first_vector(call)?, function);
         }
-
         if let Some(part) = date_part(name) {
-            if call.args.is_empty() {
-                let values = (0..self.steps.count)
-                    .map(|i| part(self.steps.time(i) / 1000))
-                    .collect();
-                return Ok(self.vector_of_scalar(Scalar::PerStep(values)));
-            }
-            let stream = self.first_vector(call)?;
-            return self.map_floats(stream, move |v, _| of_float(part, v));
+            return self.date_call(call, part);
         }
 
         match name {
@@ -124,25 +105,50 @@ impl<'q> Evaluator<'q> {
         mapped.drop_names(self.query)
     }
 
+    /// Applies a function to all histograms; floats are left out.
+    fn map_histograms(
+        &self,
+        stream: Stream<'q>,
+        function: HistogramFunction,
+    ) -> Result<Stream<'q>, QueryError> {
+        let mapped = stream.map(move |_, row, _| {
+            for step in 0..row.steps() {
+                match row.cell(step) {
+                    Cell::Histogram(h) => {
+                        let v = function(h);
+                        row.set_float(step, v);
+                    }
+                    _ => row.clear(step),
+                }
+            }
+            Ok(())
+        });
+        mapped.drop_names(self.query)
+    }
+
+    /// A part of the date of each value, or of the time of the step.
+    fn date_call(&self, call: &'q Call, part: DatePart) -> Result<Stream<'q>, QueryError> {
+        if call.args.is_empty() {
+            let values = (0..self.steps.count)
+                .map(|i| part(self.steps.time(i) / 1000))
+                .collect();
+            return Ok(self.vector_of_scalar(Scalar::PerStep(values)));
+        }
+        let stream = self.first_vector(call)?;
+        self.map_floats(stream, move |v, _| of_float(part, v))
+    }
+
     fn bounded(&self, call: &'q Call) -> Result<Stream<'q>, QueryError> {
         let stream = self.first_vector(call)?;
         let second = call.args.get(1).map(|arg| self.scalar(arg)).transpose()?;
         let third = call.args.get(2).map(|arg| self.scalar(arg)).transpose()?;
-        let infinite = Scalar::Constant(f64::INFINITY);
-        let (min, max) = match (call.func.name, second, third) {
-            ("round", to, _) => {
-                let to = to.unwrap_or(Scalar::Constant(1.0));
-                return self.map_floats(stream, move |v, step| math::round(v, to.at(step)));
-            }
-            ("clamp_min", Some(min), _) => (min, infinite),
-            ("clamp_max", Some(max), _) => (infinite.map(|v| -v), max),
-            (_, Some(min), Some(max)) => (min, max),
-            _ => {
-                return Err(QueryError::Internal(
-                    "BUG: an argument is missing".to_owned(),
-                ));
-            }
-        };
+        if call.func.name == "round" {
+            let to = second.unwrap_or(Scalar::Constant(1.0));
+            return self.map_floats(stream, move |v, step| math::round(v, to.at(step)));
+        }
+
+        let (min, max) = bounds(call.func.name, second, third)
+            .ok_or_else(|| QueryError::Internal("BUG: an argument is missing".to_owned()))?;
 
         let empty = (0..self.steps.count)
             .map(|i| max.at(i) < min.at(i))
@@ -221,33 +227,21 @@ impl<'q> Evaluator<'q> {
         function: RangeFunction,
     ) -> Result<Stream<'q>, QueryError> {
         let name = call.func.name;
-        let is_range = |arg: &Expr| arg.value_type() == ValueType::Matrix;
-        let at = call
-            .args
-            .iter()
-            .position(is_range)
-            .ok_or_else(|| unexpected("a range", &call.args[0]))?;
+        let at = call.args.iter().position(is_range);
+        let at = at.ok_or_else(|| unexpected("a range", &call.args[0]))?;
 
         if let Expr::Matrix(m) = call.args[at].unwrap_parens() {
-            let check = |modifier: &str, allowed: &[&str]| {
-                if allowed.contains(&name) {
-                    return Ok(());
-                }
-                let allowed = allowed.join(", ");
-                Err(QueryError::execution(format!(
-                    "{modifier} modifier can only be used with: {allowed} - not with {name}"
-                )))
-            };
             if m.selector.anchored {
-                check("anchored", &ANCHORED)?;
+                check_modifier("anchored", &ANCHORED, name)?;
             } else if m.selector.smoothed {
-                check("smoothed", &SMOOTHED)?;
+                check_modifier("smoothed", &SMOOTHED, name)?;
             }
         }
 
         let range = self.range(&call.args[at], hints(name))?;
-        let others = || call.args.iter().filter(|arg| !is_range(arg));
-        let mut scalars = others()
+        let mut others = call.args.iter().filter(|arg| !is_range(arg));
+        let mut scalars = others
+            .clone()
             .map(|arg| self.scalar(arg))
             .collect::<Result<Vec<_>, _>>()?;
 
@@ -256,7 +250,7 @@ impl<'q> Evaluator<'q> {
         }
 
         let pos = call.args[0].pos();
-        let scalar_pos = others().next_back().map_or(pos, Expr::pos);
+        let scalar_pos = others.next_back().map_or(pos, Expr::pos);
         let stream = self.range_function(range, name, function, scalars, (pos, scalar_pos))?;
         if name == "absent_over_time" {
             return self.where_absent(stream, &call.args[at]);
@@ -268,15 +262,13 @@ impl<'q> Evaluator<'q> {
     fn sort(&self, call: &'q Call) -> Result<Stream<'q>, QueryError> {
         let name = call.func.name;
         let by_label = name.starts_with("sort_by_label");
-        let stream = self.first_vector(call)?;
-        let stream = if by_label {
-            stream
-        } else {
-            stream.map(|_, row, _| {
+        let mut stream = self.first_vector(call)?;
+        if !by_label {
+            stream = stream.map(|_, row, _| {
                 row.drop_histograms();
                 Ok(())
-            })
-        };
+            });
+        }
 
         if self.steps.count > 1 {
             self.query.note(notes::sort_in_range_query(call.pos));
@@ -289,10 +281,9 @@ impl<'q> Evaluator<'q> {
             .collect::<Result<Vec<_>, _>>()?;
         let descending = name.ends_with("_desc");
         let mut block = stream.collect(self.query)?;
-        let mut rows: Vec<_> = std::mem::take(&mut block.metas)
-            .into_iter()
-            .zip(std::mem::take(&mut block.rows))
-            .collect();
+        let rows = std::mem::take(&mut block.rows);
+        let metas = std::mem::take(&mut block.metas);
+        let mut rows: Vec<_> = metas.into_iter().zip(rows).collect();
 
         if by_label {
             rows.sort_by(|(a, _), (b, _)| {
@@ -300,11 +291,7 @@ impl<'q> Evaluator<'q> {
                 if descending { order.reverse() } else { order }
             });
         } else {
-            let value = |row: &Row| match row.cell(0) {
-                Cell::Float(v) => v,
-                _ => f64::NAN,
-            };
-            rows.sort_by(|(_, a), (_, b)| sort::by_value(value(a), value(b), descending));
+            rows.sort_by(|(_, a), (_, b)| sort::by_value(first(a), first(b), descending));
         }
 
         for (meta, row) in rows {
@@ -312,6 +299,39 @@ impl<'q> Evaluator<'q> {
         }
 
         Ok(block.into_stream())
+    }
+}
+
+/// The bounds of `clamp`, `clamp_min` and `clamp_max`.
+fn bounds(name: &str, second: Option<Scalar>, third: Option<Scalar>) -> Option<(Scalar, Scalar)> {
+    let infinite = Scalar::Constant(f64::INFINITY);
+    match (name, second, third) {
+        ("clamp_min", Some(min), _) => Some((min, infinite)),
+        ("clamp_max", Some(max), _) => Some((infinite.map(|v| -v), max)),
+        (_, Some(min), Some(max)) => Some((min, max)),
+        _ => None,
+    }
+}
+
+fn is_range(arg: &Expr) -> bool {
+    arg.value_type() == ValueType::Matrix
+}
+
+fn check_modifier(modifier: &str, allowed: &[&str], name: &str) -> Result<(), QueryError> {
+    if allowed.contains(&name) {
+        return Ok(());
+    }
+    let allowed = allowed.join(", ");
+    Err(QueryError::execution(format!(
+        "{modifier} modifier can only be used with: {allowed} - not with {name}"
+    )))
+}
+
+/// The float at the first step.
+fn first(row: &Row) -> f64 {
+    match row.cell(0) {
+        Cell::Float(v) => v,
+        _ => f64::NAN,
     }
 }
 

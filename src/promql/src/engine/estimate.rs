@@ -6,10 +6,9 @@
 use super::histogram_stats::Stats;
 use super::range::{Extension, range_bounds};
 use super::steps::{Steps, TimeShift};
-use super::{Engine, eval, resolved};
+use super::{Engine, duration_context, eval, evaluation_steps, resolved};
 use crate::ast::{At, Call, Expr, Subquery, VectorSelector};
 use crate::cancel::Cancel;
-use crate::durations::DurationContext;
 use crate::error::QueryError;
 use crate::options::{EngineOptions, QueryOptions};
 use crate::select::{Columns, Select, SelectHints, SelectRequest, SeriesRead};
@@ -59,23 +58,10 @@ impl Engine {
             super::check_range_type(expr)?;
         }
 
-        let context = if step_ms == 0 {
-            DurationContext::default()
-        } else {
-            DurationContext { step_ms, range_ms }
-        };
-
-        let expr = resolved(expr, context)?;
+        let expr = resolved(expr, duration_context(step_ms, range_ms))?;
         let options = self.options.with(options);
         let cancel = cancel.with_timeout(options.timeout);
-        let count = range_ms
-            .checked_div(step_ms)
-            .map_or(0, |n| usize::try_from(n).unwrap_or(usize::MAX));
-        let steps = Steps {
-            start: start_ms,
-            step: step_ms.max(1),
-            count: count.saturating_add(1),
-        };
+        let steps = evaluation_steps(start_ms, range_ms, step_ms);
 
         let out = CostEstimate::default();
         let mut estimator = Estimator {
@@ -269,16 +255,8 @@ impl Estimator<'_> {
             samples = samples.min(there);
         }
 
-        let weight = if density.series > 0 {
-            density.weight as f64 / density.series as f64
-        } else {
-            1.0
-        };
-
-        self.out.samples_read = self
-            .out
-            .samples_read
-            .saturating_add(scaled(samples, weight));
+        let samples = scaled(samples, density.weight_per_series());
+        self.out.samples_read = self.out.samples_read.saturating_add(samples);
 
         Ok(())
     }
@@ -306,31 +284,20 @@ impl Estimator<'_> {
 }
 
 impl Density {
+    /// How many floats a sample is as large as, on average.
+    fn weight_per_series(&self) -> f64 {
+        if self.series > 0 {
+            self.weight as f64 / self.series as f64
+        } else {
+            1.0
+        }
+    }
+}
+
+impl Density {
     fn add(&mut self, columns: &Columns) {
-        let floats = columns
-            .float_t
-            .first()
-            .zip(columns.float_t.last())
-            .map(|(a, b)| (*a, *b));
-
-        let histograms = columns
-            .histograms
-            .first()
-            .zip(columns.histograms.last())
-            .map(|(a, b)| (a.t, b.t));
-
-        let (first, last, weight) = match (floats, histograms) {
-            (None, None) => return,
-            (Some(f), None) => (f.0, f.1, 1),
-            (None, Some(h)) => (h.0, h.1, columns.histograms[0].h.size_in_samples()),
-            (Some(f), Some(h)) => {
-                let weight = if f.0 <= h.0 {
-                    1
-                } else {
-                    columns.histograms[0].h.size_in_samples()
-                };
-                (f.0.min(h.0), f.1.max(h.1), weight)
-            }
+        let Some((first, last, weight)) = extent(columns) else {
+            return;
         };
 
         self.distance_ms += last.saturating_sub(first) as f64;
@@ -349,6 +316,35 @@ impl Density {
             INTERVAL_MS
         }
     }
+}
+
+/// Time of the first and of the last sample, and the weight of the first one.
+fn extent(columns: &Columns) -> Option<(i64, i64, usize)> {
+    let floats = columns
+        .float_t
+        .first()
+        .zip(columns.float_t.last())
+        .map(|(a, b)| (*a, *b));
+
+    let histograms = columns
+        .histograms
+        .first()
+        .zip(columns.histograms.last())
+        .map(|(a, b)| (a.t, b.t));
+
+    Some(match (floats, histograms) {
+        (None, None) => return None,
+        (Some(f), None) => (f.0, f.1, 1),
+        (None, Some(h)) => (h.0, h.1, columns.histograms[0].h.size_in_samples()),
+        (Some(f), Some(h)) => {
+            let weight = if f.0 <= h.0 {
+                1
+            } else {
+                columns.histograms[0].h.size_in_samples()
+            };
+            (f.0.min(h.0), f.1.max(h.1), weight)
+        }
+    })
 }
 
 /// Samples that one series gives: a whole window, and what comes in with each further step.

@@ -8,7 +8,7 @@ use super::selector::Field;
 use super::steps::{Steps, TimeShift};
 use super::stream::Stream;
 use super::tally::Relation;
-use crate::ast::{At, Binary, Expr, Unary, UnaryOp, ValueType};
+use crate::ast::{At, Binary, Call, Expr, Unary, UnaryOp, ValueType};
 use crate::error::QueryError;
 use crate::functions::math;
 use crate::select::SelectHints;
@@ -69,27 +69,31 @@ impl<'q> Evaluator<'q> {
                 let rhs = self.scalar(&b.rhs)?;
                 Ok(lhs.zip(rhs, |l, r| super::binary::scalar_op(b.op, l, r)))
             }
-            Expr::Call(c) => {
-                let seconds = |ms: i64| Scalar::Constant(ms as f64 / 1000.0);
-                Ok(match (c.func.name, c.args.as_slice()) {
-                    ("pi", _) => Scalar::Constant(std::f64::consts::PI),
-                    ("start", _) => seconds(self.query.start_ms),
-                    ("end", _) => seconds(self.query.end_ms),
-                    ("range", _) => seconds(self.query.end_ms.saturating_sub(self.query.start_ms)),
-                    ("step", _) => seconds(self.query.step_ms),
-                    ("time", _) => {
-                        let times =
-                            (0..self.steps.count).map(|i| self.steps.time(i) as f64 / 1000.0);
-                        Scalar::PerStep(times.collect())
-                    }
-                    ("min_of", [a, b]) => self.scalar(a)?.zip(self.scalar(b)?, math::min),
-                    ("max_of", [a, b]) => self.scalar(a)?.zip(self.scalar(b)?, math::max),
-                    ("scalar", [v]) => self.scalar_of_vector(v)?,
-                    _ => return Err(unexpected("a scalar", expr)),
-                })
-            }
+            Expr::Call(c) => self
+                .scalar_call(c)?
+                .ok_or_else(|| unexpected("a scalar", expr)),
             _ => Err(unexpected("a scalar", expr)),
         }
+    }
+
+    /// None if the function gives no scalar.
+    fn scalar_call(&self, c: &'q Call) -> Result<Option<Scalar>, QueryError> {
+        let query = self.query;
+        Ok(Some(match (c.func.name, c.args.as_slice()) {
+            ("pi", _) => Scalar::Constant(std::f64::consts::PI),
+            ("start", _) => seconds(query.start_ms),
+            ("end", _) => seconds(query.end_ms),
+            ("range", _) => seconds(query.end_ms.saturating_sub(query.start_ms)),
+            ("step", _) => seconds(query.step_ms),
+            ("time", _) => {
+                let times = (0..self.steps.count).map(|i| self.steps.time(i) as f64 / 1000.0);
+                Scalar::PerStep(times.collect())
+            }
+            ("min_of", [a, b]) => self.scalar(a)?.zip(self.scalar(b)?, math::min),
+            ("max_of", [a, b]) => self.scalar(a)?.zip(self.scalar(b)?, math::max),
+            ("scalar", [v]) => self.scalar_of_vector(v)?,
+            _ => return Ok(None),
+        }))
     }
 
     /// `scalar(v)`: the value of the only float, NaN if there is none or more than one.
@@ -216,6 +220,10 @@ impl<'q> Evaluator<'q> {
             _ => self.vector_vector(b),
         }
     }
+}
+
+fn seconds(ms: i64) -> Scalar {
+    Scalar::Constant(ms as f64 / 1000.0)
 }
 
 /// Hints that name the function around a selector.

@@ -12,7 +12,7 @@ use super::row::{Cell, Meta, Row, Tag};
 use super::scalar::Scalar;
 use super::stream::Stream;
 use crate::annotations::{self as notes, Notes};
-use crate::ast::{Call, PosRange};
+use crate::ast::{Call, Expr, PosRange};
 use crate::error::QueryError;
 use crate::functions::classic::{self, ClassicBucket};
 use crate::functions::quantile::is_invalid;
@@ -39,28 +39,33 @@ struct Family {
     native: Option<usize>,
 }
 
+/// Families in order of first appearance.
+#[derive(Default)]
+struct Families {
+    list: Vec<Family>,
+    by_labels: HashMap<Labels, usize>,
+}
+
+impl Families {
+    /// The family of these labels, a new one if they are new.
+    fn find(&mut self, labels: Labels, drop_name: bool) -> &mut Family {
+        let list = &mut self.list;
+        let at = *self.by_labels.entry(labels).or_insert_with_key(|labels| {
+            list.push(Family {
+                labels: labels.clone(),
+                drop_name,
+                buckets: Vec::new(),
+                native: None,
+            });
+            list.len() - 1
+        });
+        &mut self.list[at]
+    }
+}
+
 impl<'q> Evaluator<'q> {
     pub(super) fn histogram_call(&self, call: &'q Call) -> Result<Stream<'q>, QueryError> {
-        let args = &call.args;
-        let (wanted, vector) = match call.func.name {
-            "histogram_quantile" => (
-                Wanted::Quantile(self.scalar(argument(call, 0)?)?),
-                argument(call, 1)?,
-            ),
-            "histogram_fraction" => {
-                let lower = self.scalar(argument(call, 0)?)?;
-                let upper = self.scalar(argument(call, 1)?)?;
-                (Wanted::Fraction(lower, upper), argument(call, 2)?)
-            }
-            _ => {
-                let label = string(argument(call, 1)?)?;
-                let quantiles = args[2..]
-                    .iter()
-                    .map(|arg| self.scalar(arg))
-                    .collect::<Result<_, _>>()?;
-                (Wanted::Quantiles(label, quantiles), argument(call, 0)?)
-            }
-        };
+        let (wanted, vector) = self.wanted(call)?;
 
         let block = self
             .vector(vector, hints(call.func.name))?
@@ -78,6 +83,29 @@ impl<'q> Evaluator<'q> {
         let out = families.compute()?;
         self.query.merge_notes(families.notes);
         Ok(out.merge_equal_labels()?.into_stream())
+    }
+
+    /// What is asked of which vector.
+    fn wanted(&self, call: &'q Call) -> Result<(Wanted<'q>, &'q Expr), QueryError> {
+        Ok(match call.func.name {
+            "histogram_quantile" => (
+                Wanted::Quantile(self.scalar(argument(call, 0)?)?),
+                argument(call, 1)?,
+            ),
+            "histogram_fraction" => {
+                let lower = self.scalar(argument(call, 0)?)?;
+                let upper = self.scalar(argument(call, 1)?)?;
+                (Wanted::Fraction(lower, upper), argument(call, 2)?)
+            }
+            _ => {
+                let label = string(argument(call, 1)?)?;
+                let quantiles = call.args[2..]
+                    .iter()
+                    .map(|arg| self.scalar(arg))
+                    .collect::<Result<_, _>>()?;
+                (Wanted::Quantiles(label, quantiles), argument(call, 0)?)
+            }
+        })
     }
 
     fn note_invalid_quantiles(&self, call: &Call, wanted: &Wanted<'_>) {
@@ -121,24 +149,11 @@ impl Histograms<'_, '_> {
     }
 
     fn families(&mut self) -> Vec<Family> {
-        let mut families: Vec<Family> = Vec::new();
-        let mut by_labels: HashMap<Labels, usize> = HashMap::new();
-        let mut find = |families: &mut Vec<Family>, labels: Labels, drop_name: bool| {
-            *by_labels.entry(labels).or_insert_with_key(|labels| {
-                families.push(Family {
-                    labels: labels.clone(),
-                    drop_name,
-                    buckets: Vec::new(),
-                    native: None,
-                });
-                families.len() - 1
-            })
-        };
+        let mut families = Families::default();
 
         for (series, (meta, row)) in self.block.metas.iter().zip(&self.block.rows).enumerate() {
             if !row.has_floats_only() {
-                let at = find(&mut families, meta.labels.clone(), meta.drop_name);
-                families[at].native = Some(series);
+                families.find(meta.labels.clone(), meta.drop_name).native = Some(series);
             }
 
             if row.floats().next().is_none() {
@@ -149,8 +164,8 @@ impl Histograms<'_, '_> {
             match text.parse::<f64>().ok().filter(|bound| !bound.is_nan()) {
                 Some(bound) => {
                     let labels = meta.labels.without(&[BOUND]);
-                    let at = find(&mut families, labels, meta.drop_name);
-                    families[at].buckets.push((bound, series));
+                    let family = families.find(labels, meta.drop_name);
+                    family.buckets.push((bound, series));
                 }
                 None => {
                     let note = notes::bad_bucket_label(self.name_of(&meta.labels), text, self.pos);
@@ -159,11 +174,11 @@ impl Histograms<'_, '_> {
             }
         }
 
-        for family in &mut families {
+        for family in &mut families.list {
             family.buckets.sort_by(|a, b| a.0.total_cmp(&b.0));
         }
 
-        families
+        families.list
     }
 
     fn compute(&mut self) -> Result<Block, QueryError> {
@@ -176,15 +191,7 @@ impl Histograms<'_, '_> {
 
             let mut rows = OutputRows::new(self.evaluator, &family);
             for step in 0..steps {
-                buckets.clear();
-                for (upper, series) in &family.buckets {
-                    if let Cell::Float(count) = self.block.rows[*series].cell(step) {
-                        buckets.push(ClassicBucket {
-                            upper: *upper,
-                            count,
-                        });
-                    }
-                }
+                self.fill_buckets(&family, step, &mut buckets);
 
                 let native = family
                     .native
@@ -206,6 +213,20 @@ impl Histograms<'_, '_> {
         }
 
         Ok(out)
+    }
+
+    /// The buckets of a family that have a count at a step.
+    #[inline]
+    fn fill_buckets(&self, family: &Family, step: usize, buckets: &mut Vec<ClassicBucket>) {
+        buckets.clear();
+        for (upper, series) in &family.buckets {
+            if let Cell::Float(count) = self.block.rows[*series].cell(step) {
+                buckets.push(ClassicBucket {
+                    upper: *upper,
+                    count,
+                });
+            }
+        }
     }
 
     fn native(

@@ -39,17 +39,13 @@ impl InfoSelector {
             .iter()
             .cloned()
             .partition(|m| &*m.name == METRIC_NAME);
-        let new = |op, value| {
-            Matcher::new(METRIC_NAME, op, value).map_err(|e| QueryError::Internal(e.to_string()))
-        };
-
         if names.is_empty() {
-            names.push(new(MatchOp::Equal, DEFAULT_METRIC)?);
+            names.push(name_matcher(MatchOp::Equal, DEFAULT_METRIC)?);
         } else if !names
             .iter()
             .any(|m: &Matcher| matches!(m.op, MatchOp::Equal | MatchOp::Regex))
         {
-            names.push(new(MatchOp::Regex, ".+_info")?);
+            names.push(name_matcher(MatchOp::Regex, ".+_info")?);
         }
 
         Ok(Self { names, data })
@@ -76,27 +72,31 @@ impl InfoSelector {
 
         let mut matchers = self.names.clone();
         for name in IDENTITY {
-            // A label that a series lacks has to be lacking in its info series, too: the empty value is one of the list.
-            let mut values: Vec<&str> = wanted
-                .iter()
-                .map(|labels| labels.get(name).unwrap_or(""))
-                .collect();
-
-            values.sort_unstable();
-            values.dedup();
-            let pattern = values
-                .iter()
-                .map(|v| escape(v))
-                .collect::<Vec<_>>()
-                .join("|");
-
-            let matcher = Matcher::new(name, MatchOp::Regex, &pattern);
-            matchers.push(matcher.map_err(|e| QueryError::Internal(e.to_string()))?);
+            matchers.push(one_of(name, &wanted)?);
         }
 
         matchers.extend(self.data.iter().cloned());
         Ok(Some(matchers))
     }
+}
+
+fn name_matcher(op: MatchOp, value: &str) -> Result<Matcher, QueryError> {
+    Matcher::new(METRIC_NAME, op, value).map_err(|e| QueryError::Internal(e.to_string()))
+}
+
+/// Matches the values of a label that these series have.
+fn one_of(name: &str, series: &[&Labels]) -> Result<Matcher, QueryError> {
+    // A label that a series lacks has to be lacking in its info series, too: the empty value is one of the list.
+    let mut values: Vec<&str> = series
+        .iter()
+        .map(|labels| labels.get(name).unwrap_or(""))
+        .collect();
+    values.sort_unstable();
+    values.dedup();
+
+    let values: Vec<_> = values.into_iter().map(escape).collect();
+    let matcher = Matcher::new(name, MatchOp::Regex, &values.join("|"));
+    matcher.map_err(|e| QueryError::Internal(e.to_string()))
 }
 
 /// True for a series that says which target it is about.
@@ -199,13 +199,8 @@ impl<'q> Evaluator<'q> {
                     Some(at) => *at,
                     None => {
                         let labels = enriched(&meta.labels, &found, infos, selector)?;
-                        out.push(
-                            Meta {
-                                labels,
-                                drop_name: meta.drop_name,
-                            },
-                            Row::empty(base.steps),
-                        );
+                        let drop_name = meta.drop_name;
+                        out.push(Meta { labels, drop_name }, Row::empty(base.steps));
                         row_of.insert(found, out.rows.len() - 1);
                         out.rows.len() - 1
                     }
@@ -234,11 +229,10 @@ fn newest_infos<'a>(
         };
         match newest.get(&signatures[series]) {
             Some((other, present)) if *present == t => {
-                let labels = |i: usize| super::labels::display(&infos.metas[i].labels);
+                let existing = super::labels::display(&infos.metas[*other].labels);
+                let new = super::labels::display(&infos.metas[series].labels);
                 return Err(QueryError::execution(format!(
-                    "found duplicate series for info metric: existing {} @ {present}, new {} @ {t}",
-                    labels(*other),
-                    labels(series)
+                    "found duplicate series for info metric: existing {existing} @ {present}, new {new} @ {t}"
                 )));
             }
             Some((_, present)) if *present > t => {}

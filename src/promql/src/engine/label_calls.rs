@@ -52,10 +52,7 @@ impl<'q> Evaluator<'q> {
             if !regexp.is_match(value) {
                 continue;
             }
-            // At most: each reference stands for the whole value.
-            let bytes = replacement
-                .len()
-                .saturating_add(references.saturating_mul(value.len()));
+            let bytes = expanded_bytes_max(replacement.len(), references, value.len());
             self.query.count_label_bytes("label_replace", bytes)?;
             if let Some(value) = regexp.expand(value, replacement) {
                 set(meta, to, &value);
@@ -94,14 +91,7 @@ impl<'q> Evaluator<'q> {
                 .iter()
                 .map(|name| meta.labels.get(name).unwrap_or(""))
                 .collect();
-            let between = separator
-                .len()
-                .saturating_mul(values.len().saturating_sub(1));
-            let bytes = values
-                .iter()
-                .map(|value| value.len())
-                .fold(between, usize::saturating_add);
-
+            let bytes = joined_bytes(&values, separator.len());
             self.query.count_label_bytes("label_join", bytes)?;
             let value = values.join(separator);
             set(meta, to, &value);
@@ -109,4 +99,17 @@ impl<'q> Evaluator<'q> {
 
         stream.merge_equal_labels(self.query)
     }
+}
+
+/// At most: each reference stands for the whole value.
+fn expanded_bytes_max(replacement_bytes: usize, references: usize, value_bytes: usize) -> usize {
+    replacement_bytes.saturating_add(references.saturating_mul(value_bytes))
+}
+
+fn joined_bytes(values: &[&str], separator_bytes: usize) -> usize {
+    let between = separator_bytes.saturating_mul(values.len().saturating_sub(1));
+    values
+        .iter()
+        .map(|value| value.len())
+        .fold(between, usize::saturating_add)
 }

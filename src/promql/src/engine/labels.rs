@@ -1,7 +1,7 @@
 //! Label sets of results.
 
 use hashbrown::HashSet;
-use trireme_model::{Labels, METRIC_NAME, quote};
+use trireme_model::{Labels, METRIC_NAME, is_plain_label_name, quote};
 
 use super::row::Meta;
 
@@ -26,14 +26,8 @@ pub(crate) fn are_distinct(metas: &[Meta]) -> bool {
 
 /// Labels as Prometheus's error messages show them: the metric name is a label like others.
 pub(crate) fn display(labels: &Labels) -> String {
-    let plain = |name: &str| {
-        name.bytes()
-            .enumerate()
-            .all(|(i, b)| b == b'_' || b.is_ascii_alphabetic() || (i > 0 && b.is_ascii_digit()))
-    };
-
     let pairs = labels.iter().map(|(name, value)| {
-        let name = if plain(name) {
+        let name = if is_plain_label_name(name) {
             name.to_owned()
         } else {
             quote(name)

@@ -93,9 +93,7 @@ impl<'q> Query<'q> {
         given: &'q [Partials],
         room: Arc<Room>,
     ) -> Self {
-        let sum =
-            |field: fn(&QueryStats) -> u64| given.iter().map(|p| field(&p.stats)).sum::<u64>();
-        let prepare = |s: &QueryStats| u64::try_from(s.prepare.as_nanos()).unwrap_or(u64::MAX);
+        let elsewhere = stats_elsewhere(given);
         let tally = Tally::of_query(steps, options.per_step_stats);
         let budget = Budget::new(options.samples_max, room);
 
@@ -112,14 +110,15 @@ impl<'q> Query<'q> {
             patterns: Mutex::default(),
             tallies: Mutex::new(vec![Arc::new(tally)]),
             elsewhere: Consumed {
-                total: sum(|s| s.total_samples),
-                read: sum(|s| s.samples_read),
+                total: elsewhere.total_samples,
+                read: elsewhere.samples_read,
             },
-            peak_elsewhere: sum(|s| s.peak_samples),
-            series: AtomicU64::new(sum(|s| s.series)),
-            read: AtomicU64::new(sum(|s| s.samples_read)),
-            // Shards choose their series at the same time.
-            prepare_ns: AtomicU64::new(given.iter().map(|p| prepare(&p.stats)).max().unwrap_or(0)),
+            peak_elsewhere: elsewhere.peak_samples,
+            series: AtomicU64::new(elsewhere.series),
+            read: AtomicU64::new(elsewhere.samples_read),
+            prepare_ns: AtomicU64::new(
+                u64::try_from(elsewhere.prepare.as_nanos()).unwrap_or(u64::MAX),
+            ),
             partial_bytes: AtomicUsize::new(0),
         }
     }
@@ -208,7 +207,6 @@ impl<'q> Query<'q> {
 
     /// Fails if the query has cost more than it may.
     pub(crate) fn check_cost(&self) -> Result<(), QueryError> {
-        let is_over = |count: &AtomicU64, max: u64| max > 0 && count.load(Ordering::Relaxed) > max;
         if !self.options.query_cost {
             return Ok(());
         }
@@ -304,6 +302,25 @@ impl<'q> Query<'q> {
                 .unwrap_or_default(),
         }
     }
+}
+
+/// What was counted where shards were evaluated.
+fn stats_elsewhere(given: &[Partials]) -> QueryStats {
+    let mut sum = QueryStats::default();
+    for stats in given.iter().map(|part| &part.stats) {
+        sum.total_samples += stats.total_samples;
+        sum.samples_read += stats.samples_read;
+        sum.peak_samples += stats.peak_samples;
+        sum.series += stats.series;
+        // Shards choose their series at the same time.
+        sum.prepare = sum.prepare.max(stats.prepare);
+    }
+    sum
+}
+
+/// True if there is a limit, and the count is above it.
+fn is_over(count: &AtomicU64, max: u64) -> bool {
+    max > 0 && count.load(Ordering::Relaxed) > max
 }
 
 /// Number of each step, with its total and read samples.

@@ -12,7 +12,7 @@ use super::scalar::Scalar;
 use super::steps::{Steps, TimeShift};
 use super::stream::{Rows, Stream, Worker};
 use super::tally::{Relation, Tally};
-use crate::annotations as notes;
+use crate::annotations::{self as notes, Notes};
 use crate::ast::{Expr, MatrixSelector, PosRange, Subquery};
 use crate::error::QueryError;
 use crate::functions::range::{RangeCall, RangeFunction};
@@ -85,18 +85,7 @@ impl<'q> Range<'q> {
                 }
             }
             Source::Computed { rows, steps } => {
-                let mut row = worker.take_row(steps.count);
-                rows.fill(series, worker, &mut row)?;
-                for step in 0..steps.count {
-                    match row.cell(step) {
-                        Cell::Empty => {}
-                        Cell::Float(v) => columns.push_float(steps.time(step), v),
-                        Cell::Histogram(h) => {
-                            columns.push_histogram(steps.time(step), 0, without_hint(h))
-                        }
-                    }
-                }
-                worker.give_row(row);
+                read_computed(rows.as_ref(), steps, series, worker, columns)?;
             }
         }
         Ok(())
@@ -111,6 +100,27 @@ impl<'q> Range<'q> {
     fn bounds(&self, steps: &Steps, lookback: i64) -> (i64, i64) {
         range_bounds(&self.shift, steps, self.range_ms, self.extension, lookback)
     }
+}
+
+/// Computes a series and appends its samples.
+fn read_computed(
+    rows: &dyn Rows,
+    steps: &Steps,
+    series: usize,
+    worker: &mut Worker,
+    columns: &mut Columns,
+) -> Result<(), QueryError> {
+    let mut row = worker.take_row(steps.count);
+    rows.fill(series, worker, &mut row)?;
+    for step in 0..steps.count {
+        match row.cell(step) {
+            Cell::Empty => {}
+            Cell::Float(v) => columns.push_float(steps.time(step), v),
+            Cell::Histogram(h) => columns.push_histogram(steps.time(step), 0, without_hint(h)),
+        }
+    }
+    worker.give_row(row);
+    Ok(())
 }
 
 pub(crate) fn range_bounds(
@@ -242,9 +252,6 @@ impl Rows for RangeRows<'_> {
             .read(self.query, &self.steps, series, worker, &mut columns)?;
 
         let labels = &self.range.metas[series].labels;
-        let lookback = self.query.options.lookback_ms;
-        let (before, after) = self.reach();
-
         let may_reset =
             columns.float_v.windows(2).any(|w| w[1] < w[0]) || !columns.float_st.is_empty();
         if let Some(kind) = self.plain
@@ -252,85 +259,11 @@ impl Rows for RangeRows<'_> {
             && columns.float_st.is_empty()
         {
             self.fill_plain(kind, may_reset, &columns, row)?;
-            worker.give_columns(columns);
-            if self.wants_counter {
-                self.note_if_no_counter(labels, row, worker);
-            }
-            return Ok(());
+        } else {
+            self.fill_each(series, may_reset, &columns, worker, row)?;
         }
 
-        let mut sliding = Sliding::default();
-        // Limits are looked at for each window with histograms, but of floats only for the largest.
-        let mut total = 0;
-        let mut floats_max = 0;
-        let mut unchecked = 0;
-        let mut scratch = std::mem::take(&mut worker.floats);
-        let mut call = RangeCall {
-            window: Window::default(),
-            start: 0,
-            end: 0,
-            eval_t: 0,
-            range_ms: self.range.range_ms,
-            extension: self.range.extension,
-            lookback_ms: lookback,
-            scalars: [0.0; 2],
-            scalar_pos: self.scalar_pos,
-            may_reset,
-            notice: Notice {
-                labels,
-                pos: self.pos,
-                notes: &mut worker.notes,
-            },
-            scratch: &mut scratch,
-            start_timestamps: self.query.options.start_timestamps,
-        };
-
-        for step in 0..self.steps.count {
-            call.eval_t = self.steps.time(step);
-            call.end = self.range.shift.apply(call.eval_t);
-            call.start = call.end.saturating_sub(self.range.range_ms);
-
-            let (after, until) = (
-                call.start.saturating_sub(before),
-                call.end.saturating_add(after),
-            );
-
-            call.window = sliding.advance(&columns, after, until);
-            if call.window.is_empty() {
-                continue;
-            }
-
-            let size = if call.window.h.is_empty() {
-                floats_max = floats_max.max(call.window.t.len());
-                call.window.t.len()
-            } else {
-                let size = call.window.len();
-                self.query.budget.check(size)?;
-                size
-            };
-
-            total += size as u64;
-            unchecked += size;
-
-            if unchecked > SAMPLES_UNCHECKED_MAX {
-                self.query.check()?;
-                unchecked = 0;
-            }
-
-            for (into, scalar) in call.scalars.iter_mut().zip(&self.scalars) {
-                *into = scalar.at(step);
-            }
-
-            if let Some(out) = (self.function)(&mut call)? {
-                row.set(step, out);
-            }
-        }
-
-        self.query.budget.check(floats_max)?;
-        worker.floats = scratch;
-        self.count_consumed(&columns, total)?;
         worker.give_columns(columns);
-
         if self.wants_counter {
             self.note_if_no_counter(labels, row, worker);
         }
@@ -340,6 +273,78 @@ impl Rows for RangeRows<'_> {
 }
 
 impl RangeRows<'_> {
+    /// Any function over any samples.
+    fn fill_each(
+        &self,
+        series: usize,
+        may_reset: bool,
+        columns: &Columns,
+        worker: &mut Worker,
+        row: &mut Row,
+    ) -> Result<(), QueryError> {
+        let (before, after) = self.reach();
+        let mut sliding = Sliding::default();
+        let mut sizes = Sizes::default();
+        let mut scratch = std::mem::take(&mut worker.floats);
+        let mut call = self.call(series, may_reset, &mut worker.notes, &mut scratch);
+
+        for step in 0..self.steps.count {
+            call.eval_t = self.steps.time(step);
+            call.end = self.range.shift.apply(call.eval_t);
+            call.start = call.end.saturating_sub(self.range.range_ms);
+
+            call.window = sliding.advance(
+                columns,
+                call.start.saturating_sub(before),
+                call.end.saturating_add(after),
+            );
+            if call.window.is_empty() {
+                continue;
+            }
+
+            sizes.add(&call.window, self.query)?;
+            for (into, scalar) in call.scalars.iter_mut().zip(&self.scalars) {
+                *into = scalar.at(step);
+            }
+
+            if let Some(out) = (self.function)(&mut call)? {
+                row.set(step, out);
+            }
+        }
+
+        worker.floats = scratch;
+        self.query.budget.check(sizes.floats_max)?;
+        self.count_consumed(columns, sizes.total)
+    }
+
+    /// A call for a series; the window and its times are still to be set.
+    fn call<'a>(
+        &'a self,
+        series: usize,
+        may_reset: bool,
+        notes: &'a mut Notes,
+        scratch: &'a mut Vec<f64>,
+    ) -> RangeCall<'a> {
+        RangeCall {
+            window: Window::default(),
+            start: 0,
+            end: 0,
+            eval_t: 0,
+            range_ms: self.range.range_ms,
+            extension: self.range.extension,
+            lookback_ms: self.query.options.lookback_ms,
+            scalars: [0.0; 2],
+            scalar_pos: self.scalar_pos,
+            may_reset,
+            notice: Notice {
+                labels: &self.range.metas[series].labels,
+                pos: self.pos,
+                notes,
+            },
+            scratch,
+            start_timestamps: self.query.options.start_timestamps,
+        }
+    }
     /// The most frequent functions over the most frequent samples, without a look at what these samples cannot be.
     fn fill_plain(
         &self,
@@ -352,10 +357,7 @@ impl RangeRows<'_> {
         let range_ms = self.range.range_ms;
         let length_s = range_ms as f64 / 1000.0;
         let mut sliding = Sliding::default();
-        let mut total = 0;
-        let mut floats_max = 0;
-
-        let mut unchecked = 0;
+        let mut sizes = Sizes::default();
         for step in 0..self.steps.count {
             let end = shift.apply(self.steps.time(step));
             let start = end.saturating_sub(range_ms);
@@ -364,32 +366,20 @@ impl RangeRows<'_> {
                 continue;
             }
 
-            floats_max = floats_max.max(window.t.len());
-            total += window.t.len() as u64;
-            unchecked += window.t.len();
+            sizes.add(&window, self.query)?;
 
-            if unchecked > SAMPLES_UNCHECKED_MAX {
-                self.query.check()?;
-                unchecked = 0;
-            }
-
-            if let Some(v) = rate::plain(
-                &window,
-                rate::Edges {
-                    start,
-                    end,
-                    length_s,
-                },
-                may_reset,
-                kind,
-            ) {
+            let edges = rate::Edges {
+                start,
+                end,
+                length_s,
+            };
+            if let Some(v) = rate::plain(&window, edges, may_reset, kind) {
                 row.set_float(step, v);
             }
         }
 
-        self.query.budget.check(floats_max)?;
-        self.count_consumed(columns, total)?;
-        Ok(())
+        self.query.budget.check(sizes.floats_max)?;
+        self.count_consumed(columns, sizes.total)
     }
 
     /// Counts `total` samples in windows over the samples of one series. Those of a subquery were counted where they were
@@ -460,6 +450,39 @@ impl RangeRows<'_> {
                 .notes
                 .add(notes::possible_non_counter_label(name, kind, self.pos));
         }
+    }
+}
+
+/// How large the windows over a series were so far.
+#[derive(Default)]
+struct Sizes {
+    total: u64,
+    /// Limits are looked at for each window with histograms, but of floats only for the largest.
+    floats_max: usize,
+    /// Since the query was last looked at.
+    unchecked: usize,
+}
+
+impl Sizes {
+    #[inline]
+    fn add(&mut self, window: &Window<'_>, query: &Query<'_>) -> Result<(), QueryError> {
+        let size = if window.h.is_empty() {
+            self.floats_max = self.floats_max.max(window.t.len());
+            window.t.len()
+        } else {
+            let size = window.len();
+            query.budget.check(size)?;
+            size
+        };
+
+        self.total += size as u64;
+        self.unchecked += size;
+        if self.unchecked > SAMPLES_UNCHECKED_MAX {
+            query.check()?;
+            self.unchecked = 0;
+        }
+
+        Ok(())
     }
 }
 

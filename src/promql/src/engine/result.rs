@@ -6,7 +6,7 @@ use super::block::{Block, same_labelset};
 use super::eval::{Evaluator, unexpected};
 use super::labels::{are_distinct, without_metadata};
 use super::range::Extension;
-use super::row::Cell;
+use super::row::{Cell, Meta, Row};
 use super::stream::Worker;
 use crate::ast::{Expr, ValueType};
 use crate::error::QueryError;
@@ -33,33 +33,37 @@ impl<'q> Evaluator<'q> {
                 }),
                 other => Err(unexpected("a string", other)),
             },
-            ValueType::Vector => {
-                let block = self
-                    .vector(expr, SelectHints::default())?
-                    .collect(self.query)?;
-                let mut samples = Vec::with_capacity(block.rows.len());
-                let block = with_final_names(block);
-                if !are_distinct(&block.metas) {
-                    return Err(same_labelset());
-                }
-
-                for (meta, row) in block.metas.iter().zip(&block.rows) {
-                    let value = match row.cell(0) {
-                        Cell::Empty => continue,
-                        Cell::Float(v) => SampleValue::Float(v),
-                        Cell::Histogram(h) => SampleValue::Histogram(Arc::clone(h)),
-                    };
-                    samples.push(Sample {
-                        labels: meta.labels.clone(),
-                        t,
-                        value,
-                    });
-                }
-
-                Ok(Value::Vector(samples))
-            }
+            ValueType::Vector => self.vector_result(expr),
             ValueType::Matrix => self.matrix_result(expr),
         }
+    }
+
+    /// The elements of a vector at the only step.
+    fn vector_result(&self, expr: &'q Expr) -> Result<Value, QueryError> {
+        let t = self.steps.start;
+        let block = self
+            .vector(expr, SelectHints::default())?
+            .collect(self.query)?;
+        let mut samples = Vec::with_capacity(block.rows.len());
+        let block = with_final_names(block);
+        if !are_distinct(&block.metas) {
+            return Err(same_labelset());
+        }
+
+        for (meta, row) in block.metas.iter().zip(&block.rows) {
+            let value = match row.cell(0) {
+                Cell::Empty => continue,
+                Cell::Float(v) => SampleValue::Float(v),
+                Cell::Histogram(h) => SampleValue::Histogram(Arc::clone(h)),
+            };
+            samples.push(Sample {
+                labels: meta.labels.clone(),
+                t,
+                value,
+            });
+        }
+
+        Ok(Value::Vector(samples))
     }
 
     /// Evaluates at all steps.
@@ -80,27 +84,30 @@ impl<'q> Evaluator<'q> {
 
         let mut out = Vec::with_capacity(block.rows.len());
         for (meta, row) in block.metas.iter().zip(&block.rows) {
-            let floats = Vec::with_capacity(row.floats().count());
-            let mut series = Series {
-                labels: meta.labels.clone(),
-                floats,
-                histograms: Vec::new(),
-            };
-
-            for step in 0..row.steps() {
-                let t = self.steps.time(step);
-                match row.cell(step) {
-                    Cell::Empty => {}
-                    Cell::Float(v) => series.floats.push((t, v)),
-                    Cell::Histogram(h) => series.histograms.push((t, Arc::clone(h))),
-                }
-            }
-
-            out.push(series);
+            out.push(self.series_of(meta, row));
         }
 
         out.sort_by(|a, b| a.labels.cmp(&b.labels));
         Ok(Value::Matrix(out))
+    }
+
+    fn series_of(&self, meta: &Meta, row: &Row) -> Series {
+        let mut series = Series {
+            labels: meta.labels.clone(),
+            floats: Vec::with_capacity(row.floats().count()),
+            histograms: Vec::new(),
+        };
+
+        for step in 0..row.steps() {
+            let t = self.steps.time(step);
+            match row.cell(step) {
+                Cell::Empty => {}
+                Cell::Float(v) => series.floats.push((t, v)),
+                Cell::Histogram(h) => series.histograms.push((t, Arc::clone(h))),
+            }
+        }
+
+        series
     }
 
     /// The samples of a range selector or subquery at the only step.
@@ -141,9 +148,10 @@ impl<'q> Evaluator<'q> {
 
             held.hold(&self.query.budget, window.len())?;
             if !range.is_computed() {
-                tally.count(window.len() as u64, window.len() as u64);
-                tally.count_at(0, window.len() as u64, window.len() as u64);
-                self.query.count_read(window.len() as u64)?;
+                let size = window.len() as u64;
+                tally.count(size, size);
+                tally.count_at(0, size, size);
+                self.query.count_read(size)?;
             }
 
             let mut floats: Vec<_> = window
@@ -155,13 +163,7 @@ impl<'q> Evaluator<'q> {
 
             if range.extension != Extension::None {
                 if !window.h.is_empty() {
-                    let name = if range.extension == Extension::Anchored {
-                        "anchored"
-                    } else {
-                        "smoothed"
-                    };
-                    let text = format!("{name} modifier is not supported with histograms");
-                    return Err(QueryError::Execution(text));
+                    return Err(no_histograms(range.extension));
                 }
 
                 let call = RangeCall {
@@ -201,6 +203,15 @@ impl<'q> Evaluator<'q> {
         out.sort_by(|a, b| a.labels.cmp(&b.labels));
         merged(out).map(Value::Matrix)
     }
+}
+
+fn no_histograms(extension: Extension) -> QueryError {
+    let name = if extension == Extension::Anchored {
+        "anchored"
+    } else {
+        "smoothed"
+    };
+    QueryError::Execution(format!("{name} modifier is not supported with histograms"))
 }
 
 /// Removes the names that are marked to be removed.

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use trireme_model::{Matcher, is_stale};
+use trireme_model::{Labels, Matcher, is_stale};
 
 use super::Evaluator;
 use super::histogram_stats::Stats;
@@ -85,17 +85,8 @@ impl Newest {
 impl Rows for InstantRows<'_> {
     fn fill(&self, series: usize, worker: &mut Worker, row: &mut Row) -> Result<(), QueryError> {
         let lookback = self.query.options.lookback_ms;
-        let (first, last) = self.shift.bounds(&self.steps);
         let mut columns = worker.take_columns();
-        let from = first.saturating_sub(lookback - 1);
-
-        let stored = &self.series[series];
-        match self.steps.count {
-            1 => stored.read_newest(from, last, &mut columns)?,
-            n => stored.read_within(from, last, self.query.series_samples_max(n), &mut columns)?,
-        }
-
-        self.stats.apply(&mut columns);
+        self.read(series, &mut columns)?;
         let mut newest = Newest::default();
         let mut total = 0;
 
@@ -106,44 +97,24 @@ impl Rows for InstantRows<'_> {
                 continue;
             };
 
-            let (sample_t, st, stale, weight) = match pick {
-                Pick::Float(i) => (
-                    columns.float_t[i],
-                    columns.float_st.get(i).copied().unwrap_or(0),
-                    is_stale(columns.float_v[i]),
-                    1,
-                ),
-                Pick::Histogram(i) => {
-                    let point = &columns.histograms[i];
-                    (
-                        point.t,
-                        point.st,
-                        is_stale(point.h.sum),
-                        point.h.size_in_samples() as u64,
-                    )
-                }
-            };
-
-            if stale || sample_t <= t.saturating_sub(lookback) {
+            let sample = Sample::of(pick, &columns);
+            if sample.is_stale || sample.t <= t.saturating_sub(lookback) {
                 continue;
             }
 
-            total += weight;
+            total += sample.weight;
             if by_step {
-                self.tally.count_at(step, weight, weight);
+                self.tally.count_at(step, sample.weight, sample.weight);
             }
 
             match self.field {
                 Field::Value => row.copy(step, pick.cell(&columns)),
-                Field::Timestamp => row.set_float(step, sample_t as f64 / 1000.0),
-                Field::StartTimestamp => row.set_float(step, st as f64 / 1000.0),
+                Field::Timestamp => row.set_float(step, sample.t as f64 / 1000.0),
+                Field::StartTimestamp => row.set_float(step, sample.st as f64 / 1000.0),
                 Field::InfoTime if matches!(pick, Pick::Histogram(_)) => {
-                    let labels = super::labels::display(self.series[series].labels());
-                    let text =
-                        format!("this should be an info metric, with float samples: {labels}");
-                    return Err(QueryError::Execution(text));
+                    return Err(no_info_metric(self.series[series].labels()));
                 }
-                Field::InfoTime => row.set_float(step, sample_t as f64),
+                Field::InfoTime => row.set_float(step, sample.t as f64),
             }
         }
 
@@ -154,6 +125,62 @@ impl Rows for InstantRows<'_> {
 
         Ok(())
     }
+}
+
+impl InstantRows<'_> {
+    /// Reads the samples that any step needs.
+    fn read(&self, series: usize, columns: &mut Columns) -> Result<(), QueryError> {
+        let (first, last) = self.shift.bounds(&self.steps);
+        let from = first.saturating_sub(self.query.options.lookback_ms - 1);
+
+        let stored = &self.series[series];
+        match self.steps.count {
+            1 => stored.read_newest(from, last, columns)?,
+            n => stored.read_within(from, last, self.query.series_samples_max(n), columns)?,
+        }
+
+        self.stats.apply(columns);
+        Ok(())
+    }
+}
+
+/// What is to be known of a sample before it is taken.
+struct Sample {
+    t: i64,
+    /// Start timestamp, 0 when unset.
+    st: i64,
+    is_stale: bool,
+    weight: u64,
+}
+
+impl Sample {
+    #[inline]
+    fn of(pick: Pick, columns: &Columns) -> Self {
+        match pick {
+            Pick::Float(i) => Self {
+                t: columns.float_t[i],
+                st: columns.float_st.get(i).copied().unwrap_or(0),
+                is_stale: is_stale(columns.float_v[i]),
+                weight: 1,
+            },
+            Pick::Histogram(i) => {
+                let point = &columns.histograms[i];
+                Self {
+                    t: point.t,
+                    st: point.st,
+                    is_stale: is_stale(point.h.sum),
+                    weight: point.h.size_in_samples() as u64,
+                }
+            }
+        }
+    }
+}
+
+fn no_info_metric(labels: &Labels) -> QueryError {
+    let labels = super::labels::display(labels);
+    QueryError::Execution(format!(
+        "this should be an info metric, with float samples: {labels}"
+    ))
 }
 
 impl Pick {

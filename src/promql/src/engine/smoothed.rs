@@ -18,8 +18,7 @@ use crate::error::QueryError;
 use crate::functions::extended::{interpolate, interpolate_histograms};
 use crate::functions::window::Window;
 use crate::functions::{Notice, window::Sliding};
-use crate::select::{SelectHints, SeriesRead};
-
+use crate::select::{Columns, SelectHints, SeriesRead};
 struct SmoothedRows<'q> {
     query: &'q Query<'q>,
     series: Vec<Box<dyn SeriesRead>>,
@@ -33,21 +32,9 @@ struct SmoothedRows<'q> {
 impl Rows for SmoothedRows<'_> {
     fn fill(&self, series: usize, worker: &mut Worker, row: &mut Row) -> Result<(), QueryError> {
         let lookback = self.query.options.lookback_ms;
-        let (first, last) = self.shift.bounds(&self.steps);
         let mut columns = worker.take_columns();
         let source = &self.series[series];
-        let from = first.saturating_sub(lookback - 1);
-        let to = last.saturating_add(lookback);
-
-        source.read_within(
-            from,
-            to,
-            self.query.series_samples_max(self.steps.count),
-            &mut columns,
-        )?;
-
-        self.stats.apply(&mut columns);
-        super::range::drop_stale(&mut columns);
+        self.read(source.as_ref(), &mut columns)?;
         let mut sliding = Sliding::default();
 
         let mut total = 0;
@@ -72,19 +59,43 @@ impl Rows for SmoothedRows<'_> {
             }
         }
 
-        let read = super::range::weight(&columns);
+        self.count_consumed(&columns, total)?;
+        worker.give_columns(columns);
+        Ok(())
+    }
+}
+
+impl SmoothedRows<'_> {
+    /// Reads the samples that any step needs.
+    fn read(&self, source: &dyn SeriesRead, columns: &mut Columns) -> Result<(), QueryError> {
+        let lookback = self.query.options.lookback_ms;
+        let (first, last) = self.shift.bounds(&self.steps);
+        source.read_within(
+            first.saturating_sub(lookback - 1),
+            last.saturating_add(lookback),
+            self.query.series_samples_max(self.steps.count),
+            columns,
+        )?;
+
+        self.stats.apply(columns);
+        super::range::drop_stale(columns);
+        Ok(())
+    }
+
+    /// Counts `total` samples in windows over the samples of a series.
+    fn count_consumed(&self, columns: &Columns, total: u64) -> Result<(), QueryError> {
+        let lookback = self.query.options.lookback_ms;
+        let read = super::range::weight(columns);
         self.tally.count(total, read);
 
         if self.tally.is_by_step() {
-            super::range::count_by_step(&self.tally, &columns, &self.steps, |t| {
+            super::range::count_by_step(&self.tally, columns, &self.steps, |t| {
                 let t = self.shift.apply(t);
                 (t.saturating_sub(lookback), t.saturating_add(lookback))
             });
         }
 
-        self.query.count_read(read)?;
-        worker.give_columns(columns);
-        Ok(())
+        self.query.count_read(read)
     }
 }
 
@@ -95,17 +106,7 @@ fn value_at(window: &Window<'_>, t: i64, notice: &mut Notice<'_>) -> Option<Out>
     }
 
     if window.h.is_empty() {
-        let next = window.t.partition_point(|x| *x < t);
-        if window.t.get(next) == Some(&t) {
-            return Some(Out::Float(window.v[next]));
-        }
-        let prev = next.checked_sub(1)?;
-        let Some(next_t) = window.t.get(next) else {
-            return Some(Out::Float(window.v[prev]));
-        };
-        let a = (window.t[prev], window.v[prev]);
-        let b = (*next_t, window.v[next]);
-        return Some(Out::Float(interpolate(a, b, t, false)));
+        return float_at(window, t).map(Out::Float);
     }
 
     let next = window.h.partition_point(|p| p.t < t);
@@ -124,6 +125,24 @@ fn value_at(window: &Window<'_>, t: i64, notice: &mut Notice<'_>) -> Option<Out>
 
     let is_counter = prev.h.reset_hint != ResetHint::Gauge || next.h.reset_hint != ResetHint::Gauge;
     interpolate_histograms(prev, next, t, is_counter, notice).map(Out::histogram)
+}
+
+/// A float, between two samples interpolated; behind the last one that one goes on.
+#[inline]
+fn float_at(window: &Window<'_>, t: i64) -> Option<f64> {
+    let next = window.t.partition_point(|x| *x < t);
+    if window.t.get(next) == Some(&t) {
+        return Some(window.v[next]);
+    }
+
+    let prev = next.checked_sub(1)?;
+    let Some(next_t) = window.t.get(next) else {
+        return Some(window.v[prev]);
+    };
+
+    let a = (window.t[prev], window.v[prev]);
+    let b = (*next_t, window.v[next]);
+    Some(interpolate(a, b, t, false))
 }
 
 impl<'q> Evaluator<'q> {

@@ -83,6 +83,13 @@ where
     }
 }
 
+/// The ends of the channels to a thread that computes rows.
+struct Lane {
+    results: Receiver<Result<Vec<Row>, QueryError>>,
+    /// Takes rows back to be used again.
+    used: SyncSender<Vec<Row>>,
+}
+
 impl<'q> Stream<'q> {
     pub(crate) fn new(metas: Vec<Meta>, steps: usize, rows: Box<dyn Rows + 'q>) -> Self {
         Self { metas, steps, rows }
@@ -142,20 +149,26 @@ impl<'q> Stream<'q> {
         }
 
         let mut worker = Worker::default();
-        let mut row = Row::default();
-        let mut run = || {
-            for series in 0..self.metas.len() {
-                query.check()?;
-                row.reset(self.steps);
-                self.rows.fill(series, &mut worker, &mut row)?;
-                each(series, &mut row)?;
-            }
-            Ok(())
-        };
-
-        let result = run();
+        let result = self.fill_all(query, &mut worker, &mut each);
         query.merge_notes(worker.notes);
         result
+    }
+
+    /// Computes all rows on this thread.
+    fn fill_all(
+        &self,
+        query: &Query<'_>,
+        worker: &mut Worker,
+        each: &mut impl FnMut(usize, &mut Row) -> Result<(), QueryError>,
+    ) -> Result<(), QueryError> {
+        let mut row = Row::default();
+        for series in 0..self.metas.len() {
+            query.check()?;
+            row.reset(self.steps);
+            self.rows.fill(series, worker, &mut row)?;
+            each(series, &mut row)?;
+        }
+        Ok(())
     }
 
     /// Threads compute batches of rows in turn (thread k of n: k, k + n, ...); this thread takes them in order, so that the
@@ -168,9 +181,7 @@ impl<'q> Stream<'q> {
     ) -> Result<(), QueryError> {
         let size = (BATCH_CELLS / self.steps.max(1)).clamp(1, BATCH_ROWS_MAX);
         std::thread::scope(|scope| {
-            let mut results = Vec::with_capacity(threads);
-            let mut used = Vec::with_capacity(threads);
-
+            let mut lanes = Vec::with_capacity(threads);
             let mut handles = Vec::with_capacity(threads);
             for lane in 0..threads {
                 let (to_main, from_worker) =
@@ -178,9 +189,10 @@ impl<'q> Stream<'q> {
 
                 // Room for every batch that can be under way, so that handing one back never blocks.
                 let (give_back, spare) = sync_channel::<Vec<Row>>(BATCHES_AHEAD + 2);
-                results.push(from_worker);
-                used.push(give_back);
-
+                lanes.push(Lane {
+                    results: from_worker,
+                    used: give_back,
+                });
                 let batches = (0..self.metas.len())
                     .step_by(size)
                     .skip(lane)
@@ -197,23 +209,8 @@ impl<'q> Stream<'q> {
                 })?);
             }
 
-            let mut run = || {
-                for (batch, first) in (0..self.metas.len()).step_by(size).enumerate() {
-                    let lane = batch % threads;
-                    let rows = results[lane].recv();
-                    let mut rows = rows
-                        .map_err(|_| QueryError::Internal("a query thread ended early".into()))??;
-                    for (series, row) in (first..).zip(&mut rows) {
-                        each(series, row)?;
-                    }
-                    // A full or closed channel only means that the rows are not used again.
-                    let _ = used[lane].try_send(rows);
-                }
-                Ok(())
-            };
-
-            let result = run();
-            drop(results);
+            let result = self.take_in_order(size, &lanes, each);
+            drop(lanes);
 
             for handle in handles {
                 match handle.join() {
@@ -224,6 +221,27 @@ impl<'q> Stream<'q> {
 
             result
         })
+    }
+
+    /// Takes the batches of all threads in order.
+    fn take_in_order(
+        &self,
+        size: usize,
+        lanes: &[Lane],
+        each: &mut dyn FnMut(usize, &mut Row) -> Result<(), QueryError>,
+    ) -> Result<(), QueryError> {
+        for (batch, first) in (0..self.metas.len()).step_by(size).enumerate() {
+            let lane = &lanes[batch % lanes.len()];
+            let rows = lane.results.recv();
+            let mut rows =
+                rows.map_err(|_| QueryError::Internal("a query thread ended early".into()))??;
+            for (series, row) in (first..).zip(&mut rows) {
+                each(series, row)?;
+            }
+            // A full or closed channel only means that the rows are not used again.
+            let _ = lane.used.try_send(rows);
+        }
+        Ok(())
     }
 
     /// Computes the batches that begin at `batches` and have `size` rows (the last one perhaps fewer).

@@ -138,11 +138,6 @@ impl Tally {
             })
             .collect();
 
-        let before = |step: usize| {
-            step.checked_sub(1)
-                .map_or_else(Consumed::default, |i| sums[i])
-        };
-
         // The first step not yet read for a window.
         let mut unread = 0;
 
@@ -150,9 +145,10 @@ impl Tally {
             let end = shift.apply(outer.steps.time(step));
             let first = self.steps.first_after(end.saturating_sub(range_ms));
             let past = self.steps.first_after(end).max(first);
-            let total = before(past).total - before(first).total;
+            let here = sum_before(&sums, past);
+            let total = here.total - sum_before(&sums, first).total;
             let from = first.max(unread).min(past);
-            let read = before(past).read - before(from).read;
+            let read = here.read - sum_before(&sums, from).read;
             unread = unread.max(past);
 
             outer.count(total, read);
@@ -175,4 +171,11 @@ pub(crate) fn sum(tallies: &[std::sync::Arc<Tally>]) -> Consumed {
         total: query.total.load(Ordering::Relaxed),
         read: query.read.load(Ordering::Relaxed),
     }
+}
+
+/// What was consumed before a step.
+#[inline]
+fn sum_before(sums: &[Consumed], step: usize) -> Consumed {
+    step.checked_sub(1)
+        .map_or_else(Consumed::default, |i| sums[i])
 }

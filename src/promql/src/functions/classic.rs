@@ -78,14 +78,8 @@ fn make_monotonic(buckets: &mut [ClassicBucket]) -> Option<Forced> {
 
 /// The `q` quantile, linear inside a bucket; what had to be mended. Buckets must be sorted by bound and not be empty.
 pub(crate) fn quantile(q: f64, buckets: &mut Vec<ClassicBucket>) -> (f64, Option<Forced>) {
-    if q.is_nan() {
-        return (f64::NAN, None);
-    }
-    if q < 0.0 {
-        return (f64::NEG_INFINITY, None);
-    }
-    if q > 1.0 {
-        return (f64::INFINITY, None);
+    if let Some(extreme) = extreme_quantile(q) {
+        return (extreme, None);
     }
 
     if buckets.last().is_none_or(|b| b.upper != f64::INFINITY) {
@@ -98,23 +92,40 @@ pub(crate) fn quantile(q: f64, buckets: &mut Vec<ClassicBucket>) -> (f64, Option
         return (f64::NAN, forced);
     }
 
-    let last = buckets.len() - 1;
-    let observations = buckets[last].count;
+    let observations = buckets[buckets.len() - 1].count;
     if observations == 0.0 {
         return (f64::NAN, forced);
     }
 
-    let rank = q * observations;
+    (at_rank(q * observations, buckets), forced)
+}
+
+/// The value of a quantile that is none, or outside of 0 to 1.
+pub(super) fn extreme_quantile(q: f64) -> Option<f64> {
+    if q.is_nan() {
+        Some(f64::NAN)
+    } else if q < 0.0 {
+        Some(f64::NEG_INFINITY)
+    } else if q > 1.0 {
+        Some(f64::INFINITY)
+    } else {
+        None
+    }
+}
+
+/// The value below which so many observations are, linear inside a bucket.
+fn at_rank(rank: f64, buckets: &[ClassicBucket]) -> f64 {
+    let last = buckets.len() - 1;
     let at = buckets[..last]
         .iter()
         .position(|b| b.count >= rank)
         .unwrap_or(last);
     if at == last {
-        return (buckets[last - 1].upper, forced);
+        return buckets[last - 1].upper;
     }
 
     if at == 0 && buckets[0].upper <= 0.0 {
-        return (buckets[0].upper, forced);
+        return buckets[0].upper;
     }
 
     let (start, below) = if at > 0 {
@@ -124,10 +135,7 @@ pub(crate) fn quantile(q: f64, buckets: &mut Vec<ClassicBucket>) -> (f64, Option
     };
 
     let in_bucket = buckets[at].count - below;
-    (
-        start + (buckets[at].upper - start) * ((rank - below) / in_bucket),
-        forced,
-    )
+    start + (buckets[at].upper - start) * ((rank - below) / in_bucket)
 }
 
 /// The part of the observations between two values. Buckets must be sorted by bound and not be empty.
@@ -145,34 +153,37 @@ pub(crate) fn fraction(lower: f64, upper: f64, buckets: &mut Vec<ClassicBucket>)
         return 0.0;
     }
 
-    let rank_of = |v: f64| {
-        // Values are taken to be positive if the first bound is.
-        let mut bucket_lower = if buckets[0].upper <= 0.0 {
-            f64::NEG_INFINITY
-        } else {
-            0.0
-        };
+    let below_upper = observations_below(upper, buckets);
+    let below_lower = observations_below(lower, buckets);
+    (below_upper.min(count) - below_lower.min(count)) / count
+}
 
-        let mut rank = 0.0;
-        for b in buckets.iter() {
-            if bucket_lower >= v {
-                return rank;
-            }
-            if b.upper > v {
-                return if bucket_lower == f64::NEG_INFINITY {
-                    b.count
-                } else {
-                    rank + (b.count - rank) * (v - bucket_lower) / (b.upper - bucket_lower)
-                };
-            }
-            rank = b.count;
-            bucket_lower = b.upper;
-        }
-
-        count
+/// How many observations are below a value, linear inside a bucket.
+fn observations_below(v: f64, buckets: &[ClassicBucket]) -> f64 {
+    // Values are taken to be positive if the first bound is.
+    let mut bucket_lower = if buckets[0].upper <= 0.0 {
+        f64::NEG_INFINITY
+    } else {
+        0.0
     };
 
-    (rank_of(upper).min(count) - rank_of(lower).min(count)) / count
+    let mut rank = 0.0;
+    for b in buckets.iter() {
+        if bucket_lower >= v {
+            return rank;
+        }
+        if b.upper > v {
+            return if bucket_lower == f64::NEG_INFINITY {
+                b.count
+            } else {
+                rank + (b.count - rank) * (v - bucket_lower) / (b.upper - bucket_lower)
+            };
+        }
+        rank = b.count;
+        bucket_lower = b.upper;
+    }
+
+    rank
 }
 
 #[cfg(test)]

@@ -58,13 +58,16 @@ pub(crate) fn interpolate_histograms(
 
 /// First and last sample that take part, by index; there is at least one.
 fn bounds(call: &RangeCall<'_>, t: impl Fn(usize) -> i64, len: usize) -> (usize, usize) {
-    let below =
-        |limit: usize, f: &dyn Fn(i64) -> bool| (0..limit).position(|i| f(t(i))).unwrap_or(limit);
-    let first = below(len - 1, &|x| x > call.start).saturating_sub(1);
+    let first = first_where(len - 1, |i| t(i) > call.start).saturating_sub(1);
     match call.extension {
-        Extension::Smoothed => (first, below(len - 1, &|x| x >= call.end)),
+        Extension::Smoothed => (first, first_where(len - 1, |i| t(i) >= call.end)),
         _ => (first, len - 1),
     }
+}
+
+/// The first number below `len` of which `is` holds, `len` if there is none.
+fn first_where(len: usize, is: impl Fn(usize) -> bool) -> usize {
+    (0..len).position(is).unwrap_or(len)
 }
 
 pub(crate) fn histograms(call: &mut RangeCall<'_>, kind: Kind) -> Option<FloatHistogram> {
@@ -75,32 +78,9 @@ pub(crate) fn histograms(call: &mut RangeCall<'_>, kind: Kind) -> Option<FloatHi
         return None;
     }
 
-    let custom = points[first].h.uses_custom_buckets();
-    for point in &points[first..=last] {
-        if point.h.uses_custom_buckets() != custom {
-            call.notice.add(notes::mixed_exponential_custom);
-            return None;
-        }
-        if kind.counter && point.h.reset_hint == ResetHint::Gauge {
-            call.notice.add(notes::not_counter);
-        }
-    }
-
-    let left = if smoothed && points[first].t < call.start && first + 1 < points.len() {
-        let a = &points[first];
-        let b = &points[first + 1];
-        interpolate_histograms(a, b, call.start, kind.counter, &mut call.notice)?
-    } else {
-        (*points[first].h).clone()
-    };
-
-    let right = if smoothed && last > 0 && points[last].t > call.end {
-        let a = &points[last - 1];
-        let b = &points[last];
-        interpolate_histograms(a, b, call.end, kind.counter, &mut call.notice)?
-    } else {
-        (*points[last].h).clone()
-    };
+    check_layouts(call, first, last, kind.counter)?;
+    let left = left_edge(call, first, kind.counter)?;
+    let right = right_edge(call, last, kind.counter)?;
 
     if !kind.counter
         && (left.reset_hint != ResetHint::Gauge || right.reset_hint != ResetHint::Gauge)
@@ -124,6 +104,46 @@ pub(crate) fn histograms(call: &mut RangeCall<'_>, kind: Kind) -> Option<FloatHi
     result.reset_hint = ResetHint::Gauge;
     result.compact();
     Some(result)
+}
+
+/// None if the histograms do not go together.
+fn check_layouts(call: &mut RangeCall<'_>, first: usize, last: usize, counter: bool) -> Option<()> {
+    let points = call.window.h;
+    let custom = points[first].h.uses_custom_buckets();
+    for point in &points[first..=last] {
+        if point.h.uses_custom_buckets() != custom {
+            call.notice.add(notes::mixed_exponential_custom);
+            return None;
+        }
+        if counter && point.h.reset_hint == ResetHint::Gauge {
+            call.notice.add(notes::not_counter);
+        }
+    }
+    Some(())
+}
+
+/// What stands for the left edge.
+fn left_edge(call: &mut RangeCall<'_>, first: usize, counter: bool) -> Option<FloatHistogram> {
+    let points = call.window.h;
+    let smoothed = call.extension == Extension::Smoothed;
+    if smoothed && points[first].t < call.start && first + 1 < points.len() {
+        let a = &points[first];
+        let b = &points[first + 1];
+        return interpolate_histograms(a, b, call.start, counter, &mut call.notice);
+    }
+    Some((*points[first].h).clone())
+}
+
+/// What stands for the right edge.
+fn right_edge(call: &mut RangeCall<'_>, last: usize, counter: bool) -> Option<FloatHistogram> {
+    let points = call.window.h;
+    let smoothed = call.extension == Extension::Smoothed;
+    if smoothed && last > 0 && points[last].t > call.end {
+        let a = &points[last - 1];
+        let b = &points[last];
+        return interpolate_histograms(a, b, call.end, counter, &mut call.notice);
+    }
+    Some((*points[last].h).clone())
 }
 
 /// The counters as they were before each reset inside the range.

@@ -97,14 +97,13 @@ pub(crate) fn quantile(q: f64, h: &FloatHistogram, notice: &mut Notice<'_>) -> f
     };
 
     if h.uses_custom_buckets() {
-        if bucket.lower == f64::NEG_INFINITY {
-            if bucket.upper <= 0.0 {
-                return bucket.upper;
-            }
-            bucket.lower = 0.0;
-        } else if bucket.upper == f64::INFINITY {
+        if bucket.upper <= 0.0 && bucket.lower == f64::NEG_INFINITY {
+            return bucket.upper;
+        }
+        if bucket.upper == f64::INFINITY && bucket.lower != f64::NEG_INFINITY {
             return bucket.lower;
         }
+        bucket.lower = known_lower(&bucket);
     } else if bucket.lower < 0.0 && bucket.upper > 0.0 {
         one_sided(h, &mut bucket);
     }
@@ -135,6 +134,15 @@ pub(crate) fn quantile(q: f64, h: &FloatHistogram, notice: &mut Notice<'_>) -> f
     }
 
     inside(&bucket, rank / bucket.count, h.uses_custom_buckets())
+}
+
+/// The lower bound of a custom bucket; the first one is taken to start at 0.
+fn known_lower(bucket: &Bucket) -> f64 {
+    if bucket.lower == f64::NEG_INFINITY {
+        0.0
+    } else {
+        bucket.lower
+    }
 }
 
 /// The value below which a fraction of a bucket's observations is.
@@ -171,8 +179,9 @@ pub(crate) fn fraction(lower: f64, upper: f64, h: &FloatHistogram, notice: &mut 
         }
     }
 
-    let below = |v| rank_of(v, h).map_or(count, |rank| f64::min(rank, count));
-    (below(upper) - below(lower)) / h.count
+    let below_upper = rank_of(upper, h).map_or(count, |rank| f64::min(rank, count));
+    let below_lower = rank_of(lower, h).map_or(count, |rank| f64::min(rank, count));
+    (below_upper - below_lower) / h.count
 }
 
 /// Number of observations below `v`; `None` if `v` is above all buckets.
@@ -202,15 +211,7 @@ fn rank_of(v: f64, h: &FloatHistogram) -> Option<f64> {
                     rank + bucket.count * (v - bucket.lower) / (bucket.upper - bucket.lower)
                 }
             } else {
-                let lower = bucket.lower.abs().log2();
-                let upper = bucket.upper.abs().log2();
-                let at = v.abs().log2();
-                let part = if v > 0.0 {
-                    (at - lower) / (upper - lower)
-                } else {
-                    1.0 - (at - upper) / (lower - upper)
-                };
-                rank + bucket.count * part
+                rank + bucket.count * exponential_part(&bucket, v)
             });
         }
 
@@ -218,6 +219,18 @@ fn rank_of(v: f64, h: &FloatHistogram) -> Option<f64> {
     }
 
     None
+}
+
+/// Which part of an exponential bucket is below `v`.
+fn exponential_part(bucket: &Bucket, v: f64) -> f64 {
+    let lower = bucket.lower.abs().log2();
+    let upper = bucket.upper.abs().log2();
+    let at = v.abs().log2();
+    if v > 0.0 {
+        (at - lower) / (upper - lower)
+    } else {
+        1.0 - (at - upper) / (lower - upper)
+    }
 }
 
 #[cfg(test)]

@@ -228,14 +228,8 @@ impl FloatMean {
             }
         }
 
-        for mean in [&mut *self, &mut other]
-            .into_iter()
-            .filter(|mean| !mean.incremental)
-        {
-            mean.value /= mean.count;
-            mean.compensation /= mean.count;
-            mean.incremental = true;
-        }
+        self.make_incremental();
+        other.make_incremental();
 
         let count = self.count + other.count;
         let mine = self.count / count;
@@ -247,6 +241,15 @@ impl FloatMean {
         (self.value, self.compensation) =
             kahan_add(theirs * other.compensation, mean, compensation);
         self.count = count;
+    }
+
+    /// From a sum to a mean.
+    fn make_incremental(&mut self) {
+        if !self.incremental {
+            self.value /= self.count;
+            self.compensation /= self.count;
+            self.incremental = true;
+        }
     }
 
     pub(crate) fn value(&self) -> f64 {
@@ -375,13 +378,12 @@ impl HistogramMean {
         }
 
         // From sums to means, and from these to a weighted mean.
-        let share = |n: f64, incremental: bool| if incremental { n / count } else { 1.0 / count };
-        self.sum.scale(share(self.count, self.incremental));
+        self.sum.scale(share(self.count, self.incremental, count));
 
         let mut theirs = part.sum.clone();
         theirs
             .iter_mut()
-            .for_each(|h| h.mul(share(part.count, part.incremental)));
+            .for_each(|h| h.mul(share(part.count, part.incremental, count)));
         (self.count, self.incremental) = (count, true);
 
         self.add_both(&theirs)
@@ -410,6 +412,11 @@ impl HistogramMean {
         out.compact();
         out
     }
+}
+
+/// The weight of a part with `n` of `count`, by which its mean, or its sum, is multiplied.
+fn share(n: f64, incremental: bool, count: f64) -> f64 {
+    if incremental { n / count } else { 1.0 / count }
 }
 
 fn aggregate_histograms(call: &mut RangeCall<'_>, mean: bool) -> Option<FloatHistogram> {

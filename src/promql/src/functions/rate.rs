@@ -231,18 +231,7 @@ fn extrapolated_floats(call: &mut RangeCall<'_>, kind: Kind) -> Option<f64> {
 
     let mut increase = v[last] - v[0];
     if kind.counter && call.may_reset {
-        let mut overlap = false;
-        for i in 1..=last {
-            let prev_st = call.float_st(i - 1);
-            let st = call.float_st(i);
-            if !overlap && overlaps(prev_st, t[i - 1], st) {
-                overlap = true;
-                call.notice.add(notes::start_time_overlap);
-            }
-            if v[i] < v[i - 1] || is_start_reset(prev_st, t[i - 1], st, t[i]) {
-                increase += v[i - 1];
-            }
-        }
+        add_lost_floats(call, &mut increase);
     }
 
     let start_inside = start_inside(call, kind, call.float_st(0), t[0]);
@@ -261,6 +250,24 @@ fn extrapolated_floats(call: &mut RangeCall<'_>, kind: Kind) -> Option<f64> {
     };
 
     Some(increase * extrapolation(Edges::of(call), &sampled, kind)?)
+}
+
+/// Adds what was lost at resets between the floats of a window.
+fn add_lost_floats(call: &mut RangeCall<'_>, increase: &mut f64) {
+    let t = call.window.t;
+    let v = call.window.v;
+    let mut overlap = false;
+    for i in 1..t.len() {
+        let prev_st = call.float_st(i - 1);
+        let st = call.float_st(i);
+        if !overlap && overlaps(prev_st, t[i - 1], st) {
+            overlap = true;
+            call.notice.add(notes::start_time_overlap);
+        }
+        if v[i] < v[i - 1] || is_start_reset(prev_st, t[i - 1], st, t[i]) {
+            *increase += v[i - 1];
+        }
+    }
 }
 
 fn extrapolated_histograms(call: &mut RangeCall<'_>, kind: Kind) -> Option<FloatHistogram> {
@@ -308,21 +315,14 @@ fn histogram_increase(call: &mut RangeCall<'_>, kind: Kind) -> Option<FloatHisto
     let second = &points[1];
     let last = &points[points.len() - 1];
 
-    let is_gauge = |p: &HistogramPoint| p.h.reset_hint == ResetHint::Gauge;
     if kind.counter && (is_gauge(first) || is_gauge(last)) {
         call.notice.add(notes::not_counter);
     }
 
-    let started = |call: &RangeCall<'_>, i: usize| {
-        let a = &points[i - 1];
-        let b = &points[i];
-        is_start_reset(call.histogram_st(i - 1), a.t, call.histogram_st(i), b.t)
-    };
-
     // With a reset right after the first sample its layout does not matter: it counts as nothing.
     let mut prev = Arc::clone(&first.h);
 
-    if kind.counter && (started(call, 1) || second.h.detect_reset(&first.h)) {
+    if kind.counter && (is_started(call, 1) || second.h.detect_reset(&first.h)) {
         prev = Arc::new(FloatHistogram {
             schema: second.h.schema,
             custom_values: second.h.custom_values.clone(),
@@ -330,51 +330,14 @@ fn histogram_increase(call: &mut RangeCall<'_>, kind: Kind) -> Option<FloatHisto
         });
     }
 
-    let custom = prev.uses_custom_buckets();
-    if last.h.uses_custom_buckets() != custom {
-        call.notice.add(notes::mixed_exponential_custom);
-        return None;
-    }
-
-    let mut schema = last.h.schema.min(prev.schema);
-    if kind.counter {
-        for point in &points[1..points.len() - 1] {
-            if is_gauge(point) {
-                call.notice.add(notes::not_counter);
-            }
-            schema = schema.min(point.h.schema);
-            if point.h.uses_custom_buckets() != custom {
-                call.notice.add(notes::mixed_exponential_custom);
-                return None;
-            }
-        }
-    }
+    let schema = common_schema(call, &prev, kind.counter)?;
 
     let mut increase = (*last.h).clone();
     increase.reduce_resolution(schema);
     sub_noted(&mut increase, &prev, &mut call.notice)?;
 
     if kind.counter {
-        let mut overlap = false;
-        for i in 1..points.len() {
-            if !overlap
-                && overlaps(
-                    call.histogram_st(i - 1),
-                    points[i - 1].t,
-                    call.histogram_st(i),
-                )
-            {
-                overlap = true;
-                call.notice.add(notes::start_time_overlap);
-            }
-
-            let reset = started(call, i) || points[i].h.detect_reset(&prev);
-            if reset {
-                add_noted(&mut increase, &prev, &mut call.notice)?;
-            }
-
-            prev = Arc::clone(&points[i].h);
-        }
+        add_lost(call, &mut increase, prev)?;
     } else if !is_gauge(first) || !is_gauge(last) {
         call.notice.add(notes::not_gauge);
     }
@@ -382,6 +345,71 @@ fn histogram_increase(call: &mut RangeCall<'_>, kind: Kind) -> Option<FloatHisto
     increase.reset_hint = ResetHint::Gauge;
     increase.compact();
     Some(increase)
+}
+
+fn is_gauge(point: &HistogramPoint) -> bool {
+    point.h.reset_hint == ResetHint::Gauge
+}
+
+/// True if start timestamps say that a histogram began anew after the one before.
+fn is_started(call: &RangeCall<'_>, i: usize) -> bool {
+    let a = &call.window.h[i - 1];
+    let b = &call.window.h[i];
+    is_start_reset(call.histogram_st(i - 1), a.t, call.histogram_st(i), b.t)
+}
+
+/// The coarsest schema of `first` and the other histograms, of gauges only of the last; none if they do not go together.
+fn common_schema(call: &mut RangeCall<'_>, first: &FloatHistogram, counter: bool) -> Option<i32> {
+    let points = call.window.h;
+    let last = &points[points.len() - 1];
+    let custom = first.uses_custom_buckets();
+    if last.h.uses_custom_buckets() != custom {
+        call.notice.add(notes::mixed_exponential_custom);
+        return None;
+    }
+
+    let mut schema = last.h.schema.min(first.schema);
+    if !counter {
+        return Some(schema);
+    }
+
+    for point in &points[1..points.len() - 1] {
+        if is_gauge(point) {
+            call.notice.add(notes::not_counter);
+        }
+        schema = schema.min(point.h.schema);
+        if point.h.uses_custom_buckets() != custom {
+            call.notice.add(notes::mixed_exponential_custom);
+            return None;
+        }
+    }
+
+    Some(schema)
+}
+
+/// Adds what was lost at resets; `prev` is the first histogram.
+fn add_lost(
+    call: &mut RangeCall<'_>,
+    increase: &mut FloatHistogram,
+    mut prev: Arc<FloatHistogram>,
+) -> Option<()> {
+    let points = call.window.h;
+    let mut overlap = false;
+    for i in 1..points.len() {
+        let prev_st = call.histogram_st(i - 1);
+        if !overlap && overlaps(prev_st, points[i - 1].t, call.histogram_st(i)) {
+            overlap = true;
+            call.notice.add(notes::start_time_overlap);
+        }
+
+        if is_started(call, i) || points[i].h.detect_reset(&prev) {
+            add_noted(increase, &prev, &mut call.notice)?;
+        }
+
+        prev = Arc::clone(&points[i].h);
+    }
+
+    Some(())
 }
 
 /// Adds and says what had to be done for it; `None` if it cannot be done.
@@ -448,27 +476,7 @@ impl Late<'_> {
 }
 
 fn between_last_two(call: &mut RangeCall<'_>, is_rate: bool) -> Option<Out> {
-    let window = call.window;
-    let floats = window.t.len();
-    let histograms = window.h.len();
-
-    let mut late: Vec<Late<'_>> = Vec::with_capacity(4);
-    for i in floats.saturating_sub(2)..floats {
-        late.push(Late::Float {
-            t: window.t[i],
-            st: call.float_st(i),
-            v: window.v[i],
-        });
-    }
-
-    for i in histograms.saturating_sub(2)..histograms {
-        late.push(Late::Histogram {
-            st: call.histogram_st(i),
-            point: &window.h[i],
-        });
-    }
-
-    late.sort_by_key(Late::t);
+    let late = late_samples(call);
     let [.., a, b] = late.as_slice() else {
         return None;
     };
@@ -493,34 +501,74 @@ fn between_last_two(call: &mut RangeCall<'_>, is_rate: bool) -> Option<Out> {
             Some(Out::Float(if is_rate { change / seconds } else { change }))
         }
         (Late::Histogram { st: st0, point: p0 }, Late::Histogram { st, point: p }) => {
-            let gauges = [p0, p].map(|p| p.h.reset_hint == ResetHint::Gauge);
-            if is_rate && gauges.contains(&true) {
-                call.notice.add(notes::not_counter);
-            }
-
-            if !is_rate && gauges.contains(&false) {
-                call.notice.add(notes::not_gauge);
-            }
-
-            let mut change = (*p.h).clone();
-            if !is_rate || (!is_start_reset(*st0, p0.t, *st, p.t) && !p.h.detect_reset(&p0.h)) {
-                sub_noted(&mut change, &p0.h, &mut call.notice)?;
-            }
-
-            change.reset_hint = ResetHint::Gauge;
-            change.compact();
-
-            if is_rate {
-                change.div(seconds);
-            }
-
-            Some(Out::histogram(change))
+            let is_reset = is_start_reset(*st0, p0.t, *st, p.t);
+            let change = histogram_change(call, (p0, p), is_reset, is_rate)?;
+            Some(Out::histogram(match is_rate {
+                true => per_second(change, seconds),
+                false => change,
+            }))
         }
         _ => {
             call.notice.add(notes::mixed_floats_histograms);
             None
         }
     }
+}
+
+/// The last two floats and the last two histograms, in order of time.
+fn late_samples<'a>(call: &RangeCall<'a>) -> Vec<Late<'a>> {
+    let window = call.window;
+    let floats = window.t.len();
+    let histograms = window.h.len();
+
+    let mut late: Vec<Late<'_>> = Vec::with_capacity(4);
+    for i in floats.saturating_sub(2)..floats {
+        late.push(Late::Float {
+            t: window.t[i],
+            st: call.float_st(i),
+            v: window.v[i],
+        });
+    }
+
+    for i in histograms.saturating_sub(2)..histograms {
+        late.push(Late::Histogram {
+            st: call.histogram_st(i),
+            point: &window.h[i],
+        });
+    }
+
+    late.sort_by_key(Late::t);
+    late
+}
+
+/// The change from one histogram to the next; with a reset in between, all of the latter.
+fn histogram_change(
+    call: &mut RangeCall<'_>,
+    (before, after): (&HistogramPoint, &HistogramPoint),
+    is_start_reset: bool,
+    is_rate: bool,
+) -> Option<FloatHistogram> {
+    let gauges = [before, after].map(is_gauge);
+    if is_rate && gauges.contains(&true) {
+        call.notice.add(notes::not_counter);
+    }
+    if !is_rate && gauges.contains(&false) {
+        call.notice.add(notes::not_gauge);
+    }
+
+    let mut change = (*after.h).clone();
+    if !is_rate || (!is_start_reset && !after.h.detect_reset(&before.h)) {
+        sub_noted(&mut change, &before.h, &mut call.notice)?;
+    }
+
+    change.reset_hint = ResetHint::Gauge;
+    change.compact();
+    Some(change)
+}
+
+fn per_second(mut change: FloatHistogram, seconds: f64) -> FloatHistogram {
+    change.div(seconds);
+    change
 }
 
 #[cfg(test)]

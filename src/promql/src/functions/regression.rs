@@ -26,10 +26,10 @@ fn linear_regression(t: &[i64], v: &[f64], at: i64) -> (f64, f64) {
     let mut xx_sum = (0.0, 0.0);
     for (t, y) in t.iter().zip(v) {
         let x = (t - at) as f64 / 1000.0;
-        x_sum = kahan_add(x, x_sum.0, x_sum.1);
-        y_sum = kahan_add(*y, y_sum.0, y_sum.1);
-        xy_sum = kahan_add(x * y, xy_sum.0, xy_sum.1);
-        xx_sum = kahan_add(x * x, xx_sum.0, xx_sum.1);
+        add(&mut x_sum, x);
+        add(&mut y_sum, *y);
+        add(&mut xy_sum, x * y);
+        add(&mut xx_sum, x * x);
     }
 
     let [x, y, xy, xx] =
@@ -37,6 +37,12 @@ fn linear_regression(t: &[i64], v: &[f64], at: i64) -> (f64, f64) {
     let slope = (xy - x * y / n) / (xx - x * x / n);
 
     (slope, y / n - slope * x / n)
+}
+
+/// Adds to a sum with its rounding error.
+#[inline]
+fn add(sum: &mut (f64, f64), value: f64) {
+    *sum = kahan_add(value, sum.0, sum.1);
 }
 
 /// True (after saying what was ignored) if there are two floats at least.

@@ -53,37 +53,18 @@ impl Sliding {
     ) -> Window<'a> {
         let t = columns.float_t.as_slice();
 
-        let (mut first, mut end) = self.floats;
-        while end < t.len() && t[end] <= until {
-            end += 1;
-        }
-
-        while first < end && t[first] <= after {
-            first += 1;
-        }
-
-        self.floats = (first, end);
+        self.floats = slide(self.floats, t, |t| *t, after, until);
         if !columns.histograms.is_empty() {
-            let (first, end) = &mut self.histograms;
-            while columns.histograms.get(*end).is_some_and(|p| p.t <= until) {
-                *end += 1;
-            }
-            while *first < *end && columns.histograms[*first].t <= after {
-                *first += 1;
-            }
+            let histograms = columns.histograms.as_slice();
+            self.histograms = slide(self.histograms, histograms, |p| p.t, after, until);
         }
 
         if !columns.counts.is_empty() {
-            let (first, end) = &mut self.counts;
-            while columns.counts.get(*end).is_some_and(|c| c.t <= until) {
-                *end += 1;
-            }
-            while *first < *end && columns.counts[*first].t <= after {
-                *first += 1;
-            }
+            let counts = columns.counts.as_slice();
+            self.counts = slide(self.counts, counts, |c| c.t, after, until);
         }
 
-        let floats = first..end;
+        let floats = self.floats.0..self.floats.1;
         let (first, end) = self.histograms;
         Window {
             t: &t[floats.clone()],
@@ -93,6 +74,26 @@ impl Sliding {
             counts: &columns.counts[self.counts.0..self.counts.1],
         }
     }
+}
+
+/// Moves the bounds of a window on to the items of `(after, until]`.
+#[inline]
+fn slide<T>(
+    (mut first, mut end): (usize, usize),
+    items: &[T],
+    t: impl Fn(&T) -> i64,
+    after: i64,
+    until: i64,
+) -> (usize, usize) {
+    while end < items.len() && t(&items[end]) <= until {
+        end += 1;
+    }
+
+    while first < end && t(&items[first]) <= after {
+        first += 1;
+    }
+
+    (first, end)
 }
 
 #[cfg(test)]

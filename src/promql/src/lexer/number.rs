@@ -133,7 +133,6 @@ fn scan_duration_rest(input: &str, at: usize) -> Result<usize, usize> {
 /// The value of a number literal: decimal, `0x..`, octal with a leading 0 as in Go, `Inf` or `NaN` in any case,
 /// underscores between digits.
 pub(crate) fn parse_number(text: &str) -> Result<f64, NumberError> {
-    let syntax = || NumberError::Syntax(text.to_owned());
     match text.to_ascii_lowercase().as_str() {
         "inf" => return Ok(f64::INFINITY),
         "nan" => return Ok(f64::NAN),
@@ -141,7 +140,7 @@ pub(crate) fn parse_number(text: &str) -> Result<f64, NumberError> {
     }
 
     if text.contains('_') && !underscores_separate_digits(text) {
-        return Err(syntax());
+        return Err(syntax(text));
     }
 
     let plain = text.replace('_', "");
@@ -151,7 +150,7 @@ pub(crate) fn parse_number(text: &str) -> Result<f64, NumberError> {
     {
         return i64::from_str_radix(hex, 16)
             .map(|v| v as f64)
-            .map_err(|_| syntax());
+            .map_err(|_| syntax(text));
     }
 
     if plain.len() > 1
@@ -161,7 +160,7 @@ pub(crate) fn parse_number(text: &str) -> Result<f64, NumberError> {
         return Ok(v as f64);
     }
 
-    let value: f64 = plain.parse().map_err(|_| syntax())?;
+    let value: f64 = plain.parse().map_err(|_| syntax(text))?;
     if value.is_infinite() {
         Err(NumberError::Range(text.to_owned()))
     } else {
@@ -169,20 +168,25 @@ pub(crate) fn parse_number(text: &str) -> Result<f64, NumberError> {
     }
 }
 
+fn syntax(text: &str) -> NumberError {
+    NumberError::Syntax(text.to_owned())
+}
+
 /// True if each underscore stands between digits; the prefix `0x` counts as a digit.
 fn underscores_separate_digits(text: &str) -> bool {
     let lower = text.to_ascii_lowercase();
     let hex = lower.starts_with("0x");
-    let is_digit = |b: Option<&u8>| {
-        b.is_some_and(|b| b.is_ascii_digit() || (hex && (b.is_ascii_hexdigit() || *b == b'x')))
-    };
     let bytes = lower.as_bytes();
 
     bytes
         .iter()
         .enumerate()
         .filter(|(_, b)| **b == b'_')
-        .all(|(i, _)| i > 0 && is_digit(bytes.get(i - 1)) && is_digit(bytes.get(i + 1)))
+        .all(|(i, _)| i > 0 && is_digit(bytes.get(i - 1), hex) && is_digit(bytes.get(i + 1), hex))
+}
+
+fn is_digit(byte: Option<&u8>, hex: bool) -> bool {
+    byte.is_some_and(|b| b.is_ascii_digit() || (hex && (b.is_ascii_hexdigit() || *b == b'x')))
 }
 
 #[cfg(test)]

@@ -41,8 +41,6 @@ fn check_escape(
     chars: &mut impl Iterator<Item = (usize, char)>,
     quote: char,
 ) -> Result<(), String> {
-    const UNTERMINATED: &str = "escape sequence not terminated";
-
     let Some((_, c)) = chars.next() else {
         return Err(UNTERMINATED.to_owned());
     };
@@ -57,6 +55,24 @@ fn check_escape(
         _ => return Err(format!("unknown escape sequence {}", code_point(c))),
     };
 
+    let value = escaped_number(chars, digits, radix, first)?;
+
+    if value > max || (0xd800..0xe000).contains(&value) {
+        return Err("escape sequence is an invalid Unicode code point".to_owned());
+    }
+
+    Ok(())
+}
+
+const UNTERMINATED: &str = "escape sequence not terminated";
+
+/// The number that so many further digits give.
+fn escaped_number(
+    chars: &mut impl Iterator<Item = (usize, char)>,
+    digits: usize,
+    radix: u32,
+    first: u32,
+) -> Result<u64, String> {
     let mut value = u64::from(first);
     for _ in 0..digits {
         let Some((_, c)) = chars.next() else {
@@ -71,11 +87,7 @@ fn check_escape(
         value = value * u64::from(radix) + u64::from(digit);
     }
 
-    if value > max || (0xd800..0xe000).contains(&value) {
-        return Err("escape sequence is an invalid Unicode code point".to_owned());
-    }
-
-    Ok(())
+    Ok(value)
 }
 
 /// `U+0023 '#'`
@@ -114,7 +126,35 @@ pub(crate) fn unquote(token: &str) -> Result<Cow<'_, str>, UnquoteError> {
 fn unescape<'a>(rest: &'a str, out: &mut Vec<u8>) -> Result<&'a str, UnquoteError> {
     let c = rest.chars().next().ok_or(UnquoteError::Syntax)?;
     let tail = &rest[c.len_utf8()..];
-    let simple = match c {
+    if let Some(simple) = simple_escape(c) {
+        out.push(simple);
+        return Ok(tail);
+    }
+
+    match c {
+        '0'..='7' => {
+            let (value, _) = digits(rest, 3, 8)?;
+            out.push(u8::try_from(value).map_err(|_| UnquoteError::Syntax)?);
+            Ok(&rest[3..])
+        }
+        'x' => {
+            let (value, tail) = digits(tail, 2, 16)?;
+            out.push(u8::try_from(value).map_err(|_| UnquoteError::Syntax)?);
+            Ok(tail)
+        }
+        'u' | 'U' => {
+            let (value, tail) = digits(tail, if c == 'u' { 4 } else { 8 }, 16)?;
+            let c = char::from_u32(value).ok_or(UnquoteError::Syntax)?;
+            out.extend_from_slice(c.encode_utf8(&mut [0; 4]).as_bytes());
+            Ok(tail)
+        }
+        _ => Err(UnquoteError::Syntax),
+    }
+}
+
+/// The byte that a letter alone stands for.
+fn simple_escape(c: char) -> Option<u8> {
+    Some(match c {
         'a' => 0x07,
         'b' => 0x08,
         'f' => 0x0c,
@@ -123,27 +163,8 @@ fn unescape<'a>(rest: &'a str, out: &mut Vec<u8>) -> Result<&'a str, UnquoteErro
         't' => b'\t',
         'v' => 0x0b,
         '\\' | '\'' | '"' => c as u8,
-        '0'..='7' => {
-            let (value, _) = digits(rest, 3, 8)?;
-            out.push(u8::try_from(value).map_err(|_| UnquoteError::Syntax)?);
-            return Ok(&rest[3..]);
-        }
-        'x' => {
-            let (value, tail) = digits(tail, 2, 16)?;
-            out.push(u8::try_from(value).map_err(|_| UnquoteError::Syntax)?);
-            return Ok(tail);
-        }
-        'u' | 'U' => {
-            let (value, tail) = digits(tail, if c == 'u' { 4 } else { 8 }, 16)?;
-            let c = char::from_u32(value).ok_or(UnquoteError::Syntax)?;
-            out.extend_from_slice(c.encode_utf8(&mut [0; 4]).as_bytes());
-            return Ok(tail);
-        }
-        _ => return Err(UnquoteError::Syntax),
-    };
-
-    out.push(simple);
-    Ok(tail)
+        _ => return None,
+    })
 }
 
 fn digits(text: &str, count: usize, radix: u32) -> Result<(u32, &str), UnquoteError> {

@@ -112,14 +112,7 @@ impl Parser<'_> {
             return Err(self.error(pos, "no arguments for aggregate expression provided"));
         }
 
-        if op.is_experimental() && !self.options.experimental_functions {
-            let flag = "--enable-feature=promql-experimental-functions";
-            let message = format!(
-                "{}() is experimental and must be enabled with {flag}",
-                op.as_str()
-            );
-            return Err(self.error(pos, message));
-        }
+        self.check_experimental(op, pos)?;
 
         let param = if op.has_param() {
             list.next().map(Box::new)
@@ -144,6 +137,18 @@ impl Parser<'_> {
         };
 
         self.tree(Expr::Aggregate(aggregate), arguments.size.above())
+    }
+
+    fn check_experimental(&self, op: AggregateOp, pos: PosRange) -> ParseResult<()> {
+        if !op.is_experimental() || self.options.experimental_functions {
+            return Ok(());
+        }
+
+        let name = op.as_str();
+        let message = format!(
+            "{name}() is experimental and must be enabled with --enable-feature=promql-experimental-functions"
+        );
+        Err(self.error(pos, message))
     }
 
     /// `by (...)` or `without (...)`: whether it is the latter, and the labels.

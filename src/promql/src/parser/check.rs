@@ -3,7 +3,8 @@
 use trireme_model::{METRIC_NAME, quote};
 
 use crate::ast::{
-    AggregateOp, Binary, Call, Expr, MatchCardinality, PosRange, ValueType, VectorSelector,
+    AggregateOp, Binary, Call, Expr, MatchCardinality, PosRange, Subquery, Unary, ValueType,
+    VectorMatching, VectorSelector,
 };
 use crate::parse_error::ParseError;
 
@@ -29,32 +30,8 @@ impl Checker<'_> {
             Expr::Vector(v) => self.selector(v, false),
             Expr::Matrix(m) => self.selector(&m.selector, false),
             Expr::Paren(p) => self.check(&mut p.expr),
-            Expr::Subquery(s) => {
-                self.check(&mut s.expr)?;
-                match s.expr.value_type() {
-                    ValueType::Vector => Ok(()),
-                    other => {
-                        let message = format!(
-                            "subquery is only allowed on instant vector, got {} instead",
-                            other.as_str()
-                        );
-                        self.fail(s.pos, message)
-                    }
-                }
-            }
-            Expr::Unary(u) => {
-                self.check(&mut u.expr)?;
-                match u.expr.value_type() {
-                    ValueType::Scalar | ValueType::Vector => Ok(()),
-                    other => {
-                        let name = other.document_name();
-                        let message = format!(
-                            "unary expression only allowed on expressions of type scalar or instant vector, got \"{name}\""
-                        );
-                        self.fail(u.pos, message)
-                    }
-                }
-            }
+            Expr::Subquery(s) => self.subquery(s),
+            Expr::Unary(u) => self.unary(u),
             Expr::Aggregate(a) => {
                 self.expect_type(&mut a.expr, ValueType::Vector, "aggregation expression")?;
                 let wanted = if a.op == AggregateOp::CountValues {
@@ -69,6 +46,34 @@ impl Checker<'_> {
             }
             Expr::Binary(b) => self.binary(b),
             Expr::Call(c) => self.call(c),
+        }
+    }
+
+    fn subquery(&self, s: &mut Subquery) -> CheckResult {
+        self.check(&mut s.expr)?;
+        match s.expr.value_type() {
+            ValueType::Vector => Ok(()),
+            other => {
+                let message = format!(
+                    "subquery is only allowed on instant vector, got {} instead",
+                    other.as_str()
+                );
+                self.fail(s.pos, message)
+            }
+        }
+    }
+
+    fn unary(&self, u: &mut Unary) -> CheckResult {
+        self.check(&mut u.expr)?;
+        match u.expr.value_type() {
+            ValueType::Scalar | ValueType::Vector => Ok(()),
+            other => {
+                let name = other.document_name();
+                let message = format!(
+                    "unary expression only allowed on expressions of type scalar or instant vector, got \"{name}\""
+                );
+                self.fail(u.pos, message)
+            }
         }
     }
 
@@ -92,7 +97,8 @@ impl Checker<'_> {
         self.check(&mut b.rhs)?;
         let left = b.lhs.value_type();
         let right = b.rhs.value_type();
-        let scalar = |t| t == ValueType::Scalar;
+        let has_scalar = left == ValueType::Scalar || right == ValueType::Scalar;
+        let has_scalars_only = left == ValueType::Scalar && right == ValueType::Scalar;
 
         if b.return_bool && !b.op.is_comparison() {
             return self.fail(
@@ -101,7 +107,7 @@ impl Checker<'_> {
             );
         }
 
-        if b.op.is_comparison() && !b.return_bool && scalar(left) && scalar(right) {
+        if b.op.is_comparison() && !b.return_bool && has_scalars_only {
             return self.fail(
                 b.op_pos,
                 "comparisons between scalars must use BOOL modifier",
@@ -115,18 +121,7 @@ impl Checker<'_> {
             matching.card = MatchCardinality::ManyToMany;
         }
 
-        if matching.on
-            && let Some(label) = matching
-                .labels
-                .iter()
-                .find(|l| matching.include.contains(l))
-        {
-            let message = format!(
-                "label {} must not occur in ON and GROUP clause at once",
-                quote(label)
-            );
-            return self.fail(b.op_pos, message);
-        }
+        self.check_labels(b.op_pos, &matching)?;
 
         for (side, side_type) in [(&b.lhs, left), (&b.rhs, right)] {
             if !matches!(side_type, ValueType::Scalar | ValueType::Vector) {
@@ -137,49 +132,73 @@ impl Checker<'_> {
             }
         }
 
-        let fills = matching.fill_left.or(matching.fill_right).is_some();
-        if scalar(left) || scalar(right) {
-            if !matching.labels.is_empty() {
-                return self.fail(
-                    b.pos,
-                    "vector matching only allowed between instant vectors",
-                );
-            }
-
-            if fills {
-                return self.fail(
-                    b.pos,
-                    "filling in missing series only allowed between instant vectors",
-                );
-            }
-
-            if is_set {
-                let message = format!(
-                    "set operator {} not allowed in binary scalar expression",
-                    quote(b.op.as_str())
-                );
-                return self.fail(b.pos, message);
-            }
-
-            return Ok(());
+        if has_scalar {
+            return self.check_scalar_operand(b, &matching);
         }
-
         if is_set {
-            if matching.card != MatchCardinality::ManyToMany {
-                return self.fail(
-                    b.pos,
-                    format!("no grouping allowed for {} operation", quote(b.op.as_str())),
-                );
-            }
-            if fills {
-                return self.fail(
-                    b.pos,
-                    "filling in missing series not allowed for set operators",
-                );
-            }
+            self.check_set(b, &matching)?;
         }
 
         b.matching = Some(matching);
+        Ok(())
+    }
+
+    fn check_labels(&self, pos: PosRange, matching: &VectorMatching) -> CheckResult {
+        let mut labels = matching.labels.iter();
+        match labels.find(|l| matching.on && matching.include.contains(l)) {
+            None => Ok(()),
+            Some(label) => {
+                let message = format!(
+                    "label {} must not occur in ON and GROUP clause at once",
+                    quote(label)
+                );
+                self.fail(pos, message)
+            }
+        }
+    }
+
+    /// Checks an operator between scalars, or a scalar and a vector: it has nothing to match.
+    fn check_scalar_operand(&self, b: &Binary, matching: &VectorMatching) -> CheckResult {
+        if !matching.labels.is_empty() {
+            return self.fail(
+                b.pos,
+                "vector matching only allowed between instant vectors",
+            );
+        }
+
+        if fills(matching) {
+            return self.fail(
+                b.pos,
+                "filling in missing series only allowed between instant vectors",
+            );
+        }
+
+        if b.op.is_set() {
+            let message = format!(
+                "set operator {} not allowed in binary scalar expression",
+                quote(b.op.as_str())
+            );
+            return self.fail(b.pos, message);
+        }
+
+        Ok(())
+    }
+
+    fn check_set(&self, b: &Binary, matching: &VectorMatching) -> CheckResult {
+        if matching.card != MatchCardinality::ManyToMany {
+            return self.fail(
+                b.pos,
+                format!("no grouping allowed for {} operation", quote(b.op.as_str())),
+            );
+        }
+
+        if fills(matching) {
+            return self.fail(
+                b.pos,
+                "filling in missing series not allowed for set operators",
+            );
+        }
+
         Ok(())
     }
 
@@ -264,4 +283,8 @@ impl Checker<'_> {
             "vector selector must contain at least one non-empty matcher",
         )
     }
+}
+
+fn fills(matching: &VectorMatching) -> bool {
+    matching.fill_left.or(matching.fill_right).is_some()
 }

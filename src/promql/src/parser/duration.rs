@@ -86,13 +86,7 @@ impl Parser<'_> {
                 let rhs_min = op.precedence() + u8::from(op != DurationOp::Pow);
 
                 let rhs = p.duration_expression(rhs_min)?;
-                if let DurationExpr::Literal { seconds: 0.0, .. } = rhs {
-                    match op {
-                        DurationOp::Div => return Err(p.error(op_pos, "division by zero")),
-                        DurationOp::Mod => return Err(p.error(op_pos, "modulo by zero")),
-                        _ => {}
-                    }
-                }
+                p.check_divisor(op, op_pos, &rhs)?;
 
                 let pos = lhs.pos().merge(rhs.pos());
                 lhs = DurationExpr::Binary {
@@ -105,6 +99,17 @@ impl Parser<'_> {
 
             Ok(lhs)
         })
+    }
+
+    fn check_divisor(&self, op: DurationOp, pos: PosRange, rhs: &DurationExpr) -> ParseResult<()> {
+        if !matches!(rhs, DurationExpr::Literal { seconds: 0.0, .. }) {
+            return Ok(());
+        }
+        match op {
+            DurationOp::Div => Err(self.error(pos, "division by zero")),
+            DurationOp::Mod => Err(self.error(pos, "modulo by zero")),
+            _ => Ok(()),
+        }
     }
 
     fn duration_operator(&self) -> Option<DurationOp> {
@@ -157,17 +162,7 @@ impl Parser<'_> {
     fn duration_term(&mut self) -> ParseResult<DurationExpr> {
         let token = self.peek().clone();
         match &token.kind {
-            Kind::Number | Kind::Duration => {
-                let number = self.number_literal()?;
-                if number.value.is_nan() || number.value.abs() > SECONDS_MAX {
-                    return Err(self.error(number.pos, "duration out of range"));
-                }
-                Ok(DurationExpr::Literal {
-                    seconds: number.value,
-                    duration: number.duration,
-                    pos: number.pos,
-                })
-            }
+            Kind::Number | Kind::Duration => self.duration_literal(),
             Kind::LeftParen => {
                 self.next();
                 let expr = Box::new(self.duration_expression(0)?);
@@ -188,16 +183,33 @@ impl Parser<'_> {
                 })
             }
             Kind::Identifier if let Some(max) = pick(self.text(&token)) => {
-                self.next();
-                self.expect(&Kind::LeftParen)?;
-                let lhs = Box::new(self.duration_expression(0)?);
-                self.expect(&Kind::Comma)?;
-                let rhs = Box::new(self.duration_expression(0)?);
-                let pos = token.pos.merge(self.expect(&Kind::RightParen)?.pos);
-                Ok(DurationExpr::Pick { max, lhs, rhs, pos })
+                self.pick_of_two(max, token.pos)
             }
             _ => Err(self.unexpected_in_duration()),
         }
+    }
+
+    fn duration_literal(&mut self) -> ParseResult<DurationExpr> {
+        let number = self.number_literal()?;
+        if number.value.is_nan() || number.value.abs() > SECONDS_MAX {
+            return Err(self.error(number.pos, "duration out of range"));
+        }
+        Ok(DurationExpr::Literal {
+            seconds: number.value,
+            duration: number.duration,
+            pos: number.pos,
+        })
+    }
+
+    /// `min_of(a, b)` or `max_of(a, b)`.
+    fn pick_of_two(&mut self, max: bool, start: PosRange) -> ParseResult<DurationExpr> {
+        self.next();
+        self.expect(&Kind::LeftParen)?;
+        let lhs = Box::new(self.duration_expression(0)?);
+        self.expect(&Kind::Comma)?;
+        let rhs = Box::new(self.duration_expression(0)?);
+        let pos = start.merge(self.expect(&Kind::RightParen)?.pos);
+        Ok(DurationExpr::Pick { max, lhs, rhs, pos })
     }
 
     fn unexpected_in_duration(&self) -> ParseError {

@@ -7,7 +7,7 @@ use crate::ast::{
     Binary, BinaryOp, Expr, NumberLiteral, Paren, PosRange, StringLiteral, Unary, UnaryOp,
 };
 use crate::durations::parse_duration;
-use crate::lexer::{Keyword, Kind, UnquoteError, parse_number, unquote};
+use crate::lexer::{Keyword, Kind, Token, UnquoteError, parse_number, unquote};
 
 impl Parser<'_> {
     /// An expression of operators that bind at least as strongly as `precedence_min`.
@@ -32,29 +32,13 @@ impl Parser<'_> {
         let rhs = self.expression(rhs_min)?;
 
         let pos = lhs.expr.pos().merge(rhs.expr.pos());
-        if modifiers
-            .matching
-            .fill_left
-            .or(modifiers.matching.fill_right)
-            .is_some()
-            && !self.options.fill_modifiers
-        {
+        let matching = &modifiers.matching;
+        let fills = matching.fill_left.or(matching.fill_right).is_some();
+        if fills && !self.options.fill_modifiers {
             return Err(self.error(pos, "binop fill modifiers are experimental and not enabled"));
         }
 
-        // Another operator on the left makes a chain with this one.
-        let chains = matches!(lhs.expr, Expr::Binary(_));
-        let height = lhs.size.height.max(rhs.size.height) + 1;
-        let left = if chains {
-            lhs.size.depth
-        } else {
-            lhs.size.depth + 1
-        };
-
-        let size = Size {
-            depth: left.max(rhs.size.depth + 1),
-            height,
-        };
+        let size = size_of(&lhs, &rhs);
         let binary = Binary {
             op,
             op_pos,
@@ -123,26 +107,7 @@ impl Parser<'_> {
                 let number = self.number_literal()?;
                 self.tree(Expr::Number(number), Size::LEAF)
             }
-            Kind::String => {
-                self.next();
-                let (value, bytes) = match unquote(self.text(&token)) {
-                    // What becomes of it is up to the function that gets it.
-                    Err(UnquoteError::Utf8(bytes)) => (
-                        Arc::from(&*String::from_utf8_lossy(&bytes)),
-                        Some(Arc::from(bytes)),
-                    ),
-                    _ => (self.unquote(&token)?, None),
-                };
-
-                self.tree(
-                    Expr::String(StringLiteral {
-                        value,
-                        bytes,
-                        pos: token.pos,
-                    }),
-                    Size::LEAF,
-                )
-            }
+            Kind::String => self.string_literal(&token),
             Kind::LeftParen => self.parenthesised(),
             Kind::Aggregate(op) if self.aggregate_follows() => self.aggregate(*op),
             Kind::Identifier if *self.peek_second() == Kind::LeftParen => self.call(),
@@ -154,6 +119,22 @@ impl Parser<'_> {
                 self.tree(Expr::Vector(selector), Size::LEAF)
             }
         }
+    }
+
+    fn string_literal(&mut self, token: &Token) -> ParseResult<Tree> {
+        self.next();
+        let (value, bytes) = match unquote(self.text(token)) {
+            // What becomes of it is up to the function that gets it.
+            Err(UnquoteError::Utf8(bytes)) => (
+                Arc::from(&*String::from_utf8_lossy(&bytes)),
+                Some(Arc::from(bytes)),
+            ),
+            _ => (self.unquote(token)?, None),
+        };
+
+        let pos = token.pos;
+        let literal = StringLiteral { value, bytes, pos };
+        self.tree(Expr::String(literal), Size::LEAF)
     }
 
     fn parenthesised(&mut self) -> ParseResult<Tree> {
@@ -219,5 +200,21 @@ impl Parser<'_> {
         number.pos = sign_pos.merge(number.pos);
 
         Ok(Some(number))
+    }
+}
+
+/// The size of an operator's tree.
+fn size_of(lhs: &Tree, rhs: &Tree) -> Size {
+    // Another operator on the left makes a chain with this one.
+    let chains = matches!(lhs.expr, Expr::Binary(_));
+    let left = if chains {
+        lhs.size.depth
+    } else {
+        lhs.size.depth + 1
+    };
+
+    Size {
+        depth: left.max(rhs.size.depth + 1),
+        height: lhs.size.height.max(rhs.size.height) + 1,
     }
 }

@@ -100,14 +100,11 @@ impl Parser<'_> {
         };
 
         self.next();
-        let op = match self.peek_kind() {
-            Kind::Assign => MatchOp::Equal,
-            Kind::Op(BinaryOp::Ne) => MatchOp::NotEqual,
-            Kind::MatchRegex => MatchOp::Regex,
-            Kind::MatchNotRegex => MatchOp::NotRegex,
+        let op = match match_op(self.peek_kind()) {
+            Some(op) => op,
             // A quoted string alone is the metric name.
-            _ if quoted => return self.matcher(METRIC_NAME, MatchOp::Equal, &name, label.pos),
-            _ => return Err(self.unexpected(context, "label matching operator")),
+            None if quoted => return self.matcher(METRIC_NAME, MatchOp::Equal, &name, label.pos),
+            None => return Err(self.unexpected(context, "label matching operator")),
         };
 
         self.next();
@@ -142,13 +139,7 @@ impl Parser<'_> {
             return Err(self.unexpected("subquery or range", "\":\" or \"]\""));
         }
 
-        let step = match self.peek_kind() {
-            Kind::RightBracket => None,
-            _ => {
-                let expected = "number, duration, step(), range(), or \"]\"";
-                Some(self.positive_duration("subquery selector", expected)?)
-            }
-        };
+        let step = self.subquery_step()?;
 
         if self.accept(&Kind::RightBracket).is_none() {
             return Err(self.unexpected("subquery selector", "\"]\""));
@@ -166,6 +157,15 @@ impl Parser<'_> {
         };
 
         self.tree(Expr::Subquery(subquery), tree.size.above())
+    }
+
+    fn subquery_step(&mut self) -> ParseResult<Option<DurationArg>> {
+        if *self.peek_kind() == Kind::RightBracket {
+            return Ok(None);
+        }
+        let expected = "number, duration, step(), range(), or \"]\"";
+        let step = self.positive_duration("subquery selector", expected)?;
+        Ok(Some(step))
     }
 
     fn matrix_selector(
@@ -324,4 +324,14 @@ impl Parser<'_> {
 
         Ok(At::Timestamp((seconds * 1000.0).round() as i64))
     }
+}
+
+fn match_op(kind: &Kind) -> Option<MatchOp> {
+    Some(match kind {
+        Kind::Assign => MatchOp::Equal,
+        Kind::Op(BinaryOp::Ne) => MatchOp::NotEqual,
+        Kind::MatchRegex => MatchOp::Regex,
+        Kind::MatchNotRegex => MatchOp::NotRegex,
+        _ => return None,
+    })
 }

@@ -92,26 +92,32 @@ impl Case {
                 return Err(format!("{} is twice in the result", sample.labels));
             }
 
-            let want = self.expected[i].values.first();
-            let equal = want.is_some_and(|w| {
-                w.value
-                    .as_ref()
-                    .is_some_and(|v| same(v, &sample.value, w.hint_written))
-            });
-
-            if !equal {
-                let want = want
-                    .and_then(|w| w.value.as_ref())
-                    .map_or("nothing".to_owned(), show);
-                return Err(format!(
-                    "expected {want} for {} but got {}",
-                    sample.labels,
-                    show(&sample.value)
-                ));
-            }
+            self.check_element(i, sample)?;
         }
 
         self.all_seen(&seen)
+    }
+
+    /// Compares an element with the line for it.
+    fn check_element(&self, line: usize, sample: &Sample) -> Result<(), String> {
+        let want = self.expected[line].values.first();
+        let equal = want.is_some_and(|w| {
+            w.value
+                .as_ref()
+                .is_some_and(|v| same(v, &sample.value, w.hint_written))
+        });
+        if equal {
+            return Ok(());
+        }
+
+        let want = want
+            .and_then(|w| w.value.as_ref())
+            .map_or("nothing".to_owned(), show);
+        Err(format!(
+            "expected {want} for {} but got {}",
+            sample.labels,
+            show(&sample.value)
+        ))
     }
 
     fn all_seen(&self, seen: &[bool]) -> Result<(), String> {
@@ -254,10 +260,6 @@ fn same_histogram(want: &FloatHistogram, got: &FloatHistogram, hint_written: boo
     a.compact();
     b.compact();
 
-    let lists = |x: &[f64], y: &[f64]| {
-        x.len() == y.len() && x.iter().zip(y).all(|(x, y)| almost_equal(*x, *y))
-    };
-
     a.schema == b.schema
         && almost_equal(a.count, b.count)
         && almost_equal(a.sum, b.sum)
@@ -266,9 +268,13 @@ fn same_histogram(want: &FloatHistogram, got: &FloatHistogram, hint_written: boo
         && almost_equal(a.zero_count, b.zero_count)
         && indexes(&a.positive_spans) == indexes(&b.positive_spans)
         && indexes(&a.negative_spans) == indexes(&b.negative_spans)
-        && lists(&a.positive_buckets, &b.positive_buckets)
-        && lists(&a.negative_buckets, &b.negative_buckets)
+        && are_almost_equal(&a.positive_buckets, &b.positive_buckets)
+        && are_almost_equal(&a.negative_buckets, &b.negative_buckets)
         && (!hint_written || a.reset_hint == b.reset_hint)
+}
+
+fn are_almost_equal(x: &[f64], y: &[f64]) -> bool {
+    x.len() == y.len() && x.iter().zip(y).all(|(x, y)| almost_equal(*x, *y))
 }
 
 /// The bucket indexes that spans cover; the same buckets can be spanned in several ways.

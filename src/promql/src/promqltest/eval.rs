@@ -157,15 +157,10 @@ impl Case {
         };
 
         check_sorted(matrix)?;
-        let at_t = |series| {
-            points_of(series)
-                .into_iter()
-                .find(|(pt, _)| *pt == t)
-                .map(|(_, value)| value)
-        };
-
         let middle = matrix.iter().filter_map(|series| {
-            at_t(series).map(|value| Sample {
+            let mut points = points_of(series).into_iter();
+            let (_, value) = points.find(|(pt, _)| *pt == t)?;
+            Some(Sample {
                 labels: series.labels.clone(),
                 t,
                 value,
@@ -207,17 +202,11 @@ fn pinned_variants(expr: &str, t: i64) -> Option<(String, Vec<i64>)> {
 /// Pins selectors and subqueries that have no time yet; what is inside a pinned subquery keeps its own. False if a
 /// function depends on the evaluation time.
 fn pin(expr: &mut Expr, at: At) -> bool {
-    let set = |slot: &mut Option<At>| {
-        if !matches!(slot, Some(At::Timestamp(_))) {
-            *slot = Some(at);
-        }
-    };
-
     match expr {
-        Expr::Vector(v) => set(&mut v.at),
-        Expr::Matrix(m) => set(&mut m.selector.at),
+        Expr::Vector(v) => set_if_free(&mut v.at, at),
+        Expr::Matrix(m) => set_if_free(&mut m.selector.at, at),
         Expr::Subquery(s) => {
-            set(&mut s.at);
+            set_if_free(&mut s.at, at);
             return true;
         }
         Expr::Call(c) if c.func.time_dependent => return false,
@@ -225,4 +214,10 @@ fn pin(expr: &mut Expr, at: At) -> bool {
     }
 
     expr.children_mut().into_iter().all(|child| pin(child, at))
+}
+
+fn set_if_free(slot: &mut Option<At>, at: At) {
+    if !matches!(slot, Some(At::Timestamp(_))) {
+        *slot = Some(at);
+    }
 }

@@ -60,15 +60,8 @@ impl Expectations {
             Some((what, text)) => (what, text.trim_start()),
             None => (rest, ""),
         };
-        let text = if let Some(text) = text.strip_prefix("msg:") {
-            Expectation::text(text.trim(), false)?
-        } else if let Some(text) = text.strip_prefix("regex:") {
-            Expectation::text(text.trim(), true)?
-        } else if text.is_empty() {
-            Expectation::text("^.*$", true)?
-        } else {
-            return Err(format!("invalid expect statement {line:?}"));
-        };
+        let text = expected_text(text)
+            .unwrap_or_else(|| Err(format!("invalid expect statement {line:?}")))?;
 
         match what {
             "ordered" => self.ordered = true,
@@ -121,6 +114,19 @@ impl Expectations {
             &result.infos,
         )
     }
+}
+
+/// `msg: text`, `regex: text` or nothing, which stands for any text; none if it is something else.
+fn expected_text(text: &str) -> Option<Result<Expectation, String>> {
+    Some(if let Some(text) = text.strip_prefix("msg:") {
+        Expectation::text(text.trim(), false)
+    } else if let Some(text) = text.strip_prefix("regex:") {
+        Expectation::text(text.trim(), true)
+    } else if text.is_empty() {
+        Expectation::text("^.*$", true)
+    } else {
+        return None;
+    })
 }
 
 fn check_kind(

@@ -29,19 +29,8 @@ pub(super) fn parse_literal(text: &str) -> Result<(Literal, &str), String> {
 
     let mut rest = inside.trim();
     while !rest.is_empty() {
-        let (key, tail) = rest
-            .split_once(':')
-            .ok_or_else(|| format!("missing `:` in {inside:?}"))?;
-        let value_len = match tail.strip_prefix('[') {
-            Some(list) => list
-                .find(']')
-                .map(|n| n + 2)
-                .ok_or_else(|| format!("missing `]` in {inside:?}"))?,
-            None => tail.find(char::is_whitespace).unwrap_or(tail.len()),
-        };
-
-        let (value, tail) = tail.split_at(value_len);
-        rest = tail.trim_start();
+        let (key, value, tail) = descriptor(rest, inside)?;
+        rest = tail;
 
         let h = &mut literal.histogram;
         match key {
@@ -57,13 +46,7 @@ pub(super) fn parse_literal(text: &str) -> Result<(Literal, &str), String> {
             "custom_values" => h.custom_values = list(value)?,
             "counter_reset_hint" => {
                 literal.hint_written = true;
-                h.reset_hint = match value {
-                    "unknown" => ResetHint::Unknown,
-                    "reset" => ResetHint::Reset,
-                    "not_reset" => ResetHint::NotReset,
-                    "gauge" => ResetHint::Gauge,
-                    _ => return Err(format!("bad counter_reset_hint {value:?}")),
-                };
+                h.reset_hint = reset_hint(value)?;
             }
             _ => return Err(format!("bad histogram descriptor found: {key:?}")),
         }
@@ -74,6 +57,33 @@ pub(super) fn parse_literal(text: &str) -> Result<(Literal, &str), String> {
     h.negative_spans = spans(n_offset, h.negative_buckets.len());
 
     Ok((literal, &text[end + 2..]))
+}
+
+/// Key and value at the start of `text`, and what follows them. `inside` is for the error.
+fn descriptor<'a>(text: &'a str, inside: &str) -> Result<(&'a str, &'a str, &'a str), String> {
+    let (key, tail) = text
+        .split_once(':')
+        .ok_or_else(|| format!("missing `:` in {inside:?}"))?;
+    let value_len = match tail.strip_prefix('[') {
+        Some(list) => list
+            .find(']')
+            .map(|n| n + 2)
+            .ok_or_else(|| format!("missing `]` in {inside:?}"))?,
+        None => tail.find(char::is_whitespace).unwrap_or(tail.len()),
+    };
+
+    let (value, tail) = tail.split_at(value_len);
+    Ok((key, value, tail.trim_start()))
+}
+
+fn reset_hint(value: &str) -> Result<ResetHint, String> {
+    match value {
+        "unknown" => Ok(ResetHint::Unknown),
+        "reset" => Ok(ResetHint::Reset),
+        "not_reset" => Ok(ResetHint::NotReset),
+        "gauge" => Ok(ResetHint::Gauge),
+        _ => Err(format!("bad counter_reset_hint {value:?}")),
+    }
 }
 
 fn spans(offset: i32, buckets: usize) -> Vec<Span> {

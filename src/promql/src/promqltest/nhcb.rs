@@ -26,6 +26,28 @@ pub(super) fn append_converted<'a>(
     gap_ms: i64,
     storage: &mut MemoryStorage,
 ) -> Result<(), String> {
+    for (labels, times) in classic_histograms(series, gap_ms) {
+        for (t, classic) in times {
+            let histogram = classic.convert().map_err(|e| format!("{e} in {labels}"))?;
+            storage.append(
+                &labels,
+                Stored {
+                    t,
+                    st: 0,
+                    value: SampleValue::Histogram(Arc::new(histogram)),
+                },
+            );
+        }
+    }
+
+    Ok(())
+}
+
+/// The classic histograms of each time, by their base labels.
+fn classic_histograms<'a>(
+    series: impl Iterator<Item = &'a Description>,
+    gap_ms: i64,
+) -> BTreeMap<Labels, BTreeMap<i64, Classic>> {
     let mut found: BTreeMap<Labels, BTreeMap<i64, Classic>> = BTreeMap::new();
     for description in series {
         let name = description.labels.metric_name();
@@ -64,21 +86,7 @@ pub(super) fn append_converted<'a>(
         }
     }
 
-    for (labels, times) in found {
-        for (t, classic) in times {
-            let histogram = classic.convert().map_err(|e| format!("{e} in {labels}"))?;
-            storage.append(
-                &labels,
-                Stored {
-                    t,
-                    st: 0,
-                    value: SampleValue::Histogram(Arc::new(histogram)),
-                },
-            );
-        }
-    }
-
-    Ok(())
+    found
 }
 
 impl Classic {

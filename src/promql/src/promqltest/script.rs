@@ -2,7 +2,7 @@
 
 use std::sync::LazyLock;
 
-use regex::Regex;
+use regex::{Captures, Regex};
 
 use super::eval::{Case, Times};
 use super::expect::Expectation;
@@ -47,17 +47,12 @@ pub(super) fn commands(text: &str) -> Vec<(usize, Result<Command, String>)> {
     let mut at = 0;
     while at < lines.len() {
         let first = lines[at];
-        let word = first
-            .split([' ', '\t'])
-            .next()
-            .unwrap_or("")
-            .to_ascii_lowercase();
+        let word = first.split([' ', '\t']).next().unwrap_or("");
+        let word = word.to_ascii_lowercase();
 
-        let block_end = lines[at..]
-            .iter()
-            .position(|line| line.is_empty())
-            .map_or(lines.len(), |n| at + n);
-        let block = &lines[at..block_end];
+        let block = &lines[at..];
+        let block_len = block.iter().position(|line| line.is_empty());
+        let block = &block[..block_len.unwrap_or(block.len())];
         let (used, command) = match word.as_str() {
             "" => {
                 at += 1;
@@ -109,16 +104,7 @@ impl Load {
             let start = match pending.take() {
                 None => None,
                 Some((metric, start)) => {
-                    if parse_description(metric)?.labels != description.labels {
-                        return Err(
-                            "@st metric does not match the following sample line metric".to_owned()
-                        );
-                    }
-                    if start.len() != description.values.len() {
-                        let n = start.len();
-                        let m = description.values.len();
-                        return Err(format!("@st line has {n} values but sample line has {m}"));
-                    }
+                    check_start(metric, &start, &description)?;
                     Some(start)
                 }
             };
@@ -170,6 +156,19 @@ impl Load {
     }
 }
 
+/// Checks that an `@st` line goes with the line of samples below it.
+fn check_start(metric: &str, start: &[Option<i64>], samples: &Description) -> Result<(), String> {
+    if parse_description(metric)?.labels != samples.labels {
+        return Err("@st metric does not match the following sample line metric".to_owned());
+    }
+    if start.len() != samples.values.len() {
+        let n = start.len();
+        let m = samples.values.len();
+        return Err(format!("@st line has {n} values but sample line has {m}"));
+    }
+    Ok(())
+}
+
 static INSTANT: LazyLock<Regex> = LazyLock::new(|| {
     compiled(r"^eval(?:_(fail|warn|ordered|info))?\s+instant\s+(?:at\s+(.+?))?\s+(.+)$")
 });
@@ -212,24 +211,7 @@ fn parse_eval_head(head: &str) -> Result<Case, String> {
         let at = duration(parts.get(2).map_or("", |m| m.as_str()))?;
         (parts.get(1), Case::new(&parts[3], Times::Instant(at)))
     } else if let Some(parts) = RANGE.captures(head) {
-        let start_ms = duration(&parts[2])?;
-        let end_ms = duration(&parts[3])?;
-        let step_ms = duration(&parts[4])?;
-        if end_ms < start_ms {
-            return Err("end timestamp is before start timestamp".to_owned());
-        }
-
-        (
-            parts.get(1),
-            Case::new(
-                &parts[5],
-                Times::Range {
-                    start_ms,
-                    end_ms,
-                    step_ms,
-                },
-            ),
-        )
+        (parts.get(1), Case::new(&parts[5], range_times(&parts)?))
     } else {
         return Err(format!("invalid evaluation command {head:?}"));
     };
@@ -245,31 +227,33 @@ fn parse_eval_head(head: &str) -> Result<Case, String> {
     Ok(case)
 }
 
+/// The times of a range evaluation.
+fn range_times(parts: &Captures<'_>) -> Result<Times, String> {
+    let start_ms = duration(&parts[2])?;
+    let end_ms = duration(&parts[3])?;
+    let step_ms = duration(&parts[4])?;
+    if end_ms < start_ms {
+        return Err("end timestamp is before start timestamp".to_owned());
+    }
+
+    Ok(Times::Range {
+        start_ms,
+        end_ms,
+        step_ms,
+    })
+}
+
 /// Reads a line below the head. False if no further line can belong to the evaluation.
 fn parse_eval_line(case: &mut Case, line: &str) -> Result<bool, String> {
-    if case.expectation.fail.is_some() {
-        for (word, is_regex) in [
-            ("expected_fail_message", false),
-            ("expected_fail_regexp", true),
-        ] {
-            if let Some(text) = line.strip_prefix(word) {
-                case.expectation.fail = Some(Some(Expectation::text(text.trim(), is_regex)?));
-                return Ok(false);
-            }
-        }
+    if case.expectation.fail.is_some()
+        && let Some(text) = failure_text(line)?
+    {
+        case.expectation.fail = Some(Some(text));
+        return Ok(false);
     }
 
     if line.starts_with("expect range vector") {
-        let parts = EXPECT_RANGE
-            .captures(line)
-            .ok_or_else(|| format!("invalid range vector definition {line:?}"))?;
-        let start_ms = duration(&parts[1])?;
-        let end_ms = duration(&parts[2])?;
-        let step_ms = duration(&parts[3])?;
-        case.result_times = Some((start_ms, end_ms, step_ms));
-        if let Times::Instant(at) = &mut case.times {
-            *at = end_ms;
-        }
+        expect_range(case, line)?;
         return Ok(true);
     }
 
@@ -297,6 +281,34 @@ fn parse_eval_line(case: &mut Case, line: &str) -> Result<bool, String> {
 
     case.expected.push(description);
     Ok(true)
+}
+
+/// What an evaluation that fails is to say, in the old form.
+fn failure_text(line: &str) -> Result<Option<Expectation>, String> {
+    let words = [
+        ("expected_fail_message", false),
+        ("expected_fail_regexp", true),
+    ];
+    for (word, is_regex) in words {
+        if let Some(text) = line.strip_prefix(word) {
+            return Expectation::text(text.trim(), is_regex).map(Some);
+        }
+    }
+    Ok(None)
+}
+
+fn expect_range(case: &mut Case, line: &str) -> Result<(), String> {
+    let parts = EXPECT_RANGE
+        .captures(line)
+        .ok_or_else(|| format!("invalid range vector definition {line:?}"))?;
+    let start_ms = duration(&parts[1])?;
+    let end_ms = duration(&parts[2])?;
+    let step_ms = duration(&parts[3])?;
+    case.result_times = Some((start_ms, end_ms, step_ms));
+    if let Times::Instant(at) = &mut case.times {
+        *at = end_ms;
+    }
+    Ok(())
 }
 
 /// A time or step; in scripts all of them are durations since the epoch.

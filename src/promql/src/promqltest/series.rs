@@ -188,25 +188,33 @@ fn parse_histogram_item<'a>(
 
     out.push(SequenceValue::histogram(current.clone(), step.hint_written));
     for _ in 0..times.unwrap_or(0) {
-        if current.schema > step.histogram.schema {
-            let from = step.histogram.schema;
-            let to = current.schema;
-            return Err(format!(
-                "error combining histograms: cannot merge from schema {from} to {to}"
-            ));
-        }
-
-        let combined = if sign == '+' {
-            current.add(&step.histogram)
-        } else {
-            current.sub(&step.histogram)
-        };
-
-        combined.map_err(|e| e.to_string())?;
+        current = combined(current, &step.histogram, sign)?;
         out.push(SequenceValue::histogram(current.clone(), step.hint_written));
     }
 
     Ok(rest)
+}
+
+fn combined(
+    mut current: FloatHistogram,
+    step: &FloatHistogram,
+    sign: char,
+) -> Result<FloatHistogram, String> {
+    if current.schema > step.schema {
+        let from = step.schema;
+        let to = current.schema;
+        return Err(format!(
+            "error combining histograms: cannot merge from schema {from} to {to}"
+        ));
+    }
+
+    let outcome = if sign == '+' {
+        current.add(step)
+    } else {
+        current.sub(step)
+    };
+    outcome.map_err(|e| e.to_string())?;
+    Ok(current)
 }
 
 /// `xN`, if it is there.

@@ -3,9 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use trireme_model::{
-    CUSTOM_BUCKETS_SCHEMA, FloatHistogram, Labels, Matcher, ResetHint, Span, is_stale,
-};
+use trireme_model::{CUSTOM_BUCKETS_SCHEMA, FloatHistogram, Labels, ResetHint, Span, is_stale};
 
 use crate::cancel::Cancel;
 use crate::select::{Columns, Select, SelectError, SelectRequest, SeriesRead, SeriesSet};
@@ -64,14 +62,10 @@ impl MemoryStorage {
 impl Select for MemoryStorage {
     fn select(&self, request: &SelectRequest, cancel: &Cancel) -> Result<SeriesSet, SelectError> {
         cancel.check()?;
-        let matches = |labels: &Labels| {
-            request
-                .matchers
-                .iter()
-                .all(|m: &Matcher| m.matches(labels.get(&m.name).unwrap_or("")))
-        };
-
-        let chosen = self.series.iter().filter(|(labels, _)| matches(labels));
+        let chosen = self.series.iter().filter(|(labels, _)| {
+            let mut matchers = request.matchers.iter();
+            matchers.all(|m| m.matches(labels.get(&m.name).unwrap_or("")))
+        });
         let series = chosen.map(|(labels, samples)| {
             let read = MemorySeries {
                 labels: labels.clone(),

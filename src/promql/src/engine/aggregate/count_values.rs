@@ -36,51 +36,77 @@ impl<'q> Evaluator<'q> {
 
         let steps = stream.steps;
         let grouping = Grouping::new(a, Some(label));
-        let mut out = Block::new(steps);
-        let mut row_of: HashMap<Labels, usize> = HashMap::new();
-        let mut floats_of_series: HashMap<u64, usize> = HashMap::new();
+        let mut values = Values {
+            evaluator: *self,
+            grouping,
+            label,
+            out: Block::new(steps),
+            row_of: HashMap::new(),
+        };
 
+        let mut floats_of_series: HashMap<u64, usize> = HashMap::new();
         stream.for_each(self.query, |series, row| {
             floats_of_series.clear();
             let base = &stream.metas[series].labels;
-            let mut find = |out: &mut Block, value: &str| -> Result<usize, QueryError> {
-                let mut builder = base.to_builder();
-                builder.set(label, value);
-                let labels = grouping.of(&builder.finish());
-                if let Some(at) = row_of.get(&labels) {
-                    return Ok(*at);
-                }
-                out.held.hold(&self.query.budget, steps)?;
-                out.push(Meta::new(labels.clone()), Row::empty(steps));
-                row_of.insert(labels, out.rows.len() - 1);
-                Ok(out.rows.len() - 1)
-            };
-
             for step in 0..steps {
                 let at = match row.cell(step) {
                     Cell::Empty => continue,
                     Cell::Float(v) => match floats_of_series.get(&v.to_bits()) {
                         Some(at) => *at,
                         None => {
-                            let at = find(&mut out, &format_value(v))?;
+                            let at = values.row(base, &format_value(v))?;
                             floats_of_series.insert(v.to_bits(), at);
                             at
                         }
                     },
-                    Cell::Histogram(h) => find(&mut out, &h.to_string())?,
+                    Cell::Histogram(h) => values.row(base, &h.to_string())?,
                 };
 
-                let count = match out.rows[at].cell(step) {
-                    Cell::Float(count) => count,
-                    _ => 0.0,
-                };
-
-                out.rows[at].set_float(step, count + 1.0);
+                values.count(at, step);
             }
 
             Ok(())
         })?;
 
-        Ok(out.into_stream())
+        Ok(values.out.into_stream())
+    }
+}
+
+/// The result under construction.
+struct Values<'a, 'q> {
+    evaluator: Evaluator<'q>,
+    grouping: Grouping<'a>,
+    label: &'a str,
+    out: Block,
+    /// Row of each element of the result.
+    row_of: HashMap<Labels, usize>,
+}
+
+impl Values<'_, '_> {
+    /// The row of a value in the group of a series.
+    fn row(&mut self, series: &Labels, value: &str) -> Result<usize, QueryError> {
+        let mut builder = series.to_builder();
+        builder.set(self.label, value);
+        let labels = self.grouping.of(&builder.finish());
+        if let Some(at) = self.row_of.get(&labels) {
+            return Ok(*at);
+        }
+
+        let steps = self.out.steps;
+        let at = self.out.rows.len();
+        self.out.held.hold(&self.evaluator.query.budget, steps)?;
+        self.out.push(Meta::new(labels.clone()), Row::empty(steps));
+        self.row_of.insert(labels, at);
+        Ok(at)
+    }
+
+    #[inline]
+    fn count(&mut self, at: usize, step: usize) {
+        let row = &mut self.out.rows[at];
+        let count = match row.cell(step) {
+            Cell::Float(count) => count,
+            _ => 0.0,
+        };
+        row.set_float(step, count + 1.0);
     }
 }

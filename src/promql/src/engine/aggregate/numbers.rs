@@ -79,18 +79,7 @@ impl Floats {
                     _ => {}
                 }
             }
-            Self::Spreads(spreads) => {
-                let (count, mean, squares) = &mut spreads[cell];
-                *count += 1.0;
-                if first {
-                    *mean = v;
-                    *squares = if v.is_finite() { 0.0 } else { f64::NAN };
-                } else {
-                    let delta = v - *mean;
-                    *mean += delta / *count;
-                    *squares += delta * (v - *mean);
-                }
-            }
+            Self::Spreads(spreads) => widen(&mut spreads[cell], v, first),
         }
     }
 
@@ -111,15 +100,59 @@ impl Floats {
     }
 }
 
+/// Adds a value to count, mean and squares.
+#[inline]
+fn widen((count, mean, squares): &mut (f64, f64, f64), v: f64, first: bool) {
+    *count += 1.0;
+    if first {
+        *mean = v;
+        *squares = if v.is_finite() { 0.0 } else { f64::NAN };
+    } else {
+        let delta = v - *mean;
+        *mean += delta / *count;
+        *squares += delta * (v - *mean);
+    }
+}
+
 impl Cells<'_> {
     fn add(&mut self, group: usize, series: &Labels, row: &Row) -> Result<(), QueryError> {
-        let steps = row.steps();
-        let base = group * steps;
+        self.add_floats(group * row.steps(), row);
+        if row.has_floats_only() {
+            return Ok(());
+        }
 
-        let seen = &mut self.seen[base..base + steps];
+        for step in 0..row.steps() {
+            let Cell::Histogram(h) = row.cell(step) else {
+                continue;
+            };
+
+            let cell = group * row.steps() + step;
+            match self.op {
+                AggregateOp::Sum | AggregateOp::Avg => {
+                    self.add_histogram(cell, series.metric_name(), h)?;
+                }
+                AggregateOp::Count | AggregateOp::Group => {
+                    let first = self.seen[cell] == 0;
+                    self.seen[cell] |= FLOAT;
+                    self.floats.add(self.op, cell, 0.0, first);
+                }
+                _ => {
+                    let note = notes::histogram_ignored_in_aggregation(self.op.as_str(), self.pos);
+                    self.evaluator.query.note(note);
+                }
+            }
+        }
+
+        Ok(())
+    }
+
+    /// Adds the floats of a series to the cells from `base` on.
+    #[inline]
+    fn add_floats(&mut self, base: usize, row: &Row) {
+        let seen = &mut self.seen[base..base + row.steps()];
         if let Floats::Sums(sums) = &mut self.floats {
             // The most frequent one, without a look at the operator for each value.
-            let sums = &mut sums[base..base + steps];
+            let sums = &mut sums[base..base + row.steps()];
             for (step, v) in row.floats() {
                 let sum = &mut sums[step];
                 let seen = &mut seen[step];
@@ -142,34 +175,6 @@ impl Cells<'_> {
                 }
             }
         }
-
-        if row.has_floats_only() {
-            return Ok(());
-        }
-
-        for step in 0..steps {
-            let Cell::Histogram(h) = row.cell(step) else {
-                continue;
-            };
-
-            let cell = group * steps + step;
-            match self.op {
-                AggregateOp::Sum | AggregateOp::Avg => {
-                    self.add_histogram(cell, series.metric_name(), h)?;
-                }
-                AggregateOp::Count | AggregateOp::Group => {
-                    let first = self.seen[cell] == 0;
-                    self.seen[cell] |= FLOAT;
-                    self.floats.add(self.op, cell, 0.0, first);
-                }
-                _ => {
-                    let note = notes::histogram_ignored_in_aggregation(self.op.as_str(), self.pos);
-                    self.evaluator.query.note(note);
-                }
-            }
-        }
-
-        Ok(())
     }
 
     fn add_histogram(

@@ -13,7 +13,7 @@ use crate::ast::{Aggregate, AggregateOp};
 use crate::engine::block::Block;
 use crate::engine::eval::Evaluator;
 use crate::engine::query::Held;
-use crate::engine::row::{Cell, Row, Tag};
+use crate::engine::row::{Cell, Row};
 use crate::engine::scalar::Scalar;
 use crate::engine::stream::Stream;
 use crate::error::QueryError;
@@ -102,18 +102,43 @@ impl<'q> Evaluator<'q> {
         param: &Scalar,
     ) -> Result<Stream<'q>, QueryError> {
         let steps = stream.steps;
-        if !self.check_k(param)? {
-            // What is wrong with the elements is said all the same.
-            stream.for_each(self.query, |_, _| Ok(()))?;
+        if !self.chooses_any(&stream, param)? {
             return Ok(Stream::empty(steps));
         }
 
-        let top = a.op == AggregateOp::Topk;
         let groups = Groups::new(a, &stream.metas);
         let mut held = Held::default();
+        let heaps = self.best(a, &stream, &groups, param, &mut held)?;
+        let mut out = self.chosen(&stream, heaps)?;
 
+        out.held.merge(held);
+        Ok(out.into_stream())
+    }
+
+    /// False if nothing is chosen at any step.
+    fn chooses_any(&self, stream: &Stream<'q>, param: &Scalar) -> Result<bool, QueryError> {
+        let any = self.check_k(param)?;
+        if !any {
+            // What is wrong with the elements is said all the same.
+            stream.for_each(self.query, |_, _| Ok(()))?;
+        }
+        Ok(any)
+    }
+
+    /// The elements that are kept of each group at each step.
+    fn best<'a>(
+        &self,
+        a: &Aggregate,
+        stream: &'a Stream<'q>,
+        groups: &Groups,
+        param: &Scalar,
+        held: &mut Held,
+    ) -> Result<Vec<BinaryHeap<Kept<'a>>>, QueryError> {
+        let steps = stream.steps;
+        let top = a.op == AggregateOp::Topk;
         held.hold(&self.query.budget, groups.len() * steps)?;
-        let mut heaps: Vec<BinaryHeap<Kept<'_>>> = Vec::new();
+
+        let mut heaps: Vec<BinaryHeap<Kept<'a>>> = Vec::new();
         heaps.resize_with(groups.len() * steps, BinaryHeap::new);
         stream.for_each(self.query, |series, row| {
             let group = groups.of_series[series];
@@ -137,16 +162,20 @@ impl<'q> Evaluator<'q> {
                 }
             }
 
-            if !row.has_floats_only() && (0..steps).any(|i| row.tag(i) == Tag::Histogram) {
-                self.query.note(notes::histogram_ignored_in_aggregation(
-                    a.op.as_str(),
-                    a.pos,
-                ));
-            }
-
+            self.note_ignored_histograms(row, a.op, a.pos);
             Ok(())
         })?;
 
+        Ok(heaps)
+    }
+
+    /// The elements that are left in the end, as rows.
+    fn chosen(
+        &self,
+        stream: &Stream<'q>,
+        heaps: Vec<BinaryHeap<Kept<'_>>>,
+    ) -> Result<Block, QueryError> {
+        let steps = stream.steps;
         let mut out = Block::new(steps);
 
         let mut row_of: HashMap<usize, usize> = HashMap::new();
@@ -166,8 +195,7 @@ impl<'q> Evaluator<'q> {
             }
         }
 
-        out.held.merge(held);
-        Ok(out.into_stream())
+        Ok(out)
     }
 
     pub(super) fn limit(
@@ -177,9 +205,7 @@ impl<'q> Evaluator<'q> {
         param: &Scalar,
     ) -> Result<Stream<'q>, QueryError> {
         let steps = stream.steps;
-        if !self.check_k(param)? {
-            // What is wrong with the elements is said all the same.
-            stream.for_each(self.query, |_, _| Ok(()))?;
+        if !self.chooses_any(&stream, param)? {
             return Ok(Stream::empty(steps));
         }
 
@@ -190,23 +216,9 @@ impl<'q> Evaluator<'q> {
         let mut counts = vec![0u64; groups.len() * steps];
         let mut out = Block::new(steps);
         stream.for_each(self.query, |series, row| {
-            let group = groups.of_series[series];
-
-            let mut any = false;
-            for step in 0..steps {
-                if matches!(row.cell(step), Cell::Empty) {
-                    continue;
-                }
-                let count = &mut counts[group * steps + step];
-                if *count < param.at(step).max(0.0) as u64 {
-                    *count += 1;
-                    any = true;
-                } else {
-                    row.clear(step);
-                }
-            }
-
-            if any {
+            let first = groups.of_series[series] * steps;
+            let counts = &mut counts[first..first + steps];
+            if keep_first(row, counts, param) {
                 out.held.hold(&self.query.budget, row.samples())?;
                 out.push(stream.metas[series].clone(), std::mem::take(row));
             }
@@ -247,16 +259,40 @@ impl<'q> Evaluator<'q> {
             for step in 0..row.steps() {
                 let limit = param.at(step);
                 let ratio = ratios[series];
-                let keep = if limit >= 0.0 {
-                    ratio < limit || limit >= 1.0
-                } else {
-                    ratio >= 1.0 + limit
-                };
+                let keep = is_chosen(ratio, limit);
                 if !keep {
                     row.clear(step);
                 }
             }
             Ok(())
         }))
+    }
+}
+
+/// Keeps what is not yet enough of a group at a step, counts it, and clears the rest; true if anything is kept.
+#[inline]
+fn keep_first(row: &mut Row, counts: &mut [u64], param: &Scalar) -> bool {
+    let mut any = false;
+    for (step, count) in counts.iter_mut().enumerate() {
+        if matches!(row.cell(step), Cell::Empty) {
+            continue;
+        }
+        if *count < param.at(step).max(0.0) as u64 {
+            *count += 1;
+            any = true;
+        } else {
+            row.clear(step);
+        }
+    }
+    any
+}
+
+/// True if a series of that ratio is among the first, or with a negative limit among the last.
+#[inline]
+fn is_chosen(ratio: f64, limit: f64) -> bool {
+    if limit >= 0.0 {
+        ratio < limit || limit >= 1.0
+    } else {
+        ratio >= 1.0 + limit
     }
 }

@@ -2,7 +2,7 @@
 
 use trireme_model::FloatHistogram;
 
-use super::Evaluator;
+use super::{Evaluator, hints_of};
 use crate::annotations::{Note, Severity};
 use crate::ast::{Aggregate, AggregateOp};
 use crate::engine::block::Block;
@@ -11,9 +11,6 @@ use crate::engine::row::{Cell, Meta, Row};
 use crate::engine::stream::Stream;
 use crate::error::QueryError;
 use crate::partial::{Partial, PartialNote, PartialRow};
-use crate::select::SelectHints;
-
-/// True for operators that choose elements, false for those that compute a value per group.
 pub(super) fn chooses(op: AggregateOp) -> bool {
     matches!(
         op,
@@ -46,26 +43,24 @@ impl<'q> Evaluator<'q> {
                 out.rows.push(row);
             }
         } else {
-            let hints = SelectHints {
-                func: a.op.as_str().to_owned(),
-                grouping: a.grouping.iter().map(|name| name.to_string()).collect(),
-                by: !a.without,
-                ..SelectHints::default()
-            };
-            let stream = here.vector(&a.expr, hints)?;
+            let stream = here.vector(&a.expr, hints_of(a))?;
             out.groups = here.partial_numbers(a, &stream)?;
         }
 
+        out.notes = self.exported_notes();
+
+        Ok(out)
+    }
+
+    fn exported_notes(&self) -> Vec<PartialNote> {
         let notes = self.query.take_notes().into_notes();
-        out.notes = notes
+        notes
             .map(|n| PartialNote {
                 warning: n.severity == Severity::Warning,
                 text: n.text,
                 pos: n.pos,
             })
-            .collect();
-
-        Ok(out)
+            .collect()
     }
 
     /// What shards have of an aggregation, if they were asked; its notes become those of the query.
@@ -118,24 +113,13 @@ impl<'q> Evaluator<'q> {
         let mut block = Block::new(steps);
         for given in rows {
             let mut row = Row::empty(steps);
-            let known = |step: u32| {
-                let step = step as usize;
-                let outside = || {
-                    QueryError::Internal("a shard's answer has a step that does not exist".into())
-                };
-                if step < steps {
-                    Ok(step)
-                } else {
-                    Err(outside())
-                }
-            };
 
             for (step, v) in &given.floats {
-                row.set_float(known(*step)?, *v);
+                row.set_float(known(*step, steps)?, *v);
             }
 
             for (step, h) in &given.histograms {
-                row.set_histogram(known(*step)?, h.clone());
+                row.set_histogram(known(*step, steps)?, h.clone());
             }
 
             block.held.hold(&self.query.budget, row.samples())?;
@@ -150,6 +134,18 @@ impl<'q> Evaluator<'q> {
 
         Ok(block.into_stream())
     }
+}
+
+/// The step of that number, which comes from another process.
+#[inline]
+fn known(step: u32, steps: usize) -> Result<usize, QueryError> {
+    let step = step as usize;
+    if step >= steps {
+        return Err(QueryError::Internal(
+            "a shard's answer has a step that does not exist".into(),
+        ));
+    }
+    Ok(step)
 }
 
 fn exported(meta: Meta, row: &Row) -> PartialRow {

@@ -75,52 +75,52 @@ pub(super) fn changes_meaning(op: BinaryOp) -> bool {
 
 /// Applies an operator to two elements, neither of which is empty.
 pub(super) fn element_op(op: BinaryOp, l: Cell<'_>, r: Cell<'_>, pos: PosRange) -> Outcome {
-    let plain = |element| Outcome {
-        element,
-        note: None,
-    };
-
-    let histogram = |h: FloatHistogram| plain(Element::Out(Out::histogram(h)));
-    match (l, r) {
-        (Cell::Float(a), Cell::Float(b)) => {
-            if let Some(v) = arithmetic(op, a, b) {
-                return plain(Element::Out(Out::Float(v)));
-            }
-            if let Some(holds) = compare(op, a, b) {
-                return plain(Element::Compared(holds));
-            }
-        }
+    let element = match (l, r) {
+        (Cell::Float(a), Cell::Float(b)) => floats(op, a, b),
         (Cell::Float(a), Cell::Histogram(h)) if op == BinaryOp::Mul => {
-            return histogram(scaled(h, |h| h.mul(a)));
+            histogram(scaled(h, |h| h.mul(a)))
         }
         (Cell::Histogram(h), Cell::Float(b)) => match op {
-            BinaryOp::Mul => return histogram(scaled(h, |h| h.mul(b))),
-            BinaryOp::Div => return histogram(scaled(h, |h| h.div(b))),
-            BinaryOp::TrimUpper => return histogram(h.keep_below(b)),
-            BinaryOp::TrimLower => return histogram(h.keep_above(b)),
-            _ => {}
+            BinaryOp::Mul => histogram(scaled(h, |h| h.mul(b))),
+            BinaryOp::Div => histogram(scaled(h, |h| h.div(b))),
+            BinaryOp::TrimUpper => histogram(h.keep_below(b)),
+            BinaryOp::TrimLower => histogram(h.keep_above(b)),
+            _ => Element::None,
         },
         (Cell::Histogram(a), Cell::Histogram(b)) => match op {
             BinaryOp::Add | BinaryOp::Sub => return combined(op, a, b, pos),
-            BinaryOp::Eq => return plain(Element::Compared(a.equals(b))),
-            BinaryOp::Ne => return plain(Element::Compared(!a.equals(b))),
-            _ => {}
+            BinaryOp::Eq => Element::Compared(a.equals(b)),
+            BinaryOp::Ne => Element::Compared(!a.equals(b)),
+            _ => Element::None,
         },
-        _ => {}
-    }
-
-    let name = |cell: Cell<'_>| {
-        if matches!(cell, Cell::Histogram(_)) {
-            "histogram"
-        } else {
-            "float"
-        }
+        _ => Element::None,
     };
 
-    let note = notes::incompatible_types(name(l), op.as_str(), name(r), pos);
+    let is_defined = !matches!(element, Element::None);
     Outcome {
-        element: Element::None,
-        note: Some(note),
+        element,
+        note: (!is_defined)
+            .then(|| notes::incompatible_types(type_of(l), op.as_str(), type_of(r), pos)),
+    }
+}
+
+#[inline]
+fn floats(op: BinaryOp, a: f64, b: f64) -> Element {
+    if let Some(v) = arithmetic(op, a, b) {
+        return Element::Out(Out::Float(v));
+    }
+    compare(op, a, b).map_or(Element::None, Element::Compared)
+}
+
+fn histogram(h: FloatHistogram) -> Element {
+    Element::Out(Out::histogram(h))
+}
+
+fn type_of(cell: Cell<'_>) -> &'static str {
+    if matches!(cell, Cell::Histogram(_)) {
+        "histogram"
+    } else {
+        "float"
     }
 }
 

@@ -19,35 +19,31 @@ pub(super) fn groups(lhs: &Block, rhs: &Block, matching: &VectorMatching) -> Vec
     let mut groups: Vec<MatchGroup> = Vec::with_capacity(lhs.metas.len());
     let mut by_labels: HashMap<Labels, usize> = HashMap::with_capacity(lhs.metas.len());
     let key = MatchKey::new(matching);
-    let mut group_of = |labels: &Labels| {
-        let at = *by_labels.entry(key.of(labels)).or_insert(groups.len());
-        if at == groups.len() {
-            groups.push(MatchGroup::default());
-        }
-        at
-    };
-
-    let left: Vec<_> = lhs
-        .metas
-        .iter()
-        .map(|meta| group_of(&meta.labels))
-        .collect();
-
-    let right: Vec<_> = rhs
-        .metas
-        .iter()
-        .map(|meta| group_of(&meta.labels))
-        .collect();
-
-    for (series, at) in left.into_iter().enumerate() {
+    for (series, meta) in lhs.metas.iter().enumerate() {
+        let at = group_of(&mut groups, &mut by_labels, key.of(&meta.labels));
         groups[at].left.push(series);
     }
 
-    for (series, at) in right.into_iter().enumerate() {
+    for (series, meta) in rhs.metas.iter().enumerate() {
+        let at = group_of(&mut groups, &mut by_labels, key.of(&meta.labels));
         groups[at].right.push(series);
     }
 
     groups
+}
+
+/// The group of these match labels, a new one if they are new.
+#[inline]
+fn group_of(
+    groups: &mut Vec<MatchGroup>,
+    by_labels: &mut HashMap<Labels, usize>,
+    labels: Labels,
+) -> usize {
+    let at = *by_labels.entry(labels).or_insert(groups.len());
+    if at == groups.len() {
+        groups.push(MatchGroup::default());
+    }
+    at
 }
 
 /// Takes the match labels out of label sets.

@@ -19,25 +19,12 @@ pub(super) fn set_operation(
     for group in groups(&lhs, &rhs, matching) {
         for step in 0..steps {
             pace.work(group.left.len() + group.right.len())?;
-            match op {
-                BinaryOp::Or => {
-                    if group
-                        .left
-                        .iter()
-                        .any(|i| lhs.rows[*i].tag(step) != Tag::Empty)
-                    {
-                        group.right.iter().for_each(|i| rhs.rows[*i].clear(step));
-                    }
+            if op == BinaryOp::Or {
+                if any_at(&lhs, &group.left, step) {
+                    clear_at(&mut rhs, &group.right, step);
                 }
-                _ => {
-                    let on_right = group
-                        .right
-                        .iter()
-                        .any(|i| rhs.rows[*i].tag(step) != Tag::Empty);
-                    if on_right != (op == BinaryOp::And) {
-                        group.left.iter().for_each(|i| lhs.rows[*i].clear(step));
-                    }
-                }
+            } else if any_at(&rhs, &group.right, step) != (op == BinaryOp::And) {
+                clear_at(&mut lhs, &group.left, step);
             }
         }
     }
@@ -64,4 +51,16 @@ pub(super) fn set_operation(
     } else {
         Ok(out)
     }
+}
+
+#[inline]
+fn any_at(block: &Block, series: &[usize], step: usize) -> bool {
+    series
+        .iter()
+        .any(|i| block.rows[*i].tag(step) != Tag::Empty)
+}
+
+#[inline]
+fn clear_at(block: &mut Block, series: &[usize], step: usize) {
+    series.iter().for_each(|i| block.rows[*i].clear(step));
 }

@@ -9,11 +9,11 @@ use super::elements::{Element, changes_meaning, element_op};
 use super::matching::{MatchGroup, MatchKey, groups};
 use super::sets::set_operation;
 use crate::annotations::Note;
-use crate::ast::{Binary, MatchCardinality, VectorMatching};
+use crate::ast::{Binary, Expr, MatchCardinality, VectorMatching};
 use crate::engine::block::Block;
 use crate::engine::eval::Evaluator;
 use crate::engine::labels::{display, without_metadata};
-use crate::engine::query::Pace;
+use crate::engine::query::{Pace, Query};
 use crate::engine::row::{Cell, Meta, Out, Row, Tag};
 use crate::engine::stream::Stream;
 use crate::error::QueryError;
@@ -22,12 +22,8 @@ use crate::select::SelectHints;
 impl<'q> Evaluator<'q> {
     /// An operator between two vectors.
     pub(in crate::engine) fn vector_vector(&self, b: &'q Binary) -> Result<Stream<'q>, QueryError> {
-        let lhs = self
-            .vector(&b.lhs, SelectHints::default())?
-            .collect(self.query)?;
-        let rhs = self
-            .vector(&b.rhs, SelectHints::default())?
-            .collect(self.query)?;
+        let lhs = self.block(&b.lhs)?;
+        let rhs = self.block(&b.rhs)?;
         let default = VectorMatching::default();
         let matching = b.matching.as_ref().unwrap_or(&default);
         if b.op.is_set() {
@@ -42,16 +38,13 @@ impl<'q> Evaluator<'q> {
             join.group(&group, &mut pace)?;
         }
 
-        for (_, note) in std::mem::take(&mut join.notes).into_values() {
-            self.query.note(note);
-        }
+        join.finish(self.query)
+    }
 
-        let mut out = join.out;
-        for row in &out.rows {
-            out.held.hold(&self.query.budget, row.samples())?;
-        }
-
-        Ok(out.merge_equal_labels()?.into_stream())
+    /// All elements of a vector.
+    fn block(&self, expr: &'q Expr) -> Result<Block, QueryError> {
+        self.vector(expr, SelectHints::default())?
+            .collect(self.query)
     }
 }
 
@@ -87,20 +80,13 @@ impl<'a> Join<'a> {
     ) -> Self {
         let steps = lhs.steps;
         let fills = matching.fill_left.is_some() || matching.fill_right.is_some();
-        let present = |block: &Block, step| {
-            block
-                .rows
-                .iter()
-                .any(|row: &Row| row.tag(step) != Tag::Empty)
-        };
-
-        let live = |step| match (present(&lhs, step), present(&rhs, step)) {
-            (true, true) => true,
-            (false, false) => false,
-            _ => fills,
-        };
-
-        let live = (0..steps).map(live).collect();
+        let live = (0..steps)
+            .map(|step| match (any_at(&lhs, step), any_at(&rhs, step)) {
+                (true, true) => true,
+                (false, false) => false,
+                _ => fills,
+            })
+            .collect();
         Self {
             b,
             live,
@@ -114,6 +100,20 @@ impl<'a> Join<'a> {
             pairs: HashMap::new(),
             notes: BTreeMap::new(),
         }
+    }
+
+    /// The result; tells the notes.
+    fn finish<'q>(self, query: &Query<'_>) -> Result<Stream<'q>, QueryError> {
+        for (_, note) in self.notes.into_values() {
+            query.note(note);
+        }
+
+        let mut out = self.out;
+        for row in &out.rows {
+            out.held.hold(&query.budget, row.samples())?;
+        }
+
+        Ok(out.merge_equal_labels()?.into_stream())
     }
 
     fn many(&self) -> &Block {
@@ -154,32 +154,41 @@ impl<'a> Join<'a> {
 
             pace.work(many.len() + one.len())?;
             let partner = self.only_one(one, step)?;
-            let mut matches = 0;
-
             matched.clear();
-            for &series in many {
-                if self.many().rows[series].tag(step) == Tag::Empty {
-                    continue;
-                }
-                if partner.is_none() && fill_one.is_none() {
-                    continue;
-                }
-
-                self.pair(
-                    (Some(series), partner),
-                    step,
-                    fill_one,
-                    &mut matches,
-                    &mut matched,
-                )?;
-            }
+            let matches = self.pair_all(many, partner, step, fill_one, &mut matched)?;
 
             if let (Some(_), Some(_), 0) = (partner, fill_many, matches) {
+                let mut matches = 0;
                 self.pair((None, partner), step, fill_many, &mut matches, &mut matched)?;
             }
         }
 
         Ok(())
+    }
+
+    /// Computes a step of the series of the "many" side; gives how many of them have a result.
+    #[inline]
+    fn pair_all(
+        &mut self,
+        many: &[usize],
+        partner: Option<usize>,
+        step: usize,
+        fill: Option<f64>,
+        matched: &mut HashSet<Labels>,
+    ) -> Result<usize, QueryError> {
+        let mut matches = 0;
+        if partner.is_none() && fill.is_none() {
+            return Ok(matches);
+        }
+
+        for &series in many {
+            if self.many().rows[series].tag(step) != Tag::Empty {
+                let pair = (Some(series), partner);
+                self.pair(pair, step, fill, &mut matches, matched)?;
+            }
+        }
+
+        Ok(matches)
     }
 
     /// The series of the "one" side that has a sample.
@@ -193,17 +202,16 @@ impl<'a> Join<'a> {
             return Ok(first);
         };
 
-        let labels = |i: usize| &self.one().metas[i].labels;
-        let first = labels(a).min(labels(b));
-        let second = labels(a).max(labels(b));
+        let a = &self.one().metas[a].labels;
+        let b = &self.one().metas[b].labels;
         let side = if self.many_left { "right" } else { "left" };
 
         Err(QueryError::execution(format!(
             "found duplicate series for the match group {} on the {side} hand-side of the operation: [{}, {}];\
              many-to-many matching not allowed: matching labels must be unique on one side",
-            display(&self.key.of(labels(a))),
-            display(first),
-            display(second),
+            display(&self.key.of(a)),
+            display(a.min(b)),
+            display(a.max(b)),
         )))
     }
 
@@ -215,13 +223,9 @@ impl<'a> Join<'a> {
         matches: &mut usize,
         matched: &mut HashSet<Labels>,
     ) -> Result<(), QueryError> {
-        let filled = || Cell::Float(fill.unwrap_or(f64::NAN));
-        let many = pair
-            .0
-            .map_or_else(filled, |i| self.many().rows[i].cell(step));
-        let one = pair
-            .1
-            .map_or_else(filled, |i| self.one().rows[i].cell(step));
+        let filled = Cell::Float(fill.unwrap_or(f64::NAN));
+        let many = pair.0.map_or(filled, |i| self.many().rows[i].cell(step));
+        let one = pair.1.map_or(filled, |i| self.one().rows[i].cell(step));
         let (l, r) = if self.many_left {
             (many, one)
         } else {
@@ -229,34 +233,42 @@ impl<'a> Join<'a> {
         };
 
         let outcome = element_op(self.b.op, l, r, self.b.pos);
-        let kept = match outcome.element {
-            Element::None => None,
-            Element::Out(out) => Some(Some(out)),
-            Element::Compared(holds) if self.b.return_bool => {
-                Some(Some(Out::Float(f64::from(u8::from(holds)))))
-            }
-            Element::Compared(true) => Some(match l {
-                Cell::Float(v) => Some(Out::Float(v)),
-                Cell::Histogram(h) => Some(Out::Histogram(std::sync::Arc::clone(h))),
-                Cell::Empty => None,
-            }),
-            Element::Compared(false) => Some(None),
-        };
-
+        let kept = kept(outcome.element, l, self.b.return_bool);
         if let Some(note) = outcome.note {
-            let order = pair.0.unwrap_or(usize::MAX);
-            match self.notes.get(&step) {
-                Some((present, _)) if *present > order => {}
-                _ => drop(self.notes.insert(step, (order, note))),
-            }
+            self.note(step, pair.0.unwrap_or(usize::MAX), note);
         }
 
         let Some(value) = kept else { return Ok(()) };
         *matches += 1;
 
         let at = self.output_row(pair);
+        self.check_unique(at, *matches, matched)?;
+
+        if let Some(value) = value {
+            self.out.rows[at].set(step, value);
+        }
+
+        Ok(())
+    }
+
+    /// Only the note about the last pair of a step is told.
+    fn note(&mut self, step: usize, order: usize, note: Note) {
+        match self.notes.get(&step) {
+            Some((present, _)) if *present > order => {}
+            _ => drop(self.notes.insert(step, (order, note))),
+        }
+    }
+
+    /// Refuses a row that is the result of a second pair of a step.
+    #[inline]
+    fn check_unique(
+        &self,
+        at: usize,
+        matches: usize,
+        matched: &mut HashSet<Labels>,
+    ) -> Result<(), QueryError> {
         if self.matching.card == MatchCardinality::OneToOne {
-            if *matches > 1 {
+            if matches > 1 {
                 return Err(QueryError::execution(
                     "multiple matches for labels: many-to-one matching must be explicit (group_left/group_right)",
                 ));
@@ -265,10 +277,6 @@ impl<'a> Join<'a> {
             return Err(QueryError::execution(
                 "multiple matches for labels: grouping labels must ensure unique matches",
             ));
-        }
-
-        if let Some(value) = value {
-            self.out.rows[at].set(step, value);
         }
 
         Ok(())
@@ -292,11 +300,9 @@ impl<'a> Join<'a> {
     fn result_meta(&self, (many, one): Pair) -> Meta {
         let many_meta = many.map(|i| &self.many().metas[i]);
         let one_meta = one.map(|i| &self.one().metas[i]);
-        let empty = Labels::empty();
-        let partner =
-            |other: Option<&Meta>| other.map_or_else(|| empty.clone(), |m| self.key.of(&m.labels));
-        let mut labels = many_meta.map_or_else(|| partner(one_meta), |m| m.labels.clone());
-        let lent = one_meta.map_or_else(|| partner(many_meta), |m| m.labels.clone());
+        let mut labels =
+            many_meta.map_or_else(|| self.match_labels(one_meta), |m| m.labels.clone());
+        let lent = one_meta.map_or_else(|| self.match_labels(many_meta), |m| m.labels.clone());
 
         if changes_meaning(self.b.op) || self.drop_now {
             labels = without_metadata(&labels);
@@ -312,11 +318,7 @@ impl<'a> Join<'a> {
         }
 
         if !self.matching.include.is_empty() {
-            let mut builder = labels.to_builder();
-            for name in &self.matching.include {
-                builder.set(name, lent.get(name).unwrap_or(""));
-            }
-            labels = builder.finish();
+            labels = self.with_lent(&labels, &lent);
         }
 
         // As in Prometheus, a comparison takes back that a name was to be removed at the end of the query.
@@ -324,5 +326,41 @@ impl<'a> Join<'a> {
             labels,
             drop_name: self.b.return_bool,
         }
+    }
+
+    /// Labels with those that the "one" side lends to them.
+    fn with_lent(&self, labels: &Labels, lent: &Labels) -> Labels {
+        let mut builder = labels.to_builder();
+        for name in &self.matching.include {
+            builder.set(name, lent.get(name).unwrap_or(""));
+        }
+        builder.finish()
+    }
+
+    /// The match labels of a series; none if there is none.
+    fn match_labels(&self, other: Option<&Meta>) -> Labels {
+        other.map_or_else(Labels::empty, |meta| self.key.of(&meta.labels))
+    }
+}
+
+fn any_at(block: &Block, step: usize) -> bool {
+    block.rows.iter().any(|row| row.tag(step) != Tag::Empty)
+}
+
+/// What a pair leaves in the result: none, an empty element, or a value. A comparison that filters keeps `l`.
+#[inline]
+fn kept(element: Element, l: Cell<'_>, return_bool: bool) -> Option<Option<Out>> {
+    match element {
+        Element::None => None,
+        Element::Out(out) => Some(Some(out)),
+        Element::Compared(holds) if return_bool => {
+            Some(Some(Out::Float(f64::from(u8::from(holds)))))
+        }
+        Element::Compared(true) => Some(match l {
+            Cell::Float(v) => Some(Out::Float(v)),
+            Cell::Histogram(h) => Some(Out::Histogram(std::sync::Arc::clone(h))),
+            Cell::Empty => None,
+        }),
+        Element::Compared(false) => Some(None),
     }
 }

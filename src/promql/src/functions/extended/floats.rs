@@ -72,22 +72,19 @@ impl Edges<'_, '_> {
     fn left(&self, first: usize) -> Point {
         let at = self.call.start;
         let sample = self.point(first);
-        let point = |v: f64, st: i64| Point { t: at, st, v };
-
         if sample.t > at {
-            return match sample {
-                _ if !sample.starts_after(self.start_min) => point(sample.v, 0),
-                _ if sample.st > at || !self.smoothed => point(0.0, 0),
-                _ => point(Point::start(sample.st).toward(sample, at, self.counter), 0),
+            return Point {
+                t: at,
+                st: 0,
+                v: self.before_first(sample, at),
             };
         }
 
         if sample.t == at || first + 1 == self.call.window.t.len() {
-            return point(sample.v, sample.st);
+            return Point { t: at, ..sample };
         }
 
         let mut from = sample;
-
         let mut to = self.point(first + 1);
         if to.starts_after(at) {
             to = Point::start(to.st);
@@ -98,9 +95,14 @@ impl Edges<'_, '_> {
             };
         }
 
-        match self.smoothed {
-            true => point(from.toward(to, at, self.counter), from.st),
-            false => point(from.v, from.st),
+        let v = match self.smoothed {
+            true => from.toward(to, at, self.counter),
+            false => from.v,
+        };
+        Point {
+            t: at,
+            st: from.st,
+            v,
         }
     }
 
@@ -108,31 +110,60 @@ impl Edges<'_, '_> {
     fn right(&self, last: usize) -> Point {
         let at = self.call.end;
         let sample = self.point(last);
-        let point = |v: f64, st: i64| Point { t: at, st, v };
-
         if sample.t <= at {
-            return point(sample.v, sample.st);
+            return Point { t: at, ..sample };
         }
 
         if last == 0 {
-            return match sample {
-                _ if !sample.starts_after(self.start_min) => point(sample.v, 0),
-                _ if sample.st > at => point(0.0, 0),
-                _ => point(Point::start(sample.st).toward(sample, at, self.counter), 0),
+            let v = match sample {
+                _ if sample.starts_after(self.start_min) && sample.st > at => 0.0,
+                _ => self.on_way_to(sample, at),
             };
+            return Point { t: at, st: 0, v };
         }
 
         let mut before = self.point(last - 1);
         if sample.starts_after(at) {
             let end = Point::start(sample.st);
-            return point(before.toward(end, at, self.counter), before.st);
+            return Point {
+                t: at,
+                st: before.st,
+                v: before.toward(end, at, self.counter),
+            };
         }
 
         if before.is_reset_at(sample) {
             before = Point::start(sample.st);
         }
 
-        point(before.toward(sample, at, self.counter), 0)
+        Point {
+            t: at,
+            st: 0,
+            v: before.toward(sample, at, self.counter),
+        }
+    }
+
+    /// The value at the left edge if the first sample comes later.
+    fn before_first(&self, sample: Point, at: i64) -> f64 {
+        let starts = sample.starts_after(self.start_min);
+        if starts && (sample.st > at || !self.smoothed) {
+            return 0.0;
+        }
+        self.on_way_to(sample, at)
+    }
+
+    /// The value before the first sample: on the way from where the counter began, or that of the sample.
+    fn on_way_to(&self, sample: Point, at: i64) -> f64 {
+        if sample.starts_after(self.start_min) {
+            Point::start(sample.st).toward(sample, at, self.counter)
+        } else {
+            sample.v
+        }
+    }
+
+    /// True if the counter of a sample began in reach and before the end.
+    fn begins_in_reach(&self, sample: Point) -> bool {
+        sample.starts_after(self.start_min) && sample.st <= self.call.end
     }
 
     /// What was lost at resets from one edge to the other.
@@ -168,11 +199,8 @@ pub(crate) fn floats(call: &mut RangeCall<'_>, kind: Kind) -> Option<f64> {
     };
 
     // Without a sample in the range there may still be a counter that began before its end.
-    let begins_in_reach = || {
-        let sample = edges.point(first);
-        sample.starts_after(edges.start_min) && sample.st <= call.end
-    };
-    if t[last] <= call.start || (edges.smoothed && t[first] > call.end && !begins_in_reach()) {
+    let is_late = edges.smoothed && t[first] > call.end;
+    if t[last] <= call.start || (is_late && !edges.begins_in_reach(edges.point(first))) {
         return None;
     }
 

@@ -91,12 +91,11 @@ fn step_bytes(op: AggregateOp) -> usize {
 
 /// Checks that the columns of a shard's group have the right length, because it comes from another process.
 fn check(group: &PartialGroup, op: AggregateOp, steps: usize) -> Result<(), QueryError> {
-    let has = |column: &[f64], needed: bool| column.len() == steps || !needed;
     let summed = matches!(op, AggregateOp::Sum | AggregateOp::Avg);
     let fits = group.seen.len() == steps
-        && has(&group.values, true)
-        && has(&group.compensations, summed)
-        && has(&group.counts, op == AggregateOp::Avg)
+        && group.values.len() == steps
+        && (!summed || group.compensations.len() == steps)
+        && (op != AggregateOp::Avg || group.counts.len() == steps)
         && group.histograms.iter().all(|h| (h.step as usize) < steps);
 
     if fits {
@@ -105,6 +104,29 @@ fn check(group: &PartialGroup, op: AggregateOp, steps: usize) -> Result<(), Quer
         Err(QueryError::Internal(
             "a shard's answer has columns of a wrong length".into(),
         ))
+    }
+}
+
+/// The groups of all shards.
+#[derive(Default)]
+struct Merged<'a> {
+    number_of: HashMap<&'a Labels, usize>,
+    labels: Vec<Labels>,
+    /// Whether each of them is to lose its name.
+    dropped: Vec<bool>,
+}
+
+impl<'a> Merged<'a> {
+    fn of(groups: &[&'a PartialGroup]) -> Self {
+        let mut merged = Self::default();
+        for group in groups {
+            if let Entry::Vacant(place) = merged.number_of.entry(&group.labels) {
+                place.insert(merged.labels.len());
+                merged.labels.push(group.labels.clone());
+                merged.dropped.push(group.drop_name);
+            }
+        }
+        merged
     }
 }
 
@@ -134,22 +156,7 @@ impl<'q> Evaluator<'q> {
                 .count_partial(of_labels + steps * step_bytes(a.op))
         })?;
 
-        let mut out: Vec<PartialGroup> = Vec::with_capacity(groups.len());
-        for (series, group) in groups.of_series.iter().enumerate() {
-            if *group == out.len() {
-                let meta = &stream.metas[series];
-                let from = group * steps;
-                let mut next = PartialGroup {
-                    labels: groups.labels[*group].clone(),
-                    first: meta.labels.clone(),
-                    drop_name: meta.drop_name,
-                    seen: state.seen[from..from + steps].to_vec(),
-                    ..PartialGroup::default()
-                };
-                state.floats.export(from, &mut next);
-                out.push(next);
-            }
-        }
+        let mut out = exported(&groups, stream, &state);
 
         for (cell, histograms) in &state.histograms {
             let part = histograms.part((cell % steps) as u32);
@@ -172,18 +179,15 @@ impl<'q> Evaluator<'q> {
         let mut order: Vec<&PartialGroup> = parts.iter().flat_map(|part| &part.groups).collect();
         order.sort_by(|x, y| x.first.cmp(&y.first));
 
-        let mut number_of: HashMap<&Labels, usize> = HashMap::new();
-        let mut labels = Vec::new();
-
-        let mut dropped = Vec::new();
         for group in &order {
             check(group, a.op, steps)?;
-            if let Entry::Vacant(place) = number_of.entry(&group.labels) {
-                place.insert(labels.len());
-                labels.push(group.labels.clone());
-                dropped.push(group.drop_name);
-            }
         }
+
+        let Merged {
+            number_of,
+            labels,
+            dropped,
+        } = Merged::of(&order);
 
         let mut state = self.cells(a, labels.len() * steps)?;
         for group in order {
@@ -198,6 +202,29 @@ impl<'q> Evaluator<'q> {
             steps,
         )
     }
+}
+
+/// The groups with the states of their floats.
+fn exported(groups: &Groups, stream: &Stream<'_>, state: &Cells<'_>) -> Vec<PartialGroup> {
+    let steps = stream.steps;
+    let mut out: Vec<PartialGroup> = Vec::with_capacity(groups.len());
+    for (series, group) in groups.of_series.iter().enumerate() {
+        if *group == out.len() {
+            let meta = &stream.metas[series];
+            let from = group * steps;
+            let mut next = PartialGroup {
+                labels: groups.labels[*group].clone(),
+                first: meta.labels.clone(),
+                drop_name: meta.drop_name,
+                seen: state.seen[from..from + steps].to_vec(),
+                ..PartialGroup::default()
+            };
+            state.floats.export(from, &mut next);
+            out.push(next);
+        }
+    }
+
+    out
 }
 
 impl Cells<'_> {
