@@ -67,12 +67,11 @@ impl XorAppender {
         }
 
         let appender = samples.into_appender()?;
-        let at = |what| ChunkError::Malformed {
-            bit: appender.bits as usize,
-            what,
-        };
         if appender.byte_len() != chunk.len() || !is_padding_zero(chunk, appender.bits) {
-            return Err(at("something behind the last sample"));
+            return Err(ChunkError::Malformed {
+                bit: appender.bits as usize,
+                what: "something behind the last sample",
+            });
         }
 
         Ok(appender)
@@ -192,14 +191,7 @@ impl XorAppender {
             trailing: state[31],
         };
 
-        let window = this.leading == NO_WINDOW
-            || (this.leading < 32 && this.leading + this.trailing.min(64) < 64);
-        let header = chunk.get(..2) == Some(this.count.to_be_bytes().as_slice());
-        let padding = chunk
-            .last()
-            .is_some_and(|last| this.bits.is_multiple_of(8) || last << (this.bits % 8) == 0);
-
-        if !window || !header || !padding || this.byte_len() != chunk.len() {
+        if !this.belongs_to(chunk) {
             return Err(ChunkError::Malformed {
                 bit: 0,
                 what: "saved state does not belong to the chunk",
@@ -208,23 +200,40 @@ impl XorAppender {
 
         Ok(this)
     }
+
+    /// True if length, count and window may be those of a chunk.
+    fn belongs_to(&self, chunk: &[u8]) -> bool {
+        let window = self.leading == NO_WINDOW
+            || (self.leading < 32 && self.leading + self.trailing.min(64) < 64);
+        let header = chunk.get(..2) == Some(self.count.to_be_bytes().as_slice());
+        let padding = chunk
+            .last()
+            .is_some_and(|last| self.bits.is_multiple_of(8) || last << (self.bits % 8) == 0);
+
+        window && header && padding && self.byte_len() == chunk.len()
+    }
 }
 
 /// Code of a delta of deltas and its length, at most 68 bits.
 #[inline]
 pub(crate) fn time_code(dod: i64) -> (u128, u32) {
-    let low = |n: u32| u128::from(dod as u64 & ((1 << n) - 1));
     if dod == 0 {
         (0, 1)
     } else if fits(dod, 14) {
-        (0b10 << 14 | low(14), 16)
+        (0b10 << 14 | low(dod, 14), 16)
     } else if fits(dod, 17) {
-        (0b110 << 17 | low(17), 20)
+        (0b110 << 17 | low(dod, 17), 20)
     } else if fits(dod, 20) {
-        (0b1110 << 20 | low(20), 24)
+        (0b1110 << 20 | low(dod, 20), 24)
     } else {
         (0b1111 << 64 | u128::from(dod as u64), 68)
     }
+}
+
+/// The lowest `n` bits.
+#[inline]
+pub(crate) fn low(dod: i64, n: u32) -> u128 {
+    u128::from(dod as u64 & ((1 << n) - 1))
 }
 
 /// How the XOR of two neighbouring values is to be written.

@@ -15,7 +15,7 @@ use trireme_model::{STALE_NAN, is_stale};
 use crate::ChunkError;
 use crate::bits::{BitReader, BitWriter, count_of};
 use crate::start::StartState;
-use crate::xor::{Window, read_reused, read_window, window};
+use crate::xor::{Window, low, read_reused, read_window, window};
 
 const NO_WINDOW: u8 = 0xff;
 
@@ -87,33 +87,35 @@ impl Xor2Appender {
     }
 
     fn put_joint(&mut self, dod: i64, v: f64) {
-        let low = |n: u32| u128::from(dod as u64 & ((1 << n) - 1));
-        // Plain two's complement here, unlike in encoding 1.
-        let fits = |n: u32| (-(1i64 << (n - 1))..1i64 << (n - 1)).contains(&dod);
-
         if dod == 0 {
-            return match v.to_bits() ^ self.v {
-                _ if is_stale(v) => self.w.push(0b11111, 5),
-                0 => self.w.push(0, 1),
-                delta => {
-                    self.w.push(0b10, 2);
-                    match window(delta, &mut self.leading, &mut self.trailing) {
-                        Window::Reused(bits, n) => self.w.push(u128::from(bits), 1 + n),
-                        Window::New(header, bits, n) => self.put_window(1, 1, header, bits, n),
-                    }
-                }
-            };
+            return self.put_on_time(v);
         }
 
-        if fits(13) {
-            self.w.push(0b110 << 13 | low(13), 16);
-        } else if fits(20) {
-            self.w.push(0b1110 << 20 | low(20), 24);
+        if fits(dod, 13) {
+            self.w.push(0b110 << 13 | low(dod, 13), 16);
+        } else if fits(dod, 20) {
+            self.w.push(0b1110 << 20 | low(dod, 20), 24);
         } else {
             self.w.push(0b11110 << 64 | u128::from(dod as u64), 69);
         }
 
         self.put_value(v);
+    }
+
+    /// Appends the value of a sample that comes when it is expected.
+    #[inline]
+    fn put_on_time(&mut self, v: f64) {
+        match v.to_bits() ^ self.v {
+            _ if is_stale(v) => self.w.push(0b11111, 5),
+            0 => self.w.push(0, 1),
+            delta => {
+                self.w.push(0b10, 2);
+                match window(delta, &mut self.leading, &mut self.trailing) {
+                    Window::Reused(bits, n) => self.w.push(u128::from(bits), 1 + n),
+                    Window::New(header, bits, n) => self.put_window(1, 1, header, bits, n),
+                }
+            }
+        }
     }
 
     fn put_value(&mut self, v: f64) {
@@ -153,6 +155,12 @@ impl Xor2Appender {
     pub fn last_time(&self) -> i64 {
         self.t
     }
+}
+
+/// Plain two's complement here, unlike in encoding 1.
+#[inline]
+fn fits(dod: i64, n: u32) -> bool {
+    (-(1i64 << (n - 1))..1i64 << (n - 1)).contains(&dod)
 }
 
 /// Appends all samples of an encoding 4 chunk to `times` (ms) and `values`, and their start timestamps (0 for

@@ -203,13 +203,12 @@ impl<F: Assemble> Open<F> {
         }
 
         let bits = reader.position();
-        let at = |what| ChunkError::Malformed { bit: bits, what };
-        let len = u32::try_from(bits).map_err(|_| at("chunk over 512 MiB"))?;
+        let len = u32::try_from(bits).map_err(|_| malformed(bits, "chunk over 512 MiB"))?;
         if chunk.len() != bits.div_ceil(8) || !is_padding_zero(chunk, len) {
-            return Err(at("something behind the last sample"));
+            return Err(malformed(bits, "something behind the last sample"));
         }
         let (Some(last), Some(fields)) = (last, reader.fields) else {
-            return Err(at("no samples to continue"));
+            return Err(malformed(bits, "no samples to continue"));
         };
 
         let w = BitWriter::resume(chunk, len);
@@ -345,60 +344,79 @@ impl<F: Assemble> Open<F> {
             return Fit::New(ResetHint::Reset);
         }
 
-        let same_bounds = new.layout.schema == self.layout.schema
-            && new.layout.zero_threshold == self.layout.zero_threshold;
-
-        let same_custom = new.layout.custom == self.layout.custom;
-        if !same_bounds || !same_custom {
-            return Fit::New(match (gauge, same_bounds) {
-                (true, _) => ResetHint::Gauge,
-                (false, false) => ResetHint::Unknown,
-                (false, true) => ResetHint::Reset,
-            });
+        if let Some(fit) = self.fit_bounds(new, gauge) {
+            return fit;
         }
-
-        if !gauge {
-            let sides = [
-                (
-                    &self.layout.positive,
-                    &last.positive,
-                    &new.layout.positive,
-                    &new.positive,
-                ),
-                (
-                    &self.layout.negative,
-                    &last.negative,
-                    &new.layout.negative,
-                    &new.negative,
-                ),
-            ];
-
-            let reset = sides
-                .iter()
-                .any(|(a, before, b, after)| bucket_reset::<F>(a, before, b, after));
-            if reset || F::less(new.zero_count, last.zero_count) {
-                return Fit::New(ResetHint::Reset);
-            }
+        if !gauge && self.has_lost(new) {
+            return Fit::New(ResetHint::Reset);
         }
 
         if new.layout == self.layout {
             return Fit::Same;
         }
 
-        let wider = |chunk: &[Span], sample: &[Span]| {
-            let all = union(chunk, sample);
-            // The chunk's own spans stay if they cover everything, however they are cut.
-            if indexes(chunk).eq(indexes(&all)) {
-                chunk.to_vec()
-            } else {
-                all
-            }
-        };
-
         Fit::Wider(
             wider(&self.layout.positive, &new.layout.positive),
             wider(&self.layout.negative, &new.layout.negative),
         )
+    }
+
+    /// A new chunk, if the buckets have other bounds.
+    #[inline]
+    fn fit_bounds(&self, new: &Parts<F>, gauge: bool) -> Option<Fit> {
+        let same_bounds = new.layout.schema == self.layout.schema
+            && new.layout.zero_threshold == self.layout.zero_threshold;
+
+        let same_custom = new.layout.custom == self.layout.custom;
+        if same_bounds && same_custom {
+            return None;
+        }
+
+        Some(Fit::New(match (gauge, same_bounds) {
+            (true, _) => ResetHint::Gauge,
+            (false, false) => ResetHint::Unknown,
+            (false, true) => ResetHint::Reset,
+        }))
+    }
+
+    /// True if a bucket lost observations.
+    #[inline]
+    fn has_lost(&self, new: &Parts<F>) -> bool {
+        let last = &self.last;
+        let sides = [
+            (
+                &self.layout.positive,
+                &last.positive,
+                &new.layout.positive,
+                &new.positive,
+            ),
+            (
+                &self.layout.negative,
+                &last.negative,
+                &new.layout.negative,
+                &new.negative,
+            ),
+        ];
+
+        let reset = sides
+            .iter()
+            .any(|(a, before, b, after)| bucket_reset::<F>(a, before, b, after));
+        reset || F::less(new.zero_count, last.zero_count)
+    }
+}
+
+fn malformed(bit: usize, what: &'static str) -> ChunkError {
+    ChunkError::Malformed { bit, what }
+}
+
+/// The spans of a chunk and a sample together.
+fn wider(chunk: &[Span], sample: &[Span]) -> Vec<Span> {
+    let all = union(chunk, sample);
+    // The chunk's own spans stay if they cover everything, however they are cut.
+    if indexes(chunk).eq(indexes(&all)) {
+        chunk.to_vec()
+    } else {
+        all
     }
 }
 
@@ -418,12 +436,13 @@ fn bucket_reset<F: Form>(a: &[Span], before: &[F::Num], b: &[Span], after: &[F::
 impl<F: Form> Parts<F> {
     /// The same histogram with more buckets.
     fn widened(mut self, positive: &[Span], negative: &[Span]) -> Self {
-        let widen = |spans: &mut Vec<Span>, buckets: &mut Vec<F::Num>, to: &[Span]| {
-            *buckets = F::stored(spread(&F::absolute(buckets), spans, to));
-            *spans = to.to_vec();
-        };
-        widen(&mut self.layout.positive, &mut self.positive, positive);
-        widen(&mut self.layout.negative, &mut self.negative, negative);
+        widen::<F>(&mut self.layout.positive, &mut self.positive, positive);
+        widen::<F>(&mut self.layout.negative, &mut self.negative, negative);
         self
     }
+}
+
+fn widen<F: Form>(spans: &mut Vec<Span>, buckets: &mut Vec<F::Num>, to: &[Span]) {
+    *buckets = F::stored(spread(&F::absolute(buckets), spans, to));
+    *spans = to.to_vec();
 }

@@ -59,10 +59,9 @@ pub(super) struct ChunkReader<'a, F: Assemble> {
 impl<'a, F: Assemble> ChunkReader<'a, F> {
     pub(super) fn new(encoding: Encoding, chunk: &'a [u8]) -> Result<Self, ChunkError> {
         let mut bits = BitReader::new(chunk);
-        let mut byte = || bits.byte();
-        let high = byte()?;
-        let low = byte()?;
-        let third = byte()?;
+        let high = bits.byte()?;
+        let low = bits.byte()?;
+        let third = bits.byte()?;
 
         debug_assert_eq!(bits.position(), HEADER_BYTES * 8);
         // With start timestamps the flags share a byte with the count, and theirs holds the start header.
@@ -120,25 +119,34 @@ impl<'a, F: Assemble> ChunkReader<'a, F> {
             None => 0,
         };
 
-        parts.hint = match self.header {
-            ResetHint::Gauge => ResetHint::Gauge,
-            _ if self.read > 0 => ResetHint::NotReset,
-            ResetHint::Reset => ResetHint::Reset,
-            // The chunk that "not reset" refers to may be gone.
-            ResetHint::NotReset | ResetHint::Unknown => ResetHint::Unknown,
-        };
+        parts.hint = self.hint();
 
         if parts.is_stale() {
             parts = Parts::stale(parts.sum);
         }
 
-        let cost = parts.bytes();
+        self.pay(parts.bytes())?;
+        self.read += 1;
+
+        Ok(Some((t, st, parts)))
+    }
+
+    fn hint(&self) -> ResetHint {
+        match self.header {
+            ResetHint::Gauge => ResetHint::Gauge,
+            _ if self.read > 0 => ResetHint::NotReset,
+            ResetHint::Reset => ResetHint::Reset,
+            // The chunk that "not reset" refers to may be gone.
+            ResetHint::NotReset | ResetHint::Unknown => ResetHint::Unknown,
+        }
+    }
+
+    /// Takes bytes from what a chunk may decode to.
+    fn pay(&mut self, cost: usize) -> Result<(), ChunkError> {
         self.budget = self
             .budget
             .checked_sub(cost)
             .ok_or_else(|| self.bits.malformed("decoded histograms over 256 MiB"))?;
-        self.read += 1;
-
-        Ok(Some((t, st, parts)))
+        Ok(())
     }
 }

@@ -1,6 +1,6 @@
 //! The numbers of one sample after the other.
 
-use trireme_model::ResetHint;
+use trireme_model::{ResetHint, Span};
 
 use super::Bits;
 use super::form::{Form, XorState};
@@ -24,15 +24,14 @@ pub(super) struct Fields<F: Form> {
 
 impl<F: Form> Fields<F> {
     fn after_first(t: i64, p: &Parts<F>) -> Self {
-        let states = |buckets: &[F::Num]| buckets.iter().map(|n| F::state(*n)).collect();
         Self {
             t,
             t_delta: 0,
             count: F::state(p.count),
             zero_count: F::state(p.zero_count),
             sum: XorState::new(p.sum),
-            positive: states(&p.positive),
-            negative: states(&p.negative),
+            positive: p.positive.iter().map(|n| F::state(*n)).collect(),
+            negative: p.negative.iter().map(|n| F::state(*n)).collect(),
         }
     }
 
@@ -85,14 +84,8 @@ impl<F: Form> Fields<F> {
         let count = F::read_first_count(r)?;
         let zero_count = F::read_first_count(r)?;
         let sum = f64::from_bits(r.bits(64)?);
-        let mut buckets = |spans| -> Result<Vec<F::Num>, ChunkError> {
-            (0..bucket_count(spans))
-                .map(|_| F::read_first_bucket(r))
-                .collect()
-        };
-
-        let positive = buckets(&layout.positive)?;
-        let negative = buckets(&layout.negative)?;
+        let positive = read_first_buckets::<F>(r, &layout.positive)?;
+        let negative = read_first_buckets::<F>(r, &layout.negative)?;
         let hint = ResetHint::Unknown;
         let p = Parts {
             hint,
@@ -130,20 +123,25 @@ impl<F: Form> Fields<F> {
 
         // A stale sample ends here.
         if !p.is_stale() {
-            let mut next = |state: &mut F::State| F::read_next(r, state);
             p.positive = self
                 .positive
                 .iter_mut()
-                .map(&mut next)
+                .map(|state| F::read_next(r, state))
                 .collect::<Result<_, _>>()?;
             p.negative = self
                 .negative
                 .iter_mut()
-                .map(&mut next)
+                .map(|state| F::read_next(r, state))
                 .collect::<Result<_, _>>()?;
             p.layout = layout.clone();
         }
 
         Ok(p)
     }
+}
+
+fn read_first_buckets<F: Form>(r: Bits<'_, '_>, spans: &[Span]) -> Result<Vec<F::Num>, ChunkError> {
+    (0..bucket_count(spans))
+        .map(|_| F::read_first_bucket(r))
+        .collect()
 }

@@ -129,17 +129,19 @@ impl Form for Int {
 
     fn absolute(stored: &[i64]) -> Vec<i64> {
         let mut sum = 0i64;
-        let mut next = |delta: &i64| {
+        let absolute = stored.iter().map(|delta| {
             sum = sum.wrapping_add(*delta);
             sum
-        };
-        stored.iter().map(&mut next).collect()
+        });
+        absolute.collect()
     }
 
     fn stored(absolute: Vec<i64>) -> Vec<i64> {
         let mut last = 0i64;
-        let mut next = |value: i64| value.wrapping_sub(std::mem::replace(&mut last, value));
-        absolute.into_iter().map(&mut next).collect()
+        let deltas = absolute
+            .into_iter()
+            .map(|value| value.wrapping_sub(std::mem::replace(&mut last, value)));
+        deltas.collect()
     }
 }
 

@@ -56,9 +56,8 @@ impl<F: Form> Parts<F> {
             });
         }
 
-        let bad = |what| ChunkError::BadHistogram(what);
         let layout = &self.layout;
-        layout.check().map_err(bad)?;
+        layout.check().map_err(ChunkError::BadHistogram)?;
 
         let counts = [
             (&layout.positive, self.positive.len()),
@@ -69,7 +68,8 @@ impl<F: Form> Parts<F> {
             .iter()
             .any(|(spans, buckets)| bucket_count(spans) != *buckets as u64)
         {
-            return Err(bad("spans and buckets differ in number"));
+            let what = "spans and buckets differ in number";
+            return Err(ChunkError::BadHistogram(what));
         }
 
         Ok(self)
