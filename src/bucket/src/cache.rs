@@ -143,23 +143,25 @@ impl PageCache {
         );
 
         inner.demote(self.bytes_max / 4 * 3);
-        while inner.stats.bytes > self.bytes_max {
-            let oldest = inner
-                .once
-                .first_key_value()
-                .or_else(|| inner.often.first_key_value());
-            let Some(oldest) = oldest.map(|(_, key)| *key) else {
-                break;
-            };
-            inner.drop_page(
-                &oldest,
-                (self.bytes_max / PAGE_BYTES as usize).max(DROPPED_MIN),
-            );
-        }
+        inner.make_room(self.bytes_max);
     }
 }
 
 impl Inner {
+    /// Drops pages until the others are within the bound: first those that were asked for once.
+    fn make_room(&mut self, bytes_max: usize) {
+        while self.stats.bytes > bytes_max {
+            let oldest = self
+                .once
+                .first_key_value()
+                .or_else(|| self.often.first_key_value());
+            let Some(oldest) = oldest.map(|(_, key)| *key) else {
+                break;
+            };
+            let dropped_max = (bytes_max / PAGE_BYTES as usize).max(DROPPED_MIN);
+            self.drop_page(&oldest, dropped_max);
+        }
+    }
     /// The page, as the one that was used last.
     fn touch(&mut self, key: Key) -> Option<Bytes> {
         self.clock += 1;

@@ -48,19 +48,23 @@ pub(crate) async fn write_and_read(
     let found = listed.objects.iter().any(|object| object.location == *path);
 
     delete(store, path).await?;
-    let differs = |what: &str| BucketError::Differs {
-        place: path.to_string(),
-        what: what.to_owned(),
-    };
     if read != BODY {
-        return Err(differs("other bytes were read than were written"));
+        return Err(differs(path, "other bytes were read than were written"));
     }
 
     if !found {
-        return Err(differs("it was written and is not in the list of objects"));
+        let what = "it was written and is not in the list of objects";
+        return Err(differs(path, what));
     }
 
     Ok(())
+}
+
+fn differs(path: &Path, what: &str) -> BucketError {
+    BucketError::Differs {
+        place: path.to_string(),
+        what: what.to_owned(),
+    }
 }
 
 async fn delete(store: &dyn ObjectStore, path: &Path) -> Result<(), BucketError> {

@@ -218,16 +218,19 @@ impl BucketConfig {
             .with_allow_http(self.allow_http);
 
         if let Some(path) = &self.ca_file {
-            let bad =
-                |e: &dyn std::fmt::Display| BucketError::Config(format!("{}: {e}", path.display()));
-            let pem = std::fs::read(path).map_err(|e| bad(&e))?;
-            for certificate in Certificate::from_pem_bundle(&pem).map_err(|e| bad(&e))? {
+            let pem = std::fs::read(path).map_err(|e| unusable(path, &e))?;
+            let certificates = Certificate::from_pem_bundle(&pem);
+            for certificate in certificates.map_err(|e| unusable(path, &e))? {
                 options = options.with_root_certificate(certificate);
             }
         }
 
         Ok(options)
     }
+}
+
+fn unusable(path: &std::path::Path, e: &dyn std::fmt::Display) -> BucketError {
+    BucketError::Config(format!("{}: {e}", path.display()))
 }
 
 fn retry() -> RetryConfig {

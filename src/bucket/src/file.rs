@@ -41,20 +41,7 @@ impl BucketFile {
             .collect();
 
         if !missing.is_empty() {
-            if wishes::note(|wishes| {
-                missing
-                    .iter()
-                    .for_each(|n| wishes.add_page(&self.object, *n))
-            }) {
-                return Err(wishes::later());
-            }
-
-            let fetched =
-                self.remote
-                    .runtime
-                    .block_on(self.remote.pages(&self.object, &missing, None))?;
-
-            for (number, page) in fetched {
+            for (number, page) in self.fetch(&missing)? {
                 if let Some(slot) = number
                     .checked_sub(first)
                     .and_then(|at| pages.get_mut(at as usize))
@@ -65,6 +52,21 @@ impl BucketFile {
         }
 
         Ok(pages.into_iter().flatten().collect())
+    }
+
+    /// Pages from the store; where only wishes are noted, an error says that they come later.
+    fn fetch(&self, missing: &[u64]) -> io::Result<Vec<(u64, Bytes)>> {
+        let is_noted = wishes::note(|wishes| {
+            for n in missing {
+                wishes.add_page(&self.object, *n);
+            }
+        });
+        if is_noted {
+            return Err(wishes::later());
+        }
+
+        let pages = self.remote.pages(&self.object, missing, None);
+        Ok(self.remote.runtime.block_on(pages)?)
     }
 }
 
@@ -91,13 +93,10 @@ impl RangeRead for BucketFile {
         let first = offset / PAGE_BYTES;
         let pages = self.pages(first, (end - 1) / PAGE_BYTES)?;
         let skip = (offset - first * PAGE_BYTES) as usize;
-        if let [page] = pages.as_slice() {
-            return Ok(page.slice(skip..skip + len));
-        }
-
-        let mut joined = BytesMut::with_capacity(pages.len() * PAGE_BYTES as usize);
-        pages.iter().for_each(|page| joined.extend_from_slice(page));
-        Ok(joined.freeze().slice(skip..skip + len))
+        Ok(match pages.as_slice() {
+            [page] => page.slice(skip..skip + len),
+            pages => join(pages).slice(skip..skip + len),
+        })
     }
 
     fn is_far(&self) -> bool {
@@ -119,4 +118,10 @@ impl RangeRead for BucketFile {
             }
         });
     }
+}
+
+fn join(pages: &[Bytes]) -> Bytes {
+    let mut joined = BytesMut::with_capacity(pages.len() * PAGE_BYTES as usize);
+    pages.iter().for_each(|page| joined.extend_from_slice(page));
+    joined.freeze()
 }

@@ -119,6 +119,23 @@ pub(crate) async fn fetch(remote: &Remote, index: &Object, dir: &Path) -> Result
         .into());
     }
 
+    let mut known = fetch_ends(remote, index).await?;
+    let content = complete(remote, index, &mut known).await?;
+    let dir = dir.to_owned();
+    let name = index.id.ulid.to_string();
+    let len = content.len() as u64;
+    let saved = tokio::task::spawn_blocking(move || save(&dir, &dir.join(name), &content));
+
+    saved
+        .await
+        .unwrap_or_else(|e| Err(io::Error::other(e)))
+        .map_err(CopyError::Disk)?;
+
+    Ok(len)
+}
+
+/// The front and the end of an index, or all of a short one.
+async fn fetch_ends(remote: &Remote, index: &Object) -> Result<Pieces, CopyError> {
     let mut known = Pieces {
         len: index.len,
         pieces: Vec::new(),
@@ -137,32 +154,29 @@ pub(crate) async fn fetch(remote: &Remote, index: &Object, dir: &Path) -> Result
         known.add(tail.start, both.1?);
     }
 
-    let mut content = None;
+    Ok(known)
+}
+
+/// Fetches what is lacking until the copy can be built.
+async fn complete(
+    remote: &Remote,
+    index: &Object,
+    known: &mut Pieces,
+) -> Result<Vec<u8>, CopyError> {
     for _ in 0..ATTEMPTS_MAX {
         let built = known.build();
         let Some(lacking) = known.lacking.lock().take() else {
-            content = Some(built?);
-            break;
+            return Ok(built?);
         };
         let bytes = get(remote, index, lacking.clone()).await?;
         known.add(lacking.start, bytes);
     }
 
-    let content = content.ok_or_else(|| BlockError::Corrupt {
+    Err(BlockError::Corrupt {
         place: index.path.to_string(),
         what: "has no end".into(),
-    })?;
-    let dir = dir.to_owned();
-    let name = index.id.ulid.to_string();
-    let len = content.len() as u64;
-    let saved = tokio::task::spawn_blocking(move || save(&dir, &dir.join(name), &content));
-
-    saved
-        .await
-        .unwrap_or_else(|e| Err(io::Error::other(e)))
-        .map_err(CopyError::Disk)?;
-
-    Ok(len)
+    }
+    .into())
 }
 
 /// Bytes of all copies, after those were removed that were made longest ago where all are longer than `bytes_max`.
@@ -239,6 +253,17 @@ impl Pieces {
         }
         .into()
     }
+
+    /// Notes what is not here yet: up to the next piece that is.
+    fn lack(&self, at: u64, end: u64) -> io::Error {
+        let next = self
+            .pieces
+            .iter()
+            .map(|(start, _)| *start)
+            .find(|start| *start > at);
+        *self.lacking.lock() = Some(at..next.unwrap_or(end).min(end));
+        io::Error::new(io::ErrorKind::WouldBlock, "is not here yet")
+    }
 }
 
 impl RangeRead for Pieces {
@@ -269,14 +294,7 @@ impl RangeRead for Pieces {
         }
 
         if at < end {
-            // Up to the next piece that is there.
-            let next = self
-                .pieces
-                .iter()
-                .map(|(start, _)| *start)
-                .find(|start| *start > at);
-            *self.lacking.lock() = Some(at..next.unwrap_or(end).min(end));
-            return Err(io::Error::new(io::ErrorKind::WouldBlock, "is not here yet"));
+            return Err(self.lack(at, end));
         }
 
         Ok(out.into())
@@ -323,16 +341,30 @@ struct Parts {
 fn load(path: &Path, index_len: u64) -> Option<Parts> {
     let file = LocalFile::open(path).ok()?;
     let front = file.read_at(0, FRONT_BYTES).ok()?;
-    let number = |at: usize| front[at..at + 8].try_into().map(u64::from_be_bytes).ok();
-    let first_len = number(16)?;
-    let second_at = number(24)?;
+    let first_len = number(&front, 16)?;
+    let second_at = number(&front, 24)?;
     let second_len = index_len.checked_sub(second_at)?;
     let parts_len = file.len() - FRONT_BYTES as u64;
-    let fits = front[..8] == *MAGIC && number(8)? == index_len;
+    let fits = front[..8] == *MAGIC && number(&front, 8)? == index_len;
     if !fits || first_len.checked_add(second_len)? != parts_len {
         return None;
     }
 
+    let crc = checksum(&file, &front)?;
+
+    (front[32..] == crc.to_be_bytes()).then_some(Parts {
+        file,
+        first_len,
+        second_at,
+    })
+}
+
+fn number(front: &[u8], at: usize) -> Option<u64> {
+    front[at..at + 8].try_into().map(u64::from_be_bytes).ok()
+}
+
+/// Over the numbers of the front and all that stands behind it.
+fn checksum(file: &LocalFile, front: &[u8]) -> Option<u32> {
     let mut crc = crc32c::crc32c(&front[..32]);
 
     let mut at = FRONT_BYTES as u64;
@@ -341,12 +373,7 @@ fn load(path: &Path, index_len: u64) -> Option<Parts> {
         crc = crc32c::crc32c_append(crc, &file.read_at(at, bytes as usize).ok()?);
         at += bytes;
     }
-
-    (front[32..] == crc.to_be_bytes()).then_some(Parts {
-        file,
-        first_len,
-        second_at,
-    })
+    Some(crc)
 }
 
 fn build(index: &dyn RangeRead, ranges: &[Range<u64>; 2]) -> io::Result<Vec<u8>> {

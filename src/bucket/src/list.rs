@@ -159,6 +159,36 @@ pub struct Refreshed {
     pub bad_marks: Vec<(Ulid, BucketError)>,
 }
 
+impl Refreshed {
+    /// Notes what was read of a block, and puts it among the `blocks`; `known` are those of the last time.
+    fn note(
+        &mut self,
+        ulid: Ulid,
+        result: Result<Option<Loaded>, BucketError>,
+        known: &BTreeMap<Ulid, Arc<BucketBlock>>,
+        blocks: &mut BTreeMap<Ulid, Arc<BucketBlock>>,
+    ) {
+        match result {
+            Ok(Some((block, bad_marks))) => {
+                self.bad_marks
+                    .extend(bad_marks.into_iter().map(|error| (ulid, error)));
+                if !known.contains_key(&ulid) {
+                    self.added.push(ulid);
+                }
+                blocks.insert(ulid, block);
+            }
+            Ok(None) => self.partial.push(ulid),
+            Err(error) => {
+                // A block that was readable stays usable through a hiccup of the store.
+                if let Some(old) = known.get(&ulid) {
+                    blocks.insert(ulid, old.clone());
+                }
+                self.failed.push((ulid, error));
+            }
+        }
+    }
+}
+
 /// The blocks of the bucket as of the last refresh.
 #[derive(Default)]
 pub struct MetaCache {
@@ -208,25 +238,7 @@ impl MetaCache {
 
         let mut loaded = futures::stream::iter(work).buffer_unordered(Self::REQUESTS_AT_ONCE);
         while let Some((ulid, result)) = loaded.next().await {
-            match result {
-                Ok(Some((block, bad_marks))) => {
-                    refreshed
-                        .bad_marks
-                        .extend(bad_marks.into_iter().map(|error| (ulid, error)));
-                    if !known.contains_key(&ulid) {
-                        refreshed.added.push(ulid);
-                    }
-                    blocks.insert(ulid, block);
-                }
-                Ok(None) => refreshed.partial.push(ulid),
-                Err(error) => {
-                    // A block that was readable stays usable through a hiccup of the store.
-                    if let Some(old) = known.get(&ulid) {
-                        blocks.insert(ulid, old.clone());
-                    }
-                    refreshed.failed.push((ulid, error));
-                }
-            }
+            refreshed.note(ulid, result, &known, &mut blocks);
         }
 
         refreshed.removed = known
@@ -237,6 +249,11 @@ impl MetaCache {
 
         refreshed.added.sort_unstable();
         refreshed.partial.sort_unstable();
+        self.replace(blocks);
+        Ok(refreshed)
+    }
+
+    fn replace(&self, blocks: BTreeMap<Ulid, Arc<BucketBlock>>) {
         let reading = Reading::of(&blocks, &self.rules);
         let mut known = self.known.write();
         let generation = known.generation + 1;
@@ -246,9 +263,6 @@ impl MetaCache {
             reading,
             generation,
         };
-
-        drop(known);
-        Ok(refreshed)
     }
 
     /// All blocks by ULID.
@@ -433,25 +447,12 @@ async fn load(
     // Somebody meant to say so: what cannot be read still keeps compaction and downsampling away. A deletion that cannot be
     // read deletes nothing.
     let mut bad = Vec::new();
-    let no_compact = NoCompactMark {
-        id: ulid,
-        version: 1,
-        details: UNREADABLE.into(),
-        no_compact_time: 0,
-        reason: "manual".into(),
-    };
-
-    let no_downsample = NoDownsampleMark {
-        id: ulid,
-        version: 1,
-        details: UNREADABLE.into(),
-        no_downsample_time: 0,
-        reason: "manual".into(),
-    };
-
-    let mark = (NO_COMPACT_MARK, seen.no_compact, Some(no_compact));
+    let unreadable = Some(unreadable_no_compact(ulid));
+    let mark = (NO_COMPACT_MARK, seen.no_compact, unreadable);
     let no_compact = seen_mark(store, ulid, mark, &mut bad).await;
-    let mark = (NO_DOWNSAMPLE_MARK, seen.no_downsample, Some(no_downsample));
+
+    let unreadable = Some(unreadable_no_downsample(ulid));
+    let mark = (NO_DOWNSAMPLE_MARK, seen.no_downsample, unreadable);
     let no_downsample = seen_mark(store, ulid, mark, &mut bad).await;
     let deletion = seen_mark(store, ulid, (DELETION_MARK, seen.deletion, None), &mut bad).await;
 
@@ -464,6 +465,26 @@ async fn load(
         }),
         bad,
     )))
+}
+
+fn unreadable_no_compact(ulid: Ulid) -> NoCompactMark {
+    NoCompactMark {
+        id: ulid,
+        version: 1,
+        details: UNREADABLE.into(),
+        no_compact_time: 0,
+        reason: "manual".into(),
+    }
+}
+
+fn unreadable_no_downsample(ulid: Ulid) -> NoDownsampleMark {
+    NoDownsampleMark {
+        id: ulid,
+        version: 1,
+        details: UNREADABLE.into(),
+        no_downsample_time: 0,
+        reason: "manual".into(),
+    }
 }
 
 /// Details of what stands for a mark that cannot be read.

@@ -6,7 +6,7 @@ mod local;
 pub use local::HashedBlock;
 
 use object_store::{ObjectStore, PutMode, PutOptions, PutPayload};
-use trireme_block::{BlockMeta, META_FILE};
+use trireme_block::{BlockMeta, META_FILE, ThanosFile};
 
 use crate::error::at;
 use crate::fetch::block_files;
@@ -111,37 +111,33 @@ pub async fn check_holder(store: &dyn ObjectStore, holder: &BlockMeta) -> Result
 pub async fn verify_copy(store: &dyn ObjectStore, meta: &BlockMeta) -> Result<(), BucketError> {
     let listed = meta.thanos.iter().flat_map(|thanos| &thanos.files);
     let files: Vec<_> = listed.filter(|file| file.rel_path != META_FILE).collect();
-    let differs = |place: &str, what: String| BucketError::Differs {
-        place: place.to_owned(),
-        what,
-    };
-
     if files.is_empty() {
-        return Err(differs(
-            &meta.ulid.to_string(),
-            "its meta lists no files".to_owned(),
-        ));
+        let what = "its meta lists no files".to_owned();
+        return Err(differs_at(&meta.ulid, what));
     }
 
     for file in files {
         let path = layout::object(meta.ulid, &file.rel_path);
         let (Some(size), Some(hash)) = (file.size_bytes, &file.hash) else {
-            return Err(differs(
-                path.as_ref(),
-                "its meta does not say what the file should be".to_owned(),
-            ));
+            let what = "its meta does not say what the file should be".to_owned();
+            return Err(differs_at(&path, what));
         };
 
         let (there, digest) = digest_of(store, &path).await?;
         if (there, &digest) != (size, &hash.value) {
-            return Err(differs(
-                path.as_ref(),
-                format!("{there} bytes with SHA-256 {digest} were read back"),
-            ));
+            let what = format!("{there} bytes with SHA-256 {digest} were read back");
+            return Err(differs_at(&path, what));
         }
     }
 
     Ok(())
+}
+
+fn differs_at(place: &impl ToString, what: String) -> BucketError {
+    BucketError::Differs {
+        place: place.to_string(),
+        what,
+    }
 }
 
 async fn put_meta(store: &dyn ObjectStore, block: &HashedBlock) -> Result<Published, BucketError> {
@@ -187,16 +183,8 @@ fn difference(ours: &BlockMeta, theirs: &BlockMeta) -> Option<String> {
         return Some("time range or external labels".into());
     }
 
-    let files = |meta: &BlockMeta| {
-        meta.thanos
-            .as_ref()
-            .map(|t| t.files.clone())
-            .unwrap_or_default()
-    };
-
-    let ours = files(ours);
-
-    let theirs = files(theirs);
+    let ours = files_of(ours);
+    let theirs = files_of(theirs);
     for file in ours.iter().filter(|f| f.rel_path != META_FILE) {
         match theirs.iter().find(|f| f.rel_path == file.rel_path) {
             None => return Some(format!("{} is not listed", file.rel_path)),
@@ -212,4 +200,11 @@ fn difference(ours: &BlockMeta, theirs: &BlockMeta) -> Option<String> {
     }
 
     (theirs.len() > ours.len()).then(|| "more files".to_owned())
+}
+
+fn files_of(meta: &BlockMeta) -> Vec<ThanosFile> {
+    meta.thanos
+        .as_ref()
+        .map(|t| t.files.clone())
+        .unwrap_or_default()
 }

@@ -138,25 +138,18 @@ impl BucketReader {
             .layouts
             .of(meta)
             .ok_or_else(|| Layouts::gone(meta.ulid))?;
-        let file = |object, pieces: &Pieces| {
-            ScanFile::new(
-                Arc::clone(&self.remote),
-                object,
-                Arc::clone(pieces),
-                Arc::clone(fetched_bytes),
-            )
-        };
 
         let of_index = Pieces::default();
         let of_chunks = Pieces::default();
-        let index: Arc<dyn RangeRead> = Arc::new(file(index_of(meta.ulid, &layout), &of_index));
+        let index = self.scan_file(index_of(meta.ulid, &layout), &of_index, fetched_bytes);
+        let index: Arc<dyn RangeRead> = Arc::new(index);
         let copied = self
             .header_dir()
             .and_then(|dir| header::over(dir, meta.ulid, &index));
         let index = IndexReader::open(copied.unwrap_or(index))?;
         let segments = segments_of(meta.ulid, &layout);
         let segments = segments
-            .map(|object| Arc::new(file(object, &of_chunks)) as _)
+            .map(|object| Arc::new(self.scan_file(object, &of_chunks, fetched_bytes)) as _)
             .collect();
         let chunks = ChunkReader::unchecked(segments);
 
@@ -168,18 +161,23 @@ impl BucketReader {
         ))
     }
 
+    fn scan_file(
+        &self,
+        object: Object,
+        pieces: &Pieces,
+        fetched_bytes: &Arc<AtomicU64>,
+    ) -> ScanFile {
+        ScanFile::new(
+            Arc::clone(&self.remote),
+            object,
+            Arc::clone(pieces),
+            Arc::clone(fetched_bytes),
+        )
+    }
+
     fn open_block(&self, meta: &BlockMeta, layout: &Layout) -> Result<Arc<Block>, BucketError> {
         let index: Arc<dyn RangeRead> = Arc::new(self.file(index_of(meta.ulid, layout)));
-        let copied = match self.header_dir() {
-            None => None,
-            Some(dir) => match header::over(dir, meta.ulid, &index) {
-                None => {
-                    self.note_or_wait(meta)?;
-                    header::over(dir, meta.ulid, &index)
-                }
-                known => known,
-            },
-        };
+        let copied = self.copied_header(meta, &index)?;
 
         let is_copy = copied.is_some();
         let index = IndexReader::open(copied.unwrap_or(index)).inspect_err(|error| {
@@ -203,6 +201,23 @@ impl BucketReader {
 
         self.open.lock().put(meta.ulid, &block);
         Ok(block)
+    }
+
+    /// The index over its copied header; where there is none yet it is fetched first, or wished for.
+    fn copied_header(
+        &self,
+        meta: &BlockMeta,
+        index: &Arc<dyn RangeRead>,
+    ) -> Result<Option<Arc<dyn RangeRead>>, BucketError> {
+        let Some(dir) = self.header_dir() else {
+            return Ok(None);
+        };
+        if let Some(known) = header::over(dir, meta.ulid, index) {
+            return Ok(Some(known));
+        }
+
+        self.note_or_wait(meta)?;
+        Ok(header::over(dir, meta.ulid, index))
     }
 
     /// Where copies are, as long as the disk takes them.
@@ -336,9 +351,8 @@ impl BucketReader {
         let pages = wishes.pages.values().map(|(object, pages)| async move {
             let wanted: Vec<u64> = pages.iter().copied().collect();
             let fetched = self.remote.pages(object, &wanted, Some(share)).await;
-            let place = || object.path.to_string();
             fetched.map(drop).map_err(|e| BlockError::Io {
-                place: place(),
+                place: object.path.to_string(),
                 source: e.into(),
             })
         });

@@ -46,26 +46,26 @@ impl ReadRules {
     /// local blocks do not have them either: a series must not become another one by moving to the bucket. `group` counts
     /// as the cluster's with any value if its own blocks have one, as its groups share one bucket.
     pub fn labels(&self, meta: &BlockMeta) -> BTreeMap<String, String> {
-        let becomes_label = |(name, value): &(&String, &String)| {
-            let is_own = match self.own_labels.get(*name) {
-                Some(own) => own == *value || *name == GROUP_LABEL,
-                None => false,
-            };
-            **name != self.tenant_label
-                && !value.is_empty()
-                && !is_own
-                && !self.replica_labels.contains(*name)
-        };
-
         let labels = meta
             .external_labels()
             .into_iter()
             .flatten()
-            .filter(becomes_label);
+            .filter(|(name, value)| self.becomes_label(name, value));
 
         labels
             .map(|(name, value)| (name.clone(), value.clone()))
             .collect()
+    }
+
+    fn becomes_label(&self, name: &str, value: &str) -> bool {
+        let is_own = match self.own_labels.get(name) {
+            Some(own) => own == value || name == GROUP_LABEL,
+            None => false,
+        };
+        name != self.tenant_label
+            && !value.is_empty()
+            && !is_own
+            && !self.replica_labels.iter().any(|label| label == name)
     }
 }
 
@@ -162,12 +162,7 @@ impl Reading {
 /// A compacted block names the blocks that it goes back to. It stands for another one only with the same external labels
 /// and resolution, over the whole time of it, and while it is not to be deleted itself.
 pub fn covered(blocks: &BTreeMap<Ulid, Arc<BucketBlock>>) -> HashMap<Ulid, Ulid> {
-    let mut holders: HashMap<Ulid, Vec<&BlockMeta>> = HashMap::new();
-    for block in blocks.values().filter(|block| block.deletion.is_none()) {
-        for source in &block.meta.compaction.sources {
-            holders.entry(*source).or_default().push(&block.meta);
-        }
-    }
+    let holders = holders(blocks);
 
     let mut covered = HashMap::new();
     for (ulid, block) in blocks {
@@ -192,6 +187,17 @@ pub fn covered(blocks: &BTreeMap<Ulid, Arc<BucketBlock>>) -> HashMap<Ulid, Ulid>
 
     covered.retain(|ulid, _| !in_circle.contains(ulid));
     covered
+}
+
+/// Compacted blocks by the blocks that they go back to.
+fn holders(blocks: &BTreeMap<Ulid, Arc<BucketBlock>>) -> HashMap<Ulid, Vec<&BlockMeta>> {
+    let mut holders: HashMap<Ulid, Vec<&BlockMeta>> = HashMap::new();
+    for block in blocks.values().filter(|block| block.deletion.is_none()) {
+        for source in &block.meta.compaction.sources {
+            holders.entry(*source).or_default().push(&block.meta);
+        }
+    }
+    holders
 }
 
 /// True if a block stands for another that, over some others, stands for it: metas that no writer makes.

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::io;
+use std::ops::Range;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
@@ -214,7 +215,7 @@ impl Remote {
             )
             .await?;
 
-        let page = |number: &u64| {
+        let pages = pages.iter().map(|number| {
             let begin = (number * PAGE_BYTES - start) as usize;
             let end = (begin + PAGE_BYTES as usize).min(bytes.len());
             // A copy, so that a page does not keep its neighbours alive.
@@ -225,9 +226,9 @@ impl Remote {
                 Bytes::copy_from_slice(&bytes[begin..end])
             };
             (*number, page)
-        };
+        });
 
-        Ok(Arc::new(pages.iter().map(page).collect()))
+        Ok(Arc::new(pages.collect()))
     }
 
     /// One ranged request, as soon as there is room for its answer.
@@ -255,16 +256,26 @@ impl Remote {
             .and_then(|answer| answer.map_err(io::Error::from));
 
         let answer = answer.map_err(|error| FetchError::new(&error))?;
-        if answer.len() != bytes {
-            let text = format!("{} bytes came for {start}..{end}", answer.len());
-            return Err(FetchError::new(&io::Error::new(
-                io::ErrorKind::UnexpectedEof,
-                text,
-            )));
-        }
-
+        check_length(&answer, start..end)?;
         Ok(answer)
     }
+}
+
+fn check_length(answer: &Bytes, asked: Range<u64>) -> Result<(), FetchError> {
+    if answer.len() as u64 == asked.end - asked.start {
+        return Ok(());
+    }
+
+    let text = format!(
+        "{} bytes came for {}..{}",
+        answer.len(),
+        asked.start,
+        asked.end
+    );
+    Err(FetchError::new(&io::Error::new(
+        io::ErrorKind::UnexpectedEof,
+        text,
+    )))
 }
 
 /// Divides ascending page numbers into runs that are fetched with one request each.

@@ -40,24 +40,33 @@ pub(super) async fn put_file(
         return Err(has_changed(&path));
     }
 
-    let payload = PutPayload::from(bytes);
+    put_new(store, &path, PutPayload::from(bytes), file).await
+}
+
+/// Puts an object; one that is there stays if it has the bytes of the file.
+async fn put_new(
+    store: &dyn ObjectStore,
+    path: &Path,
+    payload: PutPayload,
+    file: &LocalFile,
+) -> Result<(), BucketError> {
     let create = PutOptions {
         mode: PutMode::Create,
         ..PutOptions::default()
     };
 
-    match store.put_opts(&path, payload.clone(), create).await {
+    match store.put_opts(path, payload.clone(), create).await {
         Ok(_) => Ok(()),
         Err(
             object_store::Error::AlreadyExists { .. } | object_store::Error::Precondition { .. },
         ) => {
             // Without a meta.json the object is a leftover; other bytes are of no use to anybody.
-            if !has_bytes(store, &path, file).await? {
-                store.put(&path, payload).await.map_err(at(&path))?;
+            if !has_bytes(store, path, file).await? {
+                store.put(path, payload).await.map_err(at(path))?;
             }
             Ok(())
         }
-        Err(error) => Err(at(&path)(error)),
+        Err(error) => Err(at(path)(error)),
     }
 }
 

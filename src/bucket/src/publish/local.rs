@@ -70,35 +70,11 @@ impl HashedBlock {
             )));
         }
 
-        let mut files = Vec::new();
-
-        let mut number = 0;
-        loop {
-            let rel_path = format!("{CHUNKS_DIR}/{}", segment_name(number));
-            if !dir.join(&rel_path).exists() {
-                break;
-            }
-            files.push(open_file(dir, rel_path)?);
-            number += 1;
-        }
-
-        files.push(open_file(dir, INDEX_FILE.to_owned())?);
+        let files = open_files(dir)?;
         let mut thanos = meta.thanos.take().unwrap_or_default();
         thanos.labels.clone_from(external_labels);
         source.clone_into(&mut thanos.source);
-        thanos.files = files
-            .iter()
-            .map(|f| ThanosFile {
-                rel_path: f.rel_path.clone(),
-                size_bytes: Some(f.size()),
-                hash: Some(ThanosHash::sha256(f.sha256.clone())),
-            })
-            .chain([ThanosFile {
-                rel_path: META_FILE.into(),
-                size_bytes: None,
-                hash: None,
-            }])
-            .collect();
+        thanos.files = list_files(&files);
 
         list_segments(&mut thanos, files.len() - 1);
         meta.thanos = Some(thanos);
@@ -123,6 +99,41 @@ impl HashedBlock {
     }
 }
 
+/// The files of a block, the index last.
+fn open_files(dir: &Path) -> Result<Vec<LocalFile>, BucketError> {
+    let mut files = Vec::new();
+
+    let mut number = 0;
+    loop {
+        let rel_path = format!("{CHUNKS_DIR}/{}", segment_name(number));
+        if !dir.join(&rel_path).exists() {
+            break;
+        }
+        files.push(open_file(dir, rel_path)?);
+        number += 1;
+    }
+
+    files.push(open_file(dir, INDEX_FILE.to_owned())?);
+    Ok(files)
+}
+
+/// How files are listed in the meta; its own file is, too.
+fn list_files(files: &[LocalFile]) -> Vec<ThanosFile> {
+    files
+        .iter()
+        .map(|f| ThanosFile {
+            rel_path: f.rel_path.clone(),
+            size_bytes: Some(f.size()),
+            hash: Some(ThanosHash::sha256(f.sha256.clone())),
+        })
+        .chain([ThanosFile {
+            rel_path: META_FILE.into(),
+            size_bytes: None,
+            hash: None,
+        }])
+        .collect()
+}
+
 /// Names the chunk files also in the way that Thanos had before it listed all files.
 fn list_segments(thanos: &mut ThanosMeta, count: usize) {
     let names: Vec<String> = (0..count).map(segment_name).collect();
@@ -130,17 +141,14 @@ fn list_segments(thanos: &mut ThanosMeta, count: usize) {
 }
 
 fn open_file(dir: &Path, rel_path: String) -> Result<LocalFile, BucketError> {
-    let io = |source: std::io::Error| trireme_block::BlockError::Io {
-        place: dir.join(&rel_path).display().to_string(),
-        source,
-    };
-    let file = BlockFile::open(&dir.join(&rel_path)).map_err(io)?;
+    let path = dir.join(&rel_path);
+    let file = BlockFile::open(&path).map_err(|e| io_at(&path, e))?;
     let mut digest = Sha256::new();
 
     let mut at = 0;
     while at < file.len() {
         let bytes = (file.len() - at).min(PIECE_BYTES as u64) as usize;
-        digest.update(file.read_at(at, bytes).map_err(io)?);
+        digest.update(file.read_at(at, bytes).map_err(|e| io_at(&path, e))?);
         at += bytes as u64;
     }
 
@@ -150,4 +158,11 @@ fn open_file(dir: &Path, rel_path: String) -> Result<LocalFile, BucketError> {
         file,
         sha256,
     })
+}
+
+fn io_at(path: &Path, source: std::io::Error) -> trireme_block::BlockError {
+    trireme_block::BlockError::Io {
+        place: path.display().to_string(),
+        source,
+    }
 }
