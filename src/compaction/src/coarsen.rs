@@ -28,13 +28,9 @@ struct Step {
 /// The steps in their order. The lengths are Thanos's, 40 hours and 10 days, where windows have two hours: 5/6 of the third range
 /// and 5/7 of the fourth, so that blocks of other programs count that lack a part of theirs.
 fn steps(limits: &Limits) -> Vec<Step> {
-    let part_of = |number: usize, part: i64, of: i64| {
-        let length = limits.ranges.get(number).copied()?;
-        Some(length / of * part + length % of * part / of)
-    };
-    let first = part_of(2, 5, 6).map(|length_min_ms| (0, RESOLUTION_5M_MS, length_min_ms));
+    let first = length_min(limits, 2, (5, 6)).map(|length| (0, RESOLUTION_5M_MS, length));
     let second =
-        part_of(3, 5, 7).map(|length_min_ms| (RESOLUTION_5M_MS, RESOLUTION_1H_MS, length_min_ms));
+        length_min(limits, 3, (5, 7)).map(|length| (RESOLUTION_5M_MS, RESOLUTION_1H_MS, length));
     let all = [first, second].into_iter().flatten();
 
     all.map(|(from_ms, to_ms, length_min_ms)| Step {
@@ -43,6 +39,12 @@ fn steps(limits: &Limits) -> Vec<Step> {
         length_min_ms,
     })
     .collect()
+}
+
+/// A part of one of the ranges.
+fn length_min(limits: &Limits, range: usize, (part, of): (i64, i64)) -> Option<i64> {
+    let length = limits.ranges.get(range).copied()?;
+    Some(length / of * part + length % of * part / of)
 }
 
 /// The blocks of a stream, of all resolutions.

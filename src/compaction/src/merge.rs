@@ -149,16 +149,9 @@ impl<'a> Merge<'a> {
         self.open.clear();
         self.parts.clear();
 
-        let mut first: Option<Labels> = None;
-        for labels in self.cursors.iter().filter_map(|cursor: &Cursor<'a>| {
-            cursor.series.as_ref().map(|series| series.labels.clone())
-        }) {
-            if first.as_ref().is_none_or(|first| labels < *first) {
-                first = Some(labels);
-            }
-        }
-
-        let Some(first) = first else { return Ok(false) };
+        let Some(first) = self.first_labels() else {
+            return Ok(false);
+        };
 
         for number in 0..self.cursors.len() {
             let cursor = &mut self.cursors[number];
@@ -181,6 +174,20 @@ impl<'a> Merge<'a> {
         self.is_begun = false;
 
         Ok(true)
+    }
+
+    /// Labels of the first series that blocks have next.
+    fn first_labels(&self) -> Option<Labels> {
+        let mut first: Option<Labels> = None;
+        for cursor in &self.cursors {
+            let Some(series) = &cursor.series else {
+                continue;
+            };
+            if first.as_ref().is_none_or(|first| series.labels < *first) {
+                first = Some(series.labels.clone());
+            }
+        }
+        first
     }
 
     /// The next stretch in which the open series has chunks (ms).

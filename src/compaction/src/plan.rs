@@ -146,14 +146,13 @@ impl Job {
 
     /// The blocks that a merge is made from directly.
     pub fn parents(&self) -> Vec<BlockParent> {
-        let parent = |meta: &BlockMeta| BlockParent {
-            ulid: meta.ulid,
-            min_time: meta.min_time,
-            max_time: meta.max_time,
-        };
         self.sources
             .iter()
-            .map(|block| parent(&block.meta))
+            .map(|block| BlockParent {
+                ulid: block.meta.ulid,
+                min_time: block.meta.min_time,
+                max_time: block.meta.max_time,
+            })
             .collect()
     }
 
@@ -210,16 +209,7 @@ pub fn plan(blocks: &[Arc<BucketBlock>], now_ms: i64, limits: &Limits) -> Plan {
         }
 
         let stream = streams.entry(labels).or_default();
-        stream.coarsen.add(block, covered.contains_key(ulid));
-        if meta.resolution_ms() != 0 {
-            continue;
-        }
-
-        stream.newest_start_ms = stream.newest_start_ms.max(meta.range().start);
-        let is_left_out = block.deletion.is_some() || block.no_compact.is_some();
-        if !is_left_out && !covered.contains_key(ulid) {
-            stream.blocks.push(Arc::clone(block));
-        }
+        stream.add(block, covered.contains_key(ulid));
     }
 
     let mut plan = Plan::default();
@@ -250,6 +240,20 @@ impl Default for Stream {
 }
 
 impl Stream {
+    /// Adds a block, of which another one may hold everything.
+    fn add(&mut self, block: &Arc<BucketBlock>, is_covered: bool) {
+        let meta = &block.meta;
+        self.coarsen.add(block, is_covered);
+        if meta.resolution_ms() != 0 {
+            return;
+        }
+
+        self.newest_start_ms = self.newest_start_ms.max(meta.range().start);
+        let is_left_out = block.deletion.is_some() || block.no_compact.is_some();
+        if !is_left_out && !is_covered {
+            self.blocks.push(Arc::clone(block));
+        }
+    }
     fn plan(&self, now_ms: i64, limits: &Limits, plan: &mut Plan) {
         let first = plan.jobs.len();
         self.plan_merges(now_ms, limits, plan);
@@ -272,24 +276,8 @@ impl Stream {
                     continue;
                 }
 
-                let sources: Vec<_> = inside
-                    .into_iter()
-                    .take(limits.sources_max.max(2))
-                    .cloned()
-                    .collect();
-
-                let Some(labels) = sources
-                    .first()
-                    .and_then(|block| block.meta.external_labels())
-                else {
+                let Some(job) = job_of(&inside, range, limits) else {
                     continue;
-                };
-
-                let job = Job {
-                    resolution_ms: 0,
-                    labels: labels.clone(),
-                    range,
-                    sources,
                 };
 
                 if job.bytes() > limits.block_bytes_max {
@@ -322,20 +310,40 @@ impl Stream {
     }
 }
 
+/// The merge of the blocks of a range, as far as they are not too many.
+fn job_of(inside: &[&Arc<BucketBlock>], range: Range<i64>, limits: &Limits) -> Option<Job> {
+    let sources: Vec<_> = inside
+        .iter()
+        .take(limits.sources_max.max(2))
+        .map(|block| Arc::clone(block))
+        .collect();
+    let labels = sources.first()?.meta.external_labels()?.clone();
+
+    Some(Job {
+        resolution_ms: 0,
+        labels,
+        range,
+        sources,
+    })
+}
+
 /// True if merging these blocks of a range makes enough of a difference.
 fn is_worth(inside: &[&Arc<BucketBlock>], range: &Range<i64>) -> bool {
     let (whole, parts): (Vec<_>, Vec<_>) = inside
         .iter()
         .partition(|block| block.meta.range() == *range);
 
-    let bytes =
-        |blocks: &[&&Arc<BucketBlock>]| -> u64 { blocks.iter().map(|b| bytes_of(&b.meta)).sum() };
     match (whole.len(), parts.len()) {
         (0, parts) => parts >= 2,
         (1, 0) => false,
         (1, late) => {
-            late >= LATE_BLOCKS || bytes(&parts).saturating_mul(LATE_SHARE) >= bytes(&whole)
+            late >= LATE_BLOCKS
+                || bytes_of_all(&parts).saturating_mul(LATE_SHARE) >= bytes_of_all(&whole)
         }
         _ => true,
     }
+}
+
+fn bytes_of_all(blocks: &[&&Arc<BucketBlock>]) -> u64 {
+    blocks.iter().map(|b| bytes_of(&b.meta)).sum()
 }

@@ -135,32 +135,9 @@ impl Compactor {
     ///
     /// After an error, or when the future is dropped, it may be done again by anybody.
     pub async fn compact(&self, job: &Job, now_s: i64) -> Result<Done, CompactionError> {
-        let this = self.clone();
-        let given = job.clone();
-        let making = self.parts.runtime.spawn_blocking(move || this.make(&given));
-        let made = making
-            .await
-            .map_err(|error| CompactionError::Thread(error.to_string()))?;
-        let Made { block, read } = match made {
-            Ok(made) => made,
-            Err(error) => {
-                self.quarantine(job, &error, now_s).await;
-                return Err(error);
-            }
-        };
-
+        let Made { block, read } = self.make_apart(job, now_s).await?;
         let Some(block) = block else {
-            for source in &job.sources {
-                mark_no_downsample(self.parts.store.as_ref(), source.meta.ulid, EMPTY, now_s)
-                    .await?;
-            }
-            return Ok(Done {
-                meta: None,
-                is_new: false,
-                bytes: 0,
-                read,
-                marked: Vec::new(),
-            });
+            return self.leave_empty(job, now_s, read).await;
         };
 
         let meta = block.meta().clone();
@@ -181,6 +158,42 @@ impl Compactor {
             bytes,
             read,
             marked,
+        })
+    }
+
+    /// [`Self::make`] on a thread where it may block; what cannot be read is put aside.
+    async fn make_apart(&self, job: &Job, now_s: i64) -> Result<Made, CompactionError> {
+        let this = self.clone();
+        let given = job.clone();
+        let making = self.parts.runtime.spawn_blocking(move || this.make(&given));
+        let made = making
+            .await
+            .map_err(|error| CompactionError::Thread(error.to_string()))?;
+
+        if let Err(error) = &made {
+            self.quarantine(job, error, now_s).await;
+        }
+        made
+    }
+
+    /// Nothing was made: the sources have no samples that count.
+    async fn leave_empty(
+        &self,
+        job: &Job,
+        now_s: i64,
+        read: ReadBytes,
+    ) -> Result<Done, CompactionError> {
+        let store = self.parts.store.as_ref();
+        for source in &job.sources {
+            mark_no_downsample(store, source.meta.ulid, EMPTY, now_s).await?;
+        }
+
+        Ok(Done {
+            meta: None,
+            is_new: false,
+            bytes: 0,
+            read,
+            marked: Vec::new(),
         })
     }
 
@@ -244,53 +257,12 @@ impl Compactor {
 
     /// Writes the union of the sources, or the coarser form of the only one, to the local disk and hashes it. Blocks.
     fn make(&self, job: &Job) -> Result<Made, CompactionError> {
-        let headers = self.parts.dir.join(HEADERS);
-        let options = ReaderOptions {
-            cache_bytes_max: CACHE_BYTES,
-            timeout: TIMEOUT,
-            header_dir: Some(headers),
-            header_bytes_max: HEADER_BYTES,
-            ..ReaderOptions::default()
-        };
-
-        let reader = BucketReader::new(
-            Arc::clone(&self.parts.store),
-            self.parts.runtime.clone(),
-            options,
-        );
+        let reader = self.reader();
 
         let fetched = Arc::new(AtomicU64::new(0));
         let mut read = ReadBytes::default();
 
-        let mut sources = Vec::new();
-        for source in &job.sources {
-            let local = (self.parts.local)(&source.meta);
-            // What a downsampled block says of itself is taken from its source.
-            let local = local.filter(|local| {
-                !job.is_downsampling() || is_told_alike(local.meta(), &source.meta)
-            });
-
-            if local.is_some() {
-                read.local += bytes_of(&source.meta);
-            }
-
-            let is_local = local.is_some();
-            let block = match local {
-                Some(block) => block,
-                None => Arc::new(reader.scan(&source.meta, &fetched).map_err(
-                    |error| match error {
-                        BucketError::Block(error) => CompactionError::Source {
-                            block: source.meta.ulid,
-                            is_local,
-                            error,
-                        },
-                        other => other.into(),
-                    },
-                )?),
-            };
-
-            sources.push(Source { block, is_local });
-        }
+        let sources = self.open_sources(job, &reader, &fetched, &mut read)?;
 
         let written = match job.is_downsampling() {
             true => self.downsample(job, &sources),
@@ -313,6 +285,63 @@ impl Compactor {
             block: Some(HashedBlock::open(&dir, &job.labels, SOURCE)?),
             read,
         })
+    }
+
+    fn reader(&self) -> BucketReader {
+        let headers = self.parts.dir.join(HEADERS);
+        let options = ReaderOptions {
+            cache_bytes_max: CACHE_BYTES,
+            timeout: TIMEOUT,
+            header_dir: Some(headers),
+            header_bytes_max: HEADER_BYTES,
+            ..ReaderOptions::default()
+        };
+
+        BucketReader::new(
+            Arc::clone(&self.parts.store),
+            self.parts.runtime.clone(),
+            options,
+        )
+    }
+
+    /// The blocks of a job, from the local disk where they are there.
+    fn open_sources(
+        &self,
+        job: &Job,
+        reader: &BucketReader,
+        fetched: &Arc<AtomicU64>,
+        read: &mut ReadBytes,
+    ) -> Result<Vec<Source>, CompactionError> {
+        let mut sources = Vec::new();
+        for source in &job.sources {
+            let local = (self.parts.local)(&source.meta);
+            // What a downsampled block says of itself is taken from its source.
+            let local = local.filter(|local| {
+                !job.is_downsampling() || is_told_alike(local.meta(), &source.meta)
+            });
+
+            if local.is_some() {
+                read.local += bytes_of(&source.meta);
+            }
+
+            let is_local = local.is_some();
+            let block = match local {
+                Some(block) => block,
+                None => Arc::new(reader.scan(&source.meta, fetched).map_err(
+                    |error| match error {
+                        BucketError::Block(error) => CompactionError::Source {
+                            block: source.meta.ulid,
+                            is_local,
+                            error,
+                        },
+                        other => other.into(),
+                    },
+                )?),
+            };
+
+            sources.push(Source { block, is_local });
+        }
+        Ok(sources)
     }
 
     /// None if the source has no samples that count.
@@ -340,21 +369,18 @@ impl Compactor {
             },
         );
 
-        let made = made.map_err(|error| match error {
-            DownsampleError::Source(error) => source.failed(error),
-            DownsampleError::Write(error) => CompactionError::Write(error),
-            DownsampleError::Stopped => CompactionError::Stopped,
-        })?;
+        let made = made.map_err(|error| not_downsampled(source, error))?;
 
         let meta = source.block.meta();
 
         // Other programs count in coarse blocks what they like.
         let is_counted = meta.resolution_ms() == 0 || meta.trireme.is_some();
-        if let Err(error) = source.check_count(if is_counted {
+        let counted = if is_counted {
             samples
         } else {
             meta.stats.num_samples
-        }) {
+        };
+        if let Err(error) = source.check_count(counted) {
             if let Some(made) = &made {
                 self.remove_local(made.ulid);
             }
@@ -366,7 +392,6 @@ impl Compactor {
 
     fn merge(&self, job: &Job, sources: &[Source]) -> Result<BlockMeta, CompactionError> {
         let blocks = sources.iter().map(|source| &*source.block);
-        let failed = |number: usize, error: BlockError| sources[number].failed(error);
         let merge = Merge::open(
             blocks,
             job.range.clone(),
@@ -374,22 +399,13 @@ impl Compactor {
             &self.parts.stop,
         );
 
-        let mut merge = merge.map_err(|(number, error)| failed(number, error))?;
-        let options = WriteOptions {
-            external_labels: job.labels.clone(),
-            source: SOURCE.to_owned(),
-            level: job.level(),
-            sources: job.origins(),
-            parents: job.parents(),
-            // Start timestamps are kept where there are any; chunks without are the same in both.
-            encodings: ChunkEncodings::Starts,
-            ..WriteOptions::default()
-        };
+        let mut merge = merge.map_err(|(number, error)| sources[number].failed(error))?;
+        let options = options_of(job);
 
         let written = write_block(&self.parts.dir, job.range.clone(), &options, &mut merge);
         let written = match (written, merge.fault()) {
             (Err(_), Some(Fault::Stopped)) => return Err(CompactionError::Stopped),
-            (Err(error), Some(Fault::Source(number))) => return Err(failed(number, error)),
+            (Err(error), Some(Fault::Source(number))) => return Err(sources[number].failed(error)),
             (written, _) => written?,
         };
 
@@ -403,6 +419,28 @@ impl Compactor {
         }
 
         Ok(meta)
+    }
+}
+
+fn not_downsampled(source: &Source, error: DownsampleError) -> CompactionError {
+    match error {
+        DownsampleError::Source(error) => source.failed(error),
+        DownsampleError::Write(error) => CompactionError::Write(error),
+        DownsampleError::Stopped => CompactionError::Stopped,
+    }
+}
+
+/// How the union of the sources of a job is written.
+fn options_of(job: &Job) -> WriteOptions {
+    WriteOptions {
+        external_labels: job.labels.clone(),
+        source: SOURCE.to_owned(),
+        level: job.level(),
+        sources: job.origins(),
+        parents: job.parents(),
+        // Start timestamps are kept where there are any; chunks without are the same in both.
+        encodings: ChunkEncodings::Starts,
+        ..WriteOptions::default()
     }
 }
 

@@ -48,15 +48,32 @@ fn unite_floats(parts: &mut [Part], out: &mut SeriesInput) {
         .collect();
 
     if let [only] = with.as_mut_slice() {
-        std::mem::swap(&mut out.times, &mut only.times);
-        std::mem::swap(&mut out.values, &mut only.values);
-        std::mem::swap(&mut out.starts, &mut only.starts);
+        swap_floats(only, out);
         return;
     }
 
+    let all = in_order(&with);
+
+    out.times.extend(all.iter().map(|(t, _, _)| *t));
+    out.values.extend(all.iter().map(|(_, v, _)| *v));
+    if all.iter().any(|(_, _, start)| *start != 0) {
+        out.starts.extend(all.iter().map(|(_, _, start)| *start));
+    }
+}
+
+fn swap_floats(samples: &mut Samples, out: &mut SeriesInput) {
+    std::mem::swap(&mut out.times, &mut samples.times);
+    std::mem::swap(&mut out.values, &mut samples.values);
+    std::mem::swap(&mut out.starts, &mut samples.starts);
+}
+
+/// All floats in time order, each time once.
+fn in_order(with: &[&mut Samples]) -> Vec<Float> {
     let floats = with.iter().flat_map(|samples| {
-        let start = |at: usize| samples.starts.get(at).copied().unwrap_or(0);
-        (0..samples.times.len()).map(move |at| (samples.times[at], samples.values[at], start(at)))
+        (0..samples.times.len()).map(move |at| {
+            let start = samples.starts.get(at).copied().unwrap_or(0);
+            (samples.times[at], samples.values[at], start)
+        })
     });
     let mut all: Vec<Float> = floats.collect();
 
@@ -69,12 +86,7 @@ fn unite_floats(parts: &mut [Part], out: &mut SeriesInput) {
         }
         is_same
     });
-
-    out.times.extend(all.iter().map(|(t, _, _)| *t));
-    out.values.extend(all.iter().map(|(_, v, _)| *v));
-    if all.iter().any(|(_, _, start)| *start != 0) {
-        out.starts.extend(all.iter().map(|(_, _, start)| *start));
-    }
+    all
 }
 
 /// The winner's start timestamp; equal values keep the greater one.
@@ -99,20 +111,8 @@ fn unite_histograms(parts: &[Part], last_histogram: Option<i64>, out: &mut Serie
     if second.is_none() {
         all.extend_from_slice(&first.samples.histograms);
     } else {
-        all.extend(
-            parts
-                .iter()
-                .flat_map(|part| part.samples.histograms.iter().cloned()),
-        );
-        all.sort_by(|a, b| a.t.cmp(&b.t).then_with(|| order(b, a)));
-        all.dedup_by_key(|sample| sample.t);
+        unite_many(parts, all);
     }
-
-    let before = |list: &[HistogramSample], t: i64, earlier: Option<i64>| {
-        list.partition_point(|sample| sample.t < t)
-            .checked_sub(1)
-            .map_or(earlier, |at| Some(list[at].t))
-    };
 
     // A block says of a sample that it follows a reset of the one before it there. That says nothing where the union has
     // another one before it.
@@ -126,14 +126,38 @@ fn unite_histograms(parts: &[Part], last_histogram: Option<i64>, out: &mut Serie
             .checked_sub(1)
             .map_or(last_histogram, |at| Some(all[at].t));
 
-        if !parts.iter().any(|part: &Part| {
-            let list = &part.samples.histograms;
-            let found = list.binary_search_by_key(&t, |sample| sample.t);
-            found.is_ok_and(|own| hint_of(&list[own].h) == ResetHint::Reset)
-                && before(list, t, part.last_histogram) == previous
-        }) {
+        let mut parts = parts.iter();
+        if !parts.any(|part| tells_reset(part, t) && part.time_before(t) == previous) {
             forget_reset(&mut all[at].h);
         }
+    }
+}
+
+/// The histograms of several parts in time order, each time once.
+fn unite_many(parts: &[Part], all: &mut Vec<HistogramSample>) {
+    all.extend(
+        parts
+            .iter()
+            .flat_map(|part| part.samples.histograms.iter().cloned()),
+    );
+    all.sort_by(|a, b| a.t.cmp(&b.t).then_with(|| order(b, a)));
+    all.dedup_by_key(|sample| sample.t);
+}
+
+/// True if a part says of its sample at `t` that it follows a reset.
+fn tells_reset(part: &Part, t: i64) -> bool {
+    let list = &part.samples.histograms;
+    let found = list.binary_search_by_key(&t, |sample| sample.t);
+    found.is_ok_and(|own| hint_of(&list[own].h) == ResetHint::Reset)
+}
+
+impl Part {
+    /// Time of its last histogram before `t`.
+    fn time_before(&self, t: i64) -> Option<i64> {
+        let list = &self.samples.histograms;
+        list.partition_point(|sample| sample.t < t)
+            .checked_sub(1)
+            .map_or(self.last_histogram, |at| Some(list[at].t))
     }
 }
 
@@ -153,10 +177,6 @@ fn forget_reset(histogram: &mut AnyHistogram) {
 
 /// A total order: the greater of two histograms at one time is the one that is read.
 fn order(a: &HistogramSample, b: &HistogramSample) -> Ordering {
-    let rank = |sample: &HistogramSample| match &sample.h {
-        AnyHistogram::Int(h) => (!is_stale(h.sum), h.count as f64, h.sum),
-        AnyHistogram::Float(h) => (!is_stale(h.sum), h.count, h.sum),
-    };
     let ra = rank(a);
     let rb = rank(b);
     let by_rank =
@@ -167,6 +187,14 @@ fn order(a: &HistogramSample, b: &HistogramSample) -> Ordering {
     by_rank
         .then(a.st.cmp(&b.st))
         .then_with(|| encoded(a).cmp(&encoded(b)))
+}
+
+/// True if it is no stale marker; its count and its sum.
+fn rank(sample: &HistogramSample) -> (bool, f64, f64) {
+    match &sample.h {
+        AnyHistogram::Int(h) => (!is_stale(h.sum), h.count as f64, h.sum),
+        AnyHistogram::Float(h) => (!is_stale(h.sum), h.count, h.sum),
+    }
 }
 
 /// The hint says how a block is cut into chunks, save for gauges and resets.
