@@ -178,14 +178,14 @@ impl GroupView {
         limits: GroupLimits,
         now: Duration,
     ) -> Self {
-        let unseen = || PeerView {
+        let unseen = PeerView {
             changed_at: now,
             ..PeerView::default()
         };
         let peers = peers
             .into_iter()
             .filter(|node| *node != me.node)
-            .map(|node| (node, unseen()))
+            .map(|node| (node, unseen.clone()))
             .collect();
 
         Self {
@@ -457,15 +457,14 @@ impl GroupView {
 
     /// True while a member that may come back is away, or one has come so lately that its positions may be old news.
     fn is_unsettled(&self, now: Duration, seal_after: Duration) -> bool {
-        let settled = |peer: &PeerView| {
+        !self.peers.values().all(|peer| {
             let since = now.saturating_sub(peer.changed_at);
             if peer.connected {
                 peer.is_heard && since >= self.limits.settled_after
             } else {
                 since > seal_after
             }
-        };
-        !self.peers.values().all(settled)
+        })
     }
 
     /// Everything [`crate::cut_blockers`] asks about the group. `marker` gives the lowest last window marker over all
@@ -477,15 +476,48 @@ impl GroupView {
         marker: impl Fn(StreamId) -> Option<i64>,
         applied: impl Fn(StreamId) -> u64,
     ) -> CutInput {
-        // One that is being rebuilt will take the end of a stream from those that are not.
-        let connected = self
-            .peers
-            .values()
-            .filter(|p| p.connected && !p.health.rebuilding);
-        let connected: Vec<(&PeerView, bool)> = connected
-            .map(|peer| (peer, self.has_missed(peer)))
-            .collect();
+        let connected = self.connected_with_missed();
+        let cuts = self.uncut_streams().into_iter().map(|stream| StreamCut {
+            stream,
+            marker: if self.is_unheard(stream) {
+                None
+            } else {
+                marker(stream)
+            },
+            applied: applied(stream),
+            position: self.mine.get(stream),
+            peer_positions: connected
+                .iter()
+                .map(|(peer, has_missed)| self.position_at(peer, *has_missed, stream))
+                .collect(),
+            sealed_at: self.seals.get(&stream).copied(),
+            later_boot: self
+                .latest_boot(stream.incarnation)
+                .is_some_and(|boot| boot > stream.boot),
+            unreachable_for: self.unreachable_for(stream.incarnation, now),
+        });
 
+        CutInput {
+            quorum_connected: self.quorum_complete(),
+            is_unsettled: self.is_unsettled(now, seal_after) || self.has_missed_ends(),
+            seal_after,
+            streams: cuts.collect(),
+        }
+    }
+
+    /// Peers that are connected, and whether this node has missed something of them. One that is being rebuilt will take the
+    /// end of a stream from those that are not.
+    fn connected_with_missed(&self) -> Vec<(&PeerView, bool)> {
+        self.peers
+            .values()
+            .filter(|p| p.connected && !p.health.rebuilding)
+            .map(|peer| (peer, self.has_missed(peer)))
+            .collect()
+    }
+
+    /// The streams that anybody has, save for those that have ended: they are applied everywhere, and a peer may not have let
+    /// go of them yet.
+    fn uncut_streams(&self) -> Vec<StreamId> {
         // The streams of those who are away too: they may have entries that nobody else has seen.
         let running = self
             .peers
@@ -503,55 +535,26 @@ impl GroupView {
             streams.extend(vector.iter().map(|(stream, _)| stream));
         }
 
-        // They are applied everywhere, and a peer may not have let go of them yet.
         streams.retain(|stream| !self.mine.ended().has(*stream));
         streams.sort_unstable();
         streams.dedup();
+        streams
+    }
 
-        // What an origin has of its earlier starts is not known before its first heartbeat.
-        let unheard = |stream: StreamId| {
-            self.peers
-                .values()
-                .filter(|p: &&PeerView| p.identity.as_ref().is_some_and(|id| id.stream() == stream))
-                .any(|p| p.connected && !p.is_heard)
-        };
+    /// What an origin has of its earlier starts is not known before its first heartbeat.
+    fn is_unheard(&self, stream: StreamId) -> bool {
+        self.peers
+            .values()
+            .filter(|p: &&PeerView| p.identity.as_ref().is_some_and(|id| id.stream() == stream))
+            .any(|p| p.connected && !p.is_heard)
+    }
 
-        // Of a stream that has ended for a peer, that has what this node has; or more, if this node has missed something.
-        let peer_has =
-            |(peer, has_missed): &(&PeerView, bool), stream| match peer.positions.get(stream) {
-                ALL if !has_missed => self.mine.get(stream),
-                seq => seq,
-            };
-
-        let peers_have = |stream| {
-            connected
-                .iter()
-                .map(|peer| peer_has(peer, stream))
-                .collect()
-        };
-
-        let state = |stream: StreamId| StreamCut {
-            stream,
-            marker: if unheard(stream) {
-                None
-            } else {
-                marker(stream)
-            },
-            applied: applied(stream),
-            position: self.mine.get(stream),
-            peer_positions: peers_have(stream),
-            sealed_at: self.seals.get(&stream).copied(),
-            later_boot: self
-                .latest_boot(stream.incarnation)
-                .is_some_and(|boot| boot > stream.boot),
-            unreachable_for: self.unreachable_for(stream.incarnation, now),
-        };
-
-        CutInput {
-            quorum_connected: self.quorum_complete(),
-            is_unsettled: self.is_unsettled(now, seal_after) || self.has_missed_ends(),
-            seal_after,
-            streams: streams.into_iter().map(state).collect(),
+    /// How far a peer has a stream. Of one that has ended for it, it has what this node has; or more, if this node has missed
+    /// something.
+    fn position_at(&self, peer: &PeerView, has_missed: bool, stream: StreamId) -> u64 {
+        match peer.positions.get(stream) {
+            ALL if !has_missed => self.mine.get(stream),
+            seq => seq,
         }
     }
 }

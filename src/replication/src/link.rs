@@ -325,10 +325,9 @@ impl PeerLink {
             epoch: heartbeat.epoch,
         });
 
-        let starts = |told: &[StartsBefore]| told.iter().map(StartsBefore::parts).collect();
         let ends = Ends {
-            settled: starts(&heartbeat.settled),
-            ended: starts(&heartbeat.ended),
+            settled: heartbeat.settled.iter().map(StartsBefore::parts).collect(),
+            ended: heartbeat.ended.iter().map(StartsBefore::parts).collect(),
         };
 
         if ends != Ends::default() {
@@ -402,27 +401,34 @@ impl PeerLink {
             session.overclaimed_since = None;
         }
 
-        if now >= session.next_heartbeat {
-            session.next_heartbeat = now + self.config.heartbeat_every;
-            let positions =
-                session.positions_to_tell(&self.durable, self.config.heartbeat_positions_max);
-            let health = Some(self.health);
-            let told = [&self.ends.settled, &self.ends.ended];
-            let [settled, ended] = told.map(|all| session.ends_to_tell(all));
-
-            session.heartbeats += 1;
-            effects.push(Effect::Send(Frame::Heartbeat(Heartbeat {
-                positions,
-                health,
-                wall_ms,
-                epoch: self.config.epoch,
-                settled,
-                ended,
-            })));
-        }
+        self.tell(wall_ms, now, effects);
 
         self.outbound.retry_reads();
         self.pump(effects);
+    }
+
+    /// Sends a heartbeat, if it is time.
+    fn tell(&mut self, wall_ms: i64, now: Duration, effects: &mut Vec<Effect>) {
+        let Some(session) = self.session.as_mut().filter(|s| now >= s.next_heartbeat) else {
+            return;
+        };
+
+        session.next_heartbeat = now + self.config.heartbeat_every;
+        let positions =
+            session.positions_to_tell(&self.durable, self.config.heartbeat_positions_max);
+        let health = Some(self.health);
+        let told = [&self.ends.settled, &self.ends.ended];
+        let [settled, ended] = told.map(|all| session.ends_to_tell(all));
+
+        session.heartbeats += 1;
+        effects.push(Effect::Send(Frame::Heartbeat(Heartbeat {
+            positions,
+            health,
+            wall_ms,
+            epoch: self.config.epoch,
+            settled,
+            ended,
+        })));
     }
 
     fn pump(&mut self, effects: &mut Vec<Effect>) {

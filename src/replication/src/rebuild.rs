@@ -387,32 +387,40 @@ impl Rebuild {
                     None => Action::Wait,
                 }
             }
-            State::Copying {
-                source,
-                files,
-                away_since,
-            } => {
-                if files.is_done() {
-                    self.state = State::Copied {
-                        source: source.clone(),
-                    };
-                    return Action::Install;
-                }
-
-                if look.sources.iter().any(|peer| peer.node == *source) {
-                    *away_since = None;
-                    return files.next(source, self.limits.piece_bytes);
-                }
-
-                let since = *away_since.get_or_insert(look.now);
-                if look.now.saturating_sub(since) >= self.limits.source_away {
-                    self.state = State::Choosing;
-                }
-
-                Action::Wait
-            }
+            State::Copying { .. } => self.copy_on(look),
             State::Copied { .. } => Action::Install,
         }
+    }
+
+    /// Asks for what is not copied yet.
+    fn copy_on(&mut self, look: &Look) -> Action {
+        let State::Copying {
+            source,
+            files,
+            away_since,
+        } = &mut self.state
+        else {
+            return Action::Wait;
+        };
+
+        if files.is_done() {
+            self.state = State::Copied {
+                source: source.clone(),
+            };
+            return Action::Install;
+        }
+
+        if look.sources.iter().any(|peer| peer.node == *source) {
+            *away_since = None;
+            return files.next(source, self.limits.piece_bytes);
+        }
+
+        let since = *away_since.get_or_insert(look.now);
+        if look.now.saturating_sub(since) >= self.limits.source_away {
+            self.state = State::Choosing;
+        }
+
+        Action::Wait
     }
 
     /// A new directory has nothing to copy if a quorum is there and nobody has more than a log can give, or if there is no
@@ -455,14 +463,13 @@ impl Rebuild {
         self.served_since = is_served.then(|| self.served_since.unwrap_or(look.now));
         self.furthest_since = is_furthest.then(|| self.furthest_since.unwrap_or(look.now));
 
-        let lasts = |since: Option<Duration>, bound: Duration| {
-            since.is_some_and(|since| look.now.saturating_sub(since) >= bound)
-        };
-        if lasts(self.served_since, self.limits.stranded_for) {
+        let now = look.now;
+        if lasts(self.served_since, self.limits.stranded_for, now) {
             return Some(Revoked::Served);
         }
 
-        lasts(self.furthest_since, self.limits.last_resort_after).then_some(Revoked::LastResort)
+        lasts(self.furthest_since, self.limits.last_resort_after, now)
+            .then_some(Revoked::LastResort)
     }
 
     /// An operator says that this replica is to go on with what it has. What a new or damaged disk lacks would then be
@@ -559,6 +566,11 @@ impl Rebuild {
         avoided.until = now + pause;
         avoided.failures += 1;
     }
+}
+
+/// True if something has been so for `bound`.
+fn lasts(since: Option<Duration>, bound: Duration, now: Duration) -> bool {
+    since.is_some_and(|since| now.saturating_sub(since) >= bound)
 }
 
 #[cfg(test)]

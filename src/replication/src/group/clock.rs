@@ -41,19 +41,14 @@ impl GroupView {
 
         offsets.sort_unstable();
 
-        let near = |to: i64| {
-            offsets
-                .iter()
-                .filter(|o| o.saturating_sub(to).saturating_abs() <= bound)
-                .count()
-        };
-
-        if near(0) + 1 >= majority {
+        if count_near(&offsets, 0, bound) + 1 >= majority {
             return ClockWord::Agreed;
         }
 
         match offsets.get(offsets.len() / 2) {
-            Some(&median) if near(median) >= majority => ClockWord::Wrong { offset_ms: median },
+            Some(&median) if count_near(&offsets, median, bound) >= majority => {
+                ClockWord::Wrong { offset_ms: median }
+            }
             _ => ClockWord::Unknown,
         }
     }
@@ -89,6 +84,14 @@ impl GroupView {
             .filter(|(_, peer)| peer.connected && peer.is_heard);
         heard.map(move |(node, peer)| (node, peer.wall_ms_at(now).saturating_sub(wall_ms)))
     }
+}
+
+/// How many offsets are no further from `to` than `bound`.
+fn count_near(offsets: &[i64], to: i64, bound: i64) -> usize {
+    offsets
+        .iter()
+        .filter(|o| o.saturating_sub(to).saturating_abs() <= bound)
+        .count()
 }
 
 impl PeerView {

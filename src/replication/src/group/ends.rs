@@ -127,16 +127,7 @@ impl GroupView {
 
     /// Before which boot all members have settled the streams of an incarnation, and have them equally far.
     fn settled_by_all(&self, incarnation: Incarnation, settled: Boot) -> Boot {
-        let running = self
-            .peers
-            .values()
-            .filter_map(|peer| peer.identity.as_ref())
-            .chain([&self.me]);
-
-        let running = running
-            .filter(|id| id.incarnation == incarnation)
-            .map(|id| id.boot)
-            .max();
+        let running = self.running_boot(incarnation);
         let Some(running) = running.filter(|_| {
             self.peers
                 .values()
@@ -151,22 +142,42 @@ impl GroupView {
             .map(|peer: &PeerView| peer.settled.before(incarnation))
             .fold(settled.min(running), Ord::min);
 
-        let vectors = || self.peers.values().map(|peer| &peer.positions);
-        let known = vectors()
+        let known = self
+            .peers
+            .values()
+            .map(|peer| &peer.positions)
             .chain([&self.mine])
             .flat_map(|vector| vector.of(incarnation));
         let known: BTreeSet<StreamId> = known
             .map(|(stream, _)| stream)
             .filter(|stream| stream.boot < before)
             .collect();
-        let is_level = |stream: &StreamId| {
-            let mine = self.mine.get(*stream);
-            vectors().all(|vector| [mine, ALL].contains(&vector.get(*stream)))
-        };
 
         known
             .iter()
-            .find(|stream| !is_level(stream))
+            .find(|stream| !self.is_level(**stream))
             .map_or(before, |stream| stream.boot)
+    }
+
+    /// The latest boot of an incarnation that is known to run.
+    fn running_boot(&self, incarnation: Incarnation) -> Option<Boot> {
+        let running = self
+            .peers
+            .values()
+            .filter_map(|peer| peer.identity.as_ref())
+            .chain([&self.me]);
+
+        running
+            .filter(|id| id.incarnation == incarnation)
+            .map(|id| id.boot)
+            .max()
+    }
+
+    /// True if all peers have a stream as far as this node, or have let go of it.
+    fn is_level(&self, stream: StreamId) -> bool {
+        let mine = self.mine.get(stream);
+        self.peers
+            .values()
+            .all(|peer| [mine, ALL].contains(&peer.positions.get(stream)))
     }
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use trireme_base::{NodeName, StreamId};
 
-use super::{GroupView, PeerView};
+use super::{GroupView, PeerView, Taken};
 use crate::PeerIdentity;
 
 /// What was received may take so many times longer to be stored than a server may take to send.
@@ -65,12 +65,11 @@ impl GroupView {
         };
 
         let running = peer.identity.as_ref().map(PeerIdentity::stream);
-        let mine = |stream: &&StreamId| self.servers.get(stream).is_some_and(|s| &s.node == node);
-        let own = running.filter(|stream| mine(&stream));
+        let own = running.filter(|stream| self.is_served_by(node, *stream));
         let others = self
             .servers
             .keys()
-            .filter(mine)
+            .filter(|stream| self.is_served_by(node, **stream))
             .filter(|s| Some(**s) != running);
 
         // Those that lag come first; within the bound a stream that is complete must not keep one out that is not.
@@ -85,12 +84,16 @@ impl GroupView {
         own.into_iter().chain(rest).collect()
     }
 
+    fn is_served_by(&self, node: &NodeName, stream: StreamId) -> bool {
+        self.servers.get(&stream).is_some_and(|s| &s.node == node)
+    }
+
     /// Every stream of which a connected peer has more, or will have, except the one this node is writing.
     fn wanted_streams(&self) -> BTreeSet<StreamId> {
-        let connected = || self.peers.values().filter(|p| p.connected);
+        let connected = self.peers.values().filter(|p| p.connected);
         let mut streams = self.ahead.clone();
         streams.extend(
-            connected()
+            connected
                 .filter_map(|p| p.identity.as_ref())
                 .map(PeerIdentity::stream),
         );
@@ -136,19 +139,7 @@ impl GroupView {
         let received = taken.map_or(server.received, |taken| taken.seq);
         let has_moved = received != server.received || position != server.position;
 
-        let has_room = taken.is_some_and(|taken| taken.has_room);
-        let is_owed = has_room
-            && self
-                .peers
-                .values()
-                .any(|peer: &PeerView| peer.connected && peer.positions.get(stream) > received);
-
-        let is_unstored = taken.is_some() && received > position;
-        let patience = match (is_owed, is_unstored) {
-            (true, _) => Some(self.limits.stall_after),
-            (false, true) => Some(self.limits.stall_after * UNSTORED_PATIENCE),
-            (false, false) => None,
-        };
+        let patience = self.patience(stream, taken, position);
 
         let standing = now.saturating_sub(server.moved_at);
         if has_moved || patience.is_none() {
@@ -162,16 +153,29 @@ impl GroupView {
         }
     }
 
-    fn choose(&self, stream: StreamId, position: u64) -> Option<NodeName> {
-        let able = |peer: &PeerView| peer.connected && !peer.unserved.contains_key(&stream);
-        let candidates = || self.peers.iter().filter(|(_, peer)| able(peer));
-        let is_origin = |peer: &PeerView| {
-            peer.identity
-                .as_ref()
-                .is_some_and(|id| id.stream() == stream)
-        };
+    /// How long a server may stand still: while it owes records, or while what was received is not stored.
+    fn patience(&self, stream: StreamId, taken: Option<&Taken>, position: u64) -> Option<Duration> {
+        let taken = taken?;
+        let is_owed = taken.has_room
+            && self
+                .peers
+                .values()
+                .any(|peer| peer.connected && peer.positions.get(stream) > taken.seq);
 
-        if let Some((origin, _)) = candidates().find(|(_, peer)| is_origin(peer)) {
+        let is_unstored = taken.seq > position;
+        match (is_owed, is_unstored) {
+            (true, _) => Some(self.limits.stall_after),
+            (false, true) => Some(self.limits.stall_after * UNSTORED_PATIENCE),
+            (false, false) => None,
+        }
+    }
+
+    fn choose(&self, stream: StreamId, position: u64) -> Option<NodeName> {
+        let origin = self.candidates(stream).find(|(_, peer)| {
+            let identity = peer.identity.as_ref();
+            identity.is_some_and(|id| id.stream() == stream)
+        });
+        if let Some((origin, _)) = origin {
             return Some(origin.clone());
         }
 
@@ -182,17 +186,26 @@ impl GroupView {
         let current = self
             .servers
             .get(&stream)
-            .and_then(|s| candidates().find(|(node, _)| **node == s.node));
+            .and_then(|s| self.candidates(stream).find(|(node, _)| **node == s.node));
         if let Some((node, _)) =
             current.filter(|(_, p)| may_grow || p.positions.get(stream) > position)
         {
             return Some(node.clone());
         }
 
-        let ahead = candidates().filter(|(_, p)| p.positions.get(stream) > position);
+        let ahead = self
+            .candidates(stream)
+            .filter(|(_, p)| p.positions.get(stream) > position);
         // Furthest first; equal ones by name, so that the choice does not flutter.
         ahead
             .max_by(|a, b| (a.1.positions.get(stream), b.0).cmp(&(b.1.positions.get(stream), a.0)))
             .map(|(n, _)| n.clone())
+    }
+
+    /// Peers that may serve a stream.
+    fn candidates(&self, stream: StreamId) -> impl Iterator<Item = (&NodeName, &PeerView)> {
+        self.peers
+            .iter()
+            .filter(move |(_, peer)| peer.connected && !peer.unserved.contains_key(&stream))
     }
 }

@@ -25,23 +25,13 @@ impl GroupView {
 
     /// What a rebuild asks about the group.
     pub fn rebuild_look(&self, now: Duration) -> Look {
-        let told = || {
-            self.peers
-                .iter()
-                .filter(|(_, peer)| peer.connected && peer.is_heard)
-        };
-
         let mut furthest = PositionVector::new();
-        told().for_each(|(_, peer)| furthest.merge(&peer.positions));
-        let stranded = self.stranded();
-        let has_stranded = |peer: &PeerView| {
-            self.has_missed(peer)
-                || stranded
-                    .iter()
-                    .any(|stream| peer.positions.get(*stream) > self.mine.get(*stream))
-        };
+        for (_, peer) in self.told() {
+            furthest.merge(&peer.positions);
+        }
 
-        let source = |(node, peer): (&NodeName, &PeerView)| Source {
+        let stranded = self.stranded();
+        let sources = self.told().map(|(node, peer)| Source {
             node: node.clone(),
             is_rebuilding: peer.health.rebuilding,
             has_history: peer.health.has_history,
@@ -50,14 +40,17 @@ impl GroupView {
                 .behind(&furthest)
                 .map(|(_, have, other)| other - have)
                 .sum(),
-            has_stranded: has_stranded(peer),
-        };
+            has_stranded: self.has_missed(peer)
+                || stranded
+                    .iter()
+                    .any(|stream| peer.positions.get(*stream) > self.mine.get(*stream)),
+        });
 
-        let heard = told().map(|(node, _)| node);
+        let heard = self.told().map(|(node, _)| node);
         let quorum_connected = self.quorum.is_met_by(heard.chain([&self.me.node]));
         Look {
             now,
-            sources: told().map(source).collect(),
+            sources: sources.collect(),
             quorum_connected,
             is_new_group: self.is_forming
                 && self
@@ -70,14 +63,17 @@ impl GroupView {
         }
     }
 
+    /// Peers whose word is known.
+    fn told(&self) -> impl Iterator<Item = (&NodeName, &PeerView)> {
+        self.peers
+            .iter()
+            .filter(|(_, peer)| peer.connected && peer.is_heard)
+    }
+
     /// True if everybody who is connected waits for a snapshot because of trimmed logs, as this node does, and nobody of them
     /// has more records than this node. Equal ones are told apart by name.
     fn is_furthest_of_all_left_behind(&self) -> bool {
-        let told: Vec<_> = self
-            .peers
-            .iter()
-            .filter(|(_, peer)| peer.connected && peer.is_heard)
-            .collect();
+        let told: Vec<_> = self.told().collect();
 
         if self.has_missed_ends()
             || told
@@ -91,15 +87,16 @@ impl GroupView {
         told.iter()
             .for_each(|(_, peer)| furthest.merge(&peer.positions));
 
-        let lacks = |positions: &PositionVector| -> u64 {
-            let lacking = positions
-                .behind(&furthest)
-                .map(|(_, have, other)| other - have);
-            lacking.fold(0, u64::saturating_add)
-        };
-
-        let mine = (lacks(&self.mine), &self.me.node);
+        let mine = (lacking(&self.mine, &furthest), &self.me.node);
         told.iter()
-            .all(|(node, peer)| mine < (lacks(&peer.positions), node))
+            .all(|(node, peer)| mine < (lacking(&peer.positions, &furthest), node))
     }
+}
+
+/// How many records are missing.
+fn lacking(positions: &PositionVector, furthest: &PositionVector) -> u64 {
+    positions
+        .behind(furthest)
+        .map(|(_, have, other)| other - have)
+        .fold(0, u64::saturating_add)
 }

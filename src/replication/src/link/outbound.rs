@@ -133,8 +133,10 @@ impl Outbound {
         result: Result<Vec<Record>, ReadFault>,
         effects: &mut Vec<Effect>,
     ) {
-        let waiting = |s: &Subscription| s.stream == stream && s.read == Read::Running(from_seq);
-        let Some((&number, subscription)) = self.by_number.iter_mut().find(|(_, s)| waiting(s))
+        let Some((&number, subscription)) = self
+            .by_number
+            .iter_mut()
+            .find(|(_, s)| s.stream == stream && s.read == Read::Running(from_seq))
         else {
             return;
         };

@@ -28,10 +28,10 @@ pub(super) fn choose(
     reason: Option<RebuildReason>,
     may_ask: impl Fn(&NodeName) -> bool,
 ) -> Option<NodeName> {
-    let helps = |peer: &Source| peer.has_stranded || reason != Some(RebuildReason::LeftBehind);
-    let able = sources
-        .iter()
-        .filter(|peer| !peer.is_rebuilding && helps(peer) && may_ask(&peer.node));
+    let able = sources.iter().filter(|peer| {
+        let helps = peer.has_stranded || reason != Some(RebuildReason::LeftBehind);
+        !peer.is_rebuilding && helps && may_ask(&peer.node)
+    });
     able.min_by_key(|peer| (peer.records_behind, &peer.node))
         .map(|peer| peer.node.clone())
 }
