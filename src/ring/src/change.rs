@@ -210,8 +210,14 @@ impl Ring {
         let mut next = self.clone();
         next.epoch += 1;
 
-        let forced = proposal.force.is_some();
-        match &proposal.change {
+        next.make(&proposal.change, proposal.force.is_some())?;
+
+        next.check()?;
+        Ok(next)
+    }
+
+    fn make(&mut self, change: &Change, forced: bool) -> Result<(), Refusal> {
+        match change {
             Change::Join {
                 node,
                 address,
@@ -220,39 +226,44 @@ impl Ring {
                 replaces,
                 found,
             } => {
-                let group = next.group_to_join(group.as_deref(), replaces.as_ref(), *found)?;
+                let group = self.group_to_join(group.as_deref(), replaces.as_ref(), *found)?;
                 let member = Member {
                     node: node.clone(),
                     address: address.clone(),
-                    zone: zone.clone().filter(|zone| !zone.is_empty()),
+                    zone: named(zone),
                     state: MemberState::Joining,
                     replaces: replaces.clone(),
                 };
-                next.join(group, member)?;
+                self.join(group, member)
             }
             Change::Describe { node, zone } => {
-                next.present(node)?.zone = zone.clone().filter(|zone| !zone.is_empty());
+                self.present(node)?.zone = named(zone);
+                Ok(())
             }
-            Change::Move { node, address } => {
-                let member = next.present(node)?;
-                if !is_address(address) {
-                    return Err(Refusal::Address(address.clone()));
-                }
-                member.address = address.clone();
+            Change::Move { node, address } => self.move_to(node, address),
+            Change::Activate { node } => self.activate(node),
+            Change::Drain { node } => self.drain(node, forced),
+            Change::Leave { node, seals } => self.leave(node, seals),
+            Change::Weigh { group, weight } => {
+                self.phased(group, "weighed", &[])?.weight = *weight;
+                Ok(())
             }
-            Change::Activate { node } => next.activate(node)?,
-            Change::Drain { node } => next.drain(node, forced)?,
-            Change::Leave { node, seals } => next.leave(node, seals)?,
-            Change::Weigh { group, weight } => next.phased(group, "weighed", &[])?.weight = *weight,
             Change::Resume { group } => {
-                next.phased(group, "resumed", &[GroupPhase::Leaving])?.phase = GroupPhase::Serving;
+                self.phased(group, "resumed", &[GroupPhase::Leaving])?.phase = GroupPhase::Serving;
+                Ok(())
             }
-            Change::Retire { group } => next.retire(group)?,
-            Change::Dissolve { group } => next.dissolve(group)?,
+            Change::Retire { group } => self.retire(group),
+            Change::Dissolve { group } => self.dissolve(group),
         }
+    }
 
-        next.check()?;
-        Ok(next)
+    fn move_to(&mut self, node: &NodeName, address: &str) -> Result<(), Refusal> {
+        let member = self.present(node)?;
+        if !is_address(address) {
+            return Err(Refusal::Address(address.to_owned()));
+        }
+        member.address = address.to_owned();
+        Ok(())
     }
 
     fn present(&mut self, node: &NodeName) -> Result<&mut Member, Refusal> {
@@ -381,6 +392,11 @@ impl Ring {
             });
         }
 
+        self.add_seals(seals);
+        Ok(())
+    }
+
+    fn add_seals(&mut self, seals: &[Seal]) {
         for seal in seals {
             match self.seals.iter_mut().find(|s| s.stream() == seal.stream()) {
                 Some(known) => known.seq = known.seq.max(seal.seq),
@@ -390,8 +406,12 @@ impl Ring {
 
         let surplus = self.seals.len().saturating_sub(SEALS_MAX);
         self.seals.drain(..surplus);
-        Ok(())
     }
+}
+
+/// A zone without a name is none.
+fn named(zone: &Option<String>) -> Option<String> {
+    zone.clone().filter(|zone| !zone.is_empty())
 }
 
 fn is_short(what: &'static str, text: &str, bytes_max: usize) -> Result<(), Refusal> {

@@ -115,21 +115,21 @@ impl Evidence {
     /// A stream that is not of `leaving` is an orphan only if the data directory of everybody else in the group is known.
     pub fn seals(&self, ring: &Ring, leaving: &NodeName) -> Vec<Seal> {
         let group = ring.group_of(leaving);
-        let staying = || {
-            group
-                .into_iter()
-                .flat_map(Group::present)
-                .filter(|m| &m.node != leaving)
-        };
+        // Nothing is known where one of them is not.
+        let staying: Option<Vec<Incarnation>> = group
+            .into_iter()
+            .flat_map(Group::present)
+            .filter(|m| &m.node != leaving)
+            .map(|m| self.of(&m.node).incarnation)
+            .collect();
 
-        let known = |m: &Member| self.of(&m.node).incarnation;
-        let all_known = staying().all(|m| known(m).is_some());
         let own = self.of(leaving).incarnation;
-        let is_orphan = |stream: &StreamId| {
+        let orphans = self.streams.iter().filter(|(stream, _)| {
             own == Some(stream.incarnation)
-                || (all_known && staying().all(|m| known(m) != Some(stream.incarnation)))
-        };
-        let orphans = self.streams.iter().filter(|(stream, _)| is_orphan(stream));
+                || staying
+                    .as_ref()
+                    .is_some_and(|staying| !staying.contains(&stream.incarnation))
+        });
 
         orphans
             .map(|(stream, seq)| Seal::new(*stream, *seq))
@@ -154,24 +154,38 @@ pub fn guard(ring: &Ring, proposal: &Proposal, evidence: &Evidence) -> Result<()
     match &proposal.change {
         Change::Join { .. } | Change::Describe { .. } | Change::Move { .. } => Ok(()),
         Change::Weigh { .. } | Change::Resume { .. } | Change::Retire { .. } => Ok(()),
-        Change::Activate { node } => {
-            evidence.level(node, ring)?;
-            // Nobody has acknowledged anything in a group that is forming.
-            match group_with(ring, node)?.phase {
-                GroupPhase::Forming => Ok(()),
-                _ => level_quorum(ring, &next, node, evidence),
-            }
-        }
+        Change::Activate { node } => may_serve(ring, &next, node, evidence),
         Change::Drain { node } => level_actives(ring, &next, node, evidence),
-        Change::Leave { node, .. } => {
-            let leaving = evidence.of(node);
-            if leaving.connected && leaving.writing {
-                return Err(Refusal::Writing { node: node.clone() });
-            }
-            level_actives(ring, &next, node, evidence)
-        }
+        Change::Leave { node, .. } => may_leave(ring, &next, node, evidence),
         Change::Dissolve { group } => holds_nothing(ring, group, evidence),
     }
+}
+
+fn may_serve(
+    ring: &Ring,
+    next: &Ring,
+    node: &NodeName,
+    evidence: &Evidence,
+) -> Result<(), Refusal> {
+    evidence.level(node, ring)?;
+    // Nobody has acknowledged anything in a group that is forming.
+    match group_with(ring, node)?.phase {
+        GroupPhase::Forming => Ok(()),
+        _ => level_quorum(ring, next, node, evidence),
+    }
+}
+
+fn may_leave(
+    ring: &Ring,
+    next: &Ring,
+    node: &NodeName,
+    evidence: &Evidence,
+) -> Result<(), Refusal> {
+    let leaving = evidence.of(node);
+    if leaving.connected && leaving.writing {
+        return Err(Refusal::Writing { node: node.clone() });
+    }
+    level_actives(ring, next, node, evidence)
 }
 
 /// A quorum of a group that takes no series any more knows that, and has nothing that is not in the bucket.
@@ -190,27 +204,7 @@ fn holds_nothing(ring: &Ring, name: &str, evidence: &Evidence) -> Result<(), Ref
             continue;
         };
 
-        let node = member.node.clone();
-        if has.epoch != ring.epoch || !has.all_informed {
-            return Err(Refusal::NotInformed {
-                node,
-                epoch: has.epoch,
-            });
-        }
-
-        if has.writing {
-            return Err(Refusal::Writing { node });
-        }
-
-        if let Some(what) = has.in_words() {
-            let soon = !has.open_windows && has.unshipped == 0;
-            return Err(Refusal::Holds {
-                group: name.to_owned(),
-                node,
-                what,
-                soon,
-            });
-        }
+        is_empty(ring, name, &member.node, has)?;
 
         answered += usize::from(member.state == MemberState::Active);
     }
@@ -226,6 +220,33 @@ fn holds_nothing(ring: &Ring, name: &str, evidence: &Evidence) -> Result<(), Ref
             group: name.to_owned(),
             answered,
             needed,
+        });
+    }
+
+    Ok(())
+}
+
+/// A member goes by the ring and has nothing that is not in the bucket.
+fn is_empty(ring: &Ring, group: &str, node: &NodeName, has: &Holdings) -> Result<(), Refusal> {
+    let node = node.clone();
+    if has.epoch != ring.epoch || !has.all_informed {
+        return Err(Refusal::NotInformed {
+            node,
+            epoch: has.epoch,
+        });
+    }
+
+    if has.writing {
+        return Err(Refusal::Writing { node });
+    }
+
+    if let Some(what) = has.in_words() {
+        let soon = !has.open_windows && has.unshipped == 0;
+        return Err(Refusal::Holds {
+            group: group.to_owned(),
+            node,
+            what,
+            soon,
         });
     }
 

@@ -74,22 +74,7 @@ impl Ring {
             }
 
             for member in &group.members {
-                if !nodes.insert(&member.node) {
-                    return Err(RingError::DuplicateNode(member.node.clone()));
-                }
-                if member.state == MemberState::Left {
-                    continue;
-                }
-
-                if let Some(first) = addresses.insert(&member.address, &member.node) {
-                    let first = NodeName::clone(first);
-                    let second = member.node.clone();
-                    return Err(RingError::DuplicateAddress {
-                        address: member.address.clone(),
-                        first,
-                        second,
-                    });
-                }
+                check_member(member, &mut nodes, &mut addresses)?;
             }
 
             self.check_group(group)?;
@@ -180,35 +165,60 @@ impl Ring {
     /// another address, for example behind a NAT.
     pub fn fingerprint(&self) -> u64 {
         let mut hash = Xxh3::with_seed(self.epoch);
-        let mut field = |bytes: &[u8]| {
-            hash.update(&(bytes.len() as u64).to_le_bytes());
-            hash.update(bytes);
-        };
-
-        field(&(self.replication_factor as u64).to_le_bytes());
+        put_field(&mut hash, &(self.replication_factor as u64).to_le_bytes());
         let mut groups: Vec<&Group> = self.groups.iter().collect();
         groups.sort_by(|a, b| a.name.cmp(&b.name));
 
         for group in groups {
-            field(group.name.as_bytes());
+            put_field(&mut hash, group.name.as_bytes());
             // Left out where they are what they always were when there was one group.
             if (group.phase, group.weight) != (GroupPhase::Serving, 1) {
-                field(&[group.phase as u8]);
-                field(&group.weight.to_le_bytes());
+                put_field(&mut hash, &[group.phase as u8]);
+                put_field(&mut hash, &group.weight.to_le_bytes());
             }
 
-            field(&(group.members.len() as u64).to_le_bytes());
+            put_field(&mut hash, &(group.members.len() as u64).to_le_bytes());
             let mut members: Vec<&Member> = group.members.iter().collect();
             members.sort_by(|a, b| a.node.cmp(&b.node));
 
             for member in members {
-                field(member.node.as_str().as_bytes());
-                field(&[member.state as u8]);
+                put_field(&mut hash, member.node.as_str().as_bytes());
+                put_field(&mut hash, &[member.state as u8]);
             }
         }
 
         hash.digest()
     }
+}
+
+/// No member has the name of another, and none that is present has the address of another.
+fn check_member<'a>(
+    member: &'a Member,
+    nodes: &mut BTreeSet<&'a NodeName>,
+    addresses: &mut BTreeMap<&'a String, &'a NodeName>,
+) -> Result<(), RingError> {
+    if !nodes.insert(&member.node) {
+        return Err(RingError::DuplicateNode(member.node.clone()));
+    }
+    if member.state == MemberState::Left {
+        return Ok(());
+    }
+
+    if let Some(first) = addresses.insert(&member.address, &member.node) {
+        let first = NodeName::clone(first);
+        let second = member.node.clone();
+        return Err(RingError::DuplicateAddress {
+            address: member.address.clone(),
+            first,
+            second,
+        });
+    }
+    Ok(())
+}
+
+fn put_field(hash: &mut Xxh3, bytes: &[u8]) {
+    hash.update(&(bytes.len() as u64).to_le_bytes());
+    hash.update(bytes);
 }
 
 #[cfg(test)]

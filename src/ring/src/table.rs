@@ -6,29 +6,30 @@ use crate::{Group, GroupPhase, Member, MemberState, Ring};
 
 /// Reads `group*phase=weight: node@zone*state>replaces ...` lines; all but the names is optional.
 pub(crate) fn groups(text: &str) -> Vec<Group> {
-    let line = |line: &str| {
-        let (name, members) = line.split_once(':').expect("group: members");
-        let (name, weight) = name.trim().split_once('=').unwrap_or((name.trim(), "1"));
-        let (name, phase) = name.split_once('*').unwrap_or((name, "serving"));
-        let phase = match phase {
-            "forming" => GroupPhase::Forming,
-            "leaving" => GroupPhase::Leaving,
-            "gone" => GroupPhase::Gone,
-            _ => GroupPhase::Serving,
-        };
-
-        let weight = weight.parse().expect("a number");
-        let members = members.split_whitespace().map(member).collect();
-        Group {
-            phase,
-            weight,
-            ..Group::new(name, members)
-        }
-    };
     text.lines()
         .filter(|l| !l.trim().is_empty())
-        .map(line)
+        .map(group)
         .collect()
+}
+
+fn group(line: &str) -> Group {
+    let (name, members) = line.split_once(':').expect("group: members");
+    let (name, weight) = name.trim().split_once('=').unwrap_or((name.trim(), "1"));
+    let (name, phase) = name.split_once('*').unwrap_or((name, "serving"));
+    let phase = match phase {
+        "forming" => GroupPhase::Forming,
+        "leaving" => GroupPhase::Leaving,
+        "gone" => GroupPhase::Gone,
+        _ => GroupPhase::Serving,
+    };
+
+    let weight = weight.parse().expect("a number");
+    let members = members.split_whitespace().map(member).collect();
+    Group {
+        phase,
+        weight,
+        ..Group::new(name, members)
+    }
 }
 
 fn member(word: &str) -> Member {
@@ -56,35 +57,36 @@ fn member(word: &str) -> Member {
 
 /// The other way.
 pub(crate) fn text(ring: &Ring) -> String {
-    let member = |m: &Member| {
-        let zone = m.zone.as_ref().map(|z| format!("@{z}")).unwrap_or_default();
-        let state = match m.state {
-            MemberState::Active => String::new(),
-            state => format!("*{}", state.word()),
-        };
-        let replaces = m
-            .replaces
-            .as_ref()
-            .map(|r| format!(">{r}"))
-            .unwrap_or_default();
-        format!("{}{zone}{state}{replaces}", m.node)
-    };
+    let groups: Vec<String> = ring.groups.iter().map(group_text).collect();
+    groups.join("\n")
+}
 
-    let group = |g: &Group| {
-        let phase = match g.phase {
-            GroupPhase::Serving => String::new(),
-            phase => format!("*{}", phase.word()),
-        };
-        let weight = if g.weight == 1 {
-            String::new()
-        } else {
-            format!("={}", g.weight)
-        };
-        let members = g.members.iter().map(member).collect::<Vec<_>>().join(" ");
-        format!("{}{phase}{weight}: {members}", g.name)
+fn group_text(g: &Group) -> String {
+    let phase = match g.phase {
+        GroupPhase::Serving => String::new(),
+        phase => format!("*{}", phase.word()),
     };
+    let weight = if g.weight == 1 {
+        String::new()
+    } else {
+        format!("={}", g.weight)
+    };
+    let members: Vec<String> = g.members.iter().map(member_text).collect();
+    format!("{}{phase}{weight}: {}", g.name, members.join(" "))
+}
 
-    ring.groups.iter().map(group).collect::<Vec<_>>().join("\n")
+fn member_text(m: &Member) -> String {
+    let zone = m.zone.as_ref().map(|z| format!("@{z}")).unwrap_or_default();
+    let state = match m.state {
+        MemberState::Active => String::new(),
+        state => format!("*{}", state.word()),
+    };
+    let replaces = m
+        .replaces
+        .as_ref()
+        .map(|r| format!(">{r}"))
+        .unwrap_or_default();
+    format!("{}{zone}{state}{replaces}", m.node)
 }
 
 /// A valid ring of epoch 5 and replication factor 3.

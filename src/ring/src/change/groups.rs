@@ -107,56 +107,63 @@ impl Ring {
         found: Option<u32>,
     ) -> Result<usize, Refusal> {
         if let Some(old) = replaces {
-            let at = self
-                .groups
-                .iter()
-                .position(|g: &Group| g.member(old).is_some_and(|m| m.state != MemberState::Left))
-                .ok_or_else(|| Refusal::Unknown(old.clone()))?;
+            return self.group_of_replaced(old);
+        }
 
-            let group = &self.groups[at];
-            if let Some(other) = group.present().find(|m| m.replaces.as_ref() == Some(old)) {
-                return Err(Refusal::ReplacedAlready {
-                    node: old.clone(),
-                    by: other.node.clone(),
-                });
-            }
+        let Some(name) = group else {
+            return self.only_group();
+        };
+        let known = self
+            .groups
+            .iter()
+            .position(|g| g.name == name && is_here(g));
+        match (known, found) {
+            (Some(at), _) => Ok(at),
+            (None, Some(weight)) => self.found(name, weight),
+            (None, None) => Err(Refusal::UnknownGroup(name.to_owned())),
+        }
+    }
 
-            let state = group.member(old).map_or(MemberState::Left, |m| m.state);
-            if state == MemberState::Joining {
-                return Err(Refusal::State {
-                    node: old.clone(),
-                    state,
-                    wanted: "replaced",
-                });
-            }
+    /// The group of a member whose place somebody takes.
+    fn group_of_replaced(&self, old: &NodeName) -> Result<usize, Refusal> {
+        let at = self
+            .groups
+            .iter()
+            .position(|g: &Group| g.member(old).is_some_and(|m| m.state != MemberState::Left))
+            .ok_or_else(|| Refusal::Unknown(old.clone()))?;
 
+        let group = &self.groups[at];
+        if let Some(other) = group.present().find(|m| m.replaces.as_ref() == Some(old)) {
+            return Err(Refusal::ReplacedAlready {
+                node: old.clone(),
+                by: other.node.clone(),
+            });
+        }
+
+        let state = group.member(old).map_or(MemberState::Left, |m| m.state);
+        if state == MemberState::Joining {
+            return Err(Refusal::State {
+                node: old.clone(),
+                state,
+                wanted: "replaced",
+            });
+        }
+
+        Ok(at)
+    }
+
+    /// The group that is meant where there is only one.
+    fn only_group(&self) -> Result<usize, Refusal> {
+        let mut known = self.groups.iter().enumerate().filter(|(_, g)| is_here(g));
+        if let (Some((at, _)), None) = (known.next(), known.next()) {
             return Ok(at);
         }
 
-        let here = |g: &Group| g.phase != GroupPhase::Gone;
-        match (group, found) {
-            (Some(name), found) => match self.groups.iter().position(|g| g.name == name && here(g))
-            {
-                Some(at) => Ok(at),
-                None => match found {
-                    Some(weight) => self.found(name, weight),
-                    None => Err(Refusal::UnknownGroup(name.to_owned())),
-                },
-            },
-            (None, _) => {
-                let mut known = self.groups.iter().enumerate().filter(|(_, g)| here(g));
-                match (known.next(), known.next()) {
-                    (Some((at, _)), None) => Ok(at),
-                    _ => {
-                        let names = self
-                            .groups
-                            .iter()
-                            .filter(|g| here(g))
-                            .map(|g| g.name.clone());
-                        Err(Refusal::WhichGroup(names.collect()))
-                    }
-                }
-            }
-        }
+        let here = self.groups.iter().filter(|g| is_here(g));
+        Err(Refusal::WhichGroup(here.map(|g| g.name.clone()).collect()))
     }
+}
+
+fn is_here(group: &Group) -> bool {
+    group.phase != GroupPhase::Gone
 }
