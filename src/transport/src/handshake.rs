@@ -124,7 +124,6 @@ impl LocalNode {
     ) -> Result<(PeerIdentity, u32), Refusal> {
         let peer = &hello.node;
         let version = hello.version.min(PROTOCOL_VERSION);
-        let me = &self.identity;
 
         if peer.len().max(hello.cluster.len()) > NAME_BYTES_MAX {
             // It is not repeated: it would be in the log.
@@ -133,7 +132,32 @@ impl LocalNode {
             return Err(Refusal::new(RefuseReason::Node, detail));
         }
 
-        let (reason, detail) = if version < hello.version_min.max(PROTOCOL_VERSION_MIN) {
+        let objection = self
+            .objection_to_node(hello, expected, version)
+            .or_else(|| self.objection_to_ring(hello, version));
+        if let Some((reason, detail)) = objection {
+            return Err(Refusal::new(reason, detail));
+        }
+
+        let identity = PeerIdentity {
+            node: NodeName::new(peer),
+            incarnation: Incarnation(hello.incarnation),
+            boot: Boot(hello.boot),
+        };
+        Ok((identity, version))
+    }
+
+    /// Why the sender is not who this node may talk to.
+    fn objection_to_node(
+        &self,
+        hello: &Hello,
+        expected: Option<&NodeName>,
+        version: u32,
+    ) -> Option<(RefuseReason, String)> {
+        let peer = &hello.node;
+        let me = &self.identity;
+
+        Some(if version < hello.version_min.max(PROTOCOL_VERSION_MIN) {
             let detail = format!(
                 "{peer} speaks protocol versions {}-{}, {} speaks {PROTOCOL_VERSION_MIN}-{PROTOCOL_VERSION}",
                 hello.version_min, hello.version, me.node
@@ -162,7 +186,17 @@ impl LocalNode {
                 me.node, me.incarnation
             );
             (RefuseReason::DuplicateIncarnation, detail)
-        } else if hello.shards != u32::from(self.shards) {
+        } else {
+            return None;
+        })
+    }
+
+    /// Why both cannot replicate for each other.
+    fn objection_to_ring(&self, hello: &Hello, version: u32) -> Option<(RefuseReason, String)> {
+        let peer = &hello.node;
+        let me = &self.identity;
+
+        Some(if hello.shards != u32::from(self.shards) {
             let detail = format!(
                 "{peer} has {} shards, {} has {}",
                 hello.shards, me.node, self.shards
@@ -181,15 +215,8 @@ impl LocalNode {
             );
             (RefuseReason::Ring, detail)
         } else {
-            let identity = PeerIdentity {
-                node: NodeName::new(peer),
-                incarnation: Incarnation(hello.incarnation),
-                boot: Boot(hello.boot),
-            };
-            return Ok((identity, version));
-        };
-
-        Err(Refusal::new(reason, detail))
+            return None;
+        })
     }
 }
 

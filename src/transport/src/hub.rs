@@ -39,8 +39,10 @@ type Feeds = BTreeMap<NodeName, Arc<Feed>>;
 impl Hub {
     /// A hub with one feed per peer of the group; each feed keeps at most `feed_bytes` of records.
     pub fn new(group: GroupView, feed_bytes: u64) -> Self {
-        let feed = |node: &NodeName| (node.clone(), Arc::new(Feed::new(feed_bytes)));
-        let feeds: Feeds = group.peers().map(|(node, _)| feed(node)).collect();
+        let peers = group.peers().map(|(node, _)| node.clone());
+        let feeds: Feeds = peers
+            .map(|node| (node, Arc::new(Feed::new(feed_bytes))))
+            .collect();
         let own = group.me().stream();
 
         Self {
@@ -62,11 +64,14 @@ impl Hub {
 
         // With the lock held: what this node has under the older ring is in the view by now.
         self.epoch.store(group.epoch(), Ordering::Release);
-        let feed = |node: &NodeName| match known.get(node) {
-            Some(feed) => (node.clone(), Arc::clone(feed)),
-            None => (node.clone(), Arc::new(Feed::new(self.feed_bytes))),
-        };
-        let feeds: Feeds = group.peers().map(|(node, _)| feed(node)).collect();
+        let feeds = group.peers().map(|(node, _)| {
+            let feed = match known.get(node) {
+                Some(feed) => Arc::clone(feed),
+                None => Arc::new(Feed::new(self.feed_bytes)),
+            };
+            (node.clone(), feed)
+        });
+        let feeds: Feeds = feeds.collect();
 
         *self.feeds.write() = Arc::new(feeds);
     }

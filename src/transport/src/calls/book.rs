@@ -29,14 +29,14 @@ impl CallBook {
     /// The ring has changed; peers that stay keep their calls. Called by one thread at a time.
     pub fn set_peers<'a>(&self, peers: impl IntoIterator<Item = &'a NodeName>) {
         let known = self.all();
-        let calls = |node: &NodeName| match known.get(node) {
-            Some(calls) => Arc::clone(calls),
-            None => Arc::new(Calls::new(self.calls_max, self.answer_bytes_max)),
-        };
-        let next = peers
-            .into_iter()
-            .map(|node| (node.clone(), calls(node)))
-            .collect();
+        let next = peers.into_iter().map(|node| {
+            let calls = match known.get(node) {
+                Some(calls) => Arc::clone(calls),
+                None => Arc::new(Calls::new(self.calls_max, self.answer_bytes_max)),
+            };
+            (node.clone(), calls)
+        });
+        let next = next.collect();
 
         *self.peers.write() = Arc::new(next);
     }

@@ -7,8 +7,10 @@ use futures::future::{AbortHandle, Abortable, BoxFuture, FutureExt};
 use futures::stream::{FuturesUnordered, StreamExt};
 use slog::{debug, warn};
 use tokio::time::{Interval, MissedTickBehavior};
-use trireme_base::ErrorKind;
-use trireme_replication::{DisconnectReason, Effect, Event, PeerIdentity, PeerLink};
+use trireme_base::{ErrorKind, Incarnation, StreamId};
+use trireme_replication::{
+    DisconnectReason, Effect, Event, PeerIdentity, PeerLink, PositionVector,
+};
 use trireme_wire::frame::{Frame, Records, RequestHead};
 use trireme_wire::record::Record;
 
@@ -228,31 +230,37 @@ impl<'a, S: ReplicaStore + ?Sized> Session<'a, S> {
             Woken::Answer(id, answer) => {
                 self.cancel.remove(&id);
                 self.requests.forget(id);
-                let frames = answer
-                    .map(|answer| answer_frames(id, answer))
-                    .unwrap_or_default();
-                frames
-                    .into_iter()
-                    .for_each(|frame| self.lanes.push_call(frame));
+                self.push_calls(
+                    answer
+                        .map(|answer| answer_frames(id, answer))
+                        .unwrap_or_default(),
+                );
             }
             Woken::Request(head, body) => {
-                let frames = request_frames(head, body, self.connection.version);
-                frames
-                    .into_iter()
-                    .for_each(|frame| self.lanes.push_call(frame));
+                self.push_calls(request_frames(head, body, self.connection.version));
             }
-            Woken::Tick => {
-                self.look_at_intake()?;
-                self.link.set_health(self.parts.store.health());
-                self.link.set_ends(self.parts.store.ends());
-                self.note_signs_of_life()?;
-                self.feed(Event::Tick {
-                    wall_ms: self.parts.clock.now_ms(),
-                })?;
-                self.plan()?;
-                self.report();
-            }
+            Woken::Tick => self.tick()?,
         }
+        Ok(())
+    }
+
+    fn push_calls(&mut self, frames: Vec<Frame>) {
+        for frame in frames {
+            self.lanes.push_call(frame);
+        }
+    }
+
+    /// What has to be done now and then.
+    fn tick(&mut self) -> Result<(), LinkEnd> {
+        self.look_at_intake()?;
+        self.link.set_health(self.parts.store.health());
+        self.link.set_ends(self.parts.store.ends());
+        self.note_signs_of_life()?;
+        self.feed(Event::Tick {
+            wall_ms: self.parts.clock.now_ms(),
+        })?;
+        self.plan()?;
+        self.report();
         Ok(())
     }
 
@@ -307,12 +315,16 @@ impl<'a, S: ReplicaStore + ?Sized> Session<'a, S> {
                 return Err(TransportError::Timeout("sending answers").into());
             }
             let busy = CallError::new(ErrorKind::Limited, "too many calls at a time");
-            answer_frames(id, Err(busy))
-                .into_iter()
-                .for_each(|frame| self.lanes.push_call(frame));
+            self.push_calls(answer_frames(id, Err(busy)));
             return Ok(());
         };
 
+        self.answer(id, head, body);
+        Ok(())
+    }
+
+    /// Has a call answered as long as the caller waits.
+    fn answer(&mut self, id: u64, head: RequestHead, body: bytes::Bytes) {
         let limit = Duration::from_millis(head.deadline_ms);
         let (handle, registration) = AbortHandle::new_pair();
         let answering = Abortable::new(
@@ -331,8 +343,6 @@ impl<'a, S: ReplicaStore + ?Sized> Session<'a, S> {
                     .and_then(Result::ok),
             )
         }));
-
-        Ok(())
     }
 
     /// Decides anew what to take from whom.
@@ -412,33 +422,12 @@ impl<'a, S: ReplicaStore + ?Sized> Session<'a, S> {
                 stream,
                 from_seq,
                 max_bytes,
-            } => {
-                let read = parts.store.read(stream, from_seq, max_bytes);
-                self.reads.push(Box::pin(async move {
-                    Event::LogRead {
-                        stream,
-                        from_seq,
-                        result: read.await,
-                    }
-                }));
-            }
+            } => self.read_log(stream, from_seq, max_bytes),
             Effect::PeerDurable {
                 incarnation,
                 positions,
                 epoch,
-            } => {
-                if let Err(proof) = parts
-                    .store
-                    .peer_durable(node, incarnation, &positions, epoch)
-                {
-                    return Err(self.second_writer(proof));
-                }
-                parts
-                    .hub
-                    .group()
-                    .lock()
-                    .observed(node, incarnation, &positions);
-            }
+            } => return self.peer_durable(incarnation, &positions, epoch),
             Effect::PeerHealth {
                 health,
                 wall_ms,
@@ -471,6 +460,39 @@ impl<'a, S: ReplicaStore + ?Sized> Session<'a, S> {
             Effect::Disconnect(reason) => return Err(reason.into()),
         }
 
+        Ok(())
+    }
+
+    fn read_log(&mut self, stream: StreamId, from_seq: u64, max_bytes: u64) {
+        let read = self.parts.store.read(stream, from_seq, max_bytes);
+        self.reads.push(Box::pin(async move {
+            Event::LogRead {
+                stream,
+                from_seq,
+                result: read.await,
+            }
+        }));
+    }
+
+    /// The peer has these positions durably.
+    fn peer_durable(
+        &self,
+        incarnation: Incarnation,
+        positions: &PositionVector,
+        epoch: u64,
+    ) -> Result<(), LinkEnd> {
+        let parts = self.parts;
+        let node = &self.peer.node;
+        parts
+            .store
+            .peer_durable(node, incarnation, positions, epoch)
+            .map_err(|proof| self.second_writer(proof))?;
+
+        parts
+            .hub
+            .group()
+            .lock()
+            .observed(node, incarnation, positions);
         Ok(())
     }
 

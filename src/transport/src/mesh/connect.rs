@@ -12,7 +12,7 @@ use trireme_wire::frame::Frame;
 use super::{Lineage, Mesh};
 use crate::handshake::{Shaking, refused};
 use crate::slot::{BoxedRead, BoxedWrite};
-use crate::{Connection, FrameReader, FrameWriter, PeerAddress, Refusal, TransportError};
+use crate::{Connection, FrameReader, FrameWriter, PeerAddress, TransportError};
 
 /// A connection, and what resolves when it is dropped.
 pub(super) type Connected = (Connection, oneshot::Receiver<()>);
@@ -73,15 +73,12 @@ impl Mesh {
     ) -> Result<Connected, TransportError> {
         let mut reader = FrameReader::new(Box::new(read) as BoxedRead);
         let mut writer = FrameWriter::new(Box::new(write) as BoxedWrite);
-        let admission = |peer: &PeerIdentity, lineage: &Lineage| -> Result<(), Refusal> {
-            self.admit(peer, lineage)
-        };
         let local = self.local.read().clone();
         let shaking = Shaking {
             local: &local,
             reader: &mut reader,
             writer: &mut writer,
-            admission: &admission,
+            admission: &|peer: &PeerIdentity, lineage: &Lineage| self.admit(peer, lineage),
         };
 
         let hellos = async {
