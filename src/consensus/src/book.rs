@@ -28,12 +28,7 @@ impl RingBook {
     ///
     /// A damaged book is put aside: the other members know the ring.
     pub fn open(dir: &Path, of_settings: Ring, log: Logger) -> Result<Self, FileError> {
-        let io = |path: &Path, source| FileError::Io {
-            path: path.to_owned(),
-            source,
-        };
-
-        std::fs::create_dir_all(dir).map_err(|e| io(dir, e))?;
+        std::fs::create_dir_all(dir).map_err(|e| io_error(dir, e))?;
         let path = dir.join("ring.json");
         let ring = match file::read::<Ring>(&path) {
             Ok(Some(ring)) => {
@@ -43,7 +38,7 @@ impl RingBook {
             Ok(None) => of_settings,
             Err(FileError::Damaged { reason, .. }) => {
                 error!(log, "the ring in the data directory is damaged, peers will tell it"; "reason" => reason);
-                file::set_aside(&path).map_err(|e| io(&path, e))?;
+                file::set_aside(&path).map_err(|e| io_error(&path, e))?;
                 of_settings
             }
             Err(error) => return Err(error),
@@ -81,6 +76,13 @@ impl RingBook {
         self.current.send_replace(Arc::new(ring.clone()));
 
         Ok(true)
+    }
+}
+
+fn io_error(path: &Path, source: io::Error) -> FileError {
+    FileError::Io {
+        path: path.to_owned(),
+        source,
     }
 }
 

@@ -149,21 +149,7 @@ impl Consensus {
                 .map_err(|source| FileError::Io { path: dir, source })?;
         }
 
-        let election_ms = timing.election.as_millis() as u64;
-        let config = Config {
-            cluster_name: "ring".to_owned(),
-            heartbeat_interval: timing.heartbeat.as_millis() as u64,
-            election_timeout_min: election_ms,
-            election_timeout_max: election_ms * 2,
-            install_snapshot_timeout: CALL_TIMEOUT.as_millis() as u64,
-            snapshot_policy: SnapshotPolicy::LogsSinceLast(SNAPSHOT_EVERY),
-            max_in_snapshot_log_to_keep: LOG_KEPT,
-            ..Config::default()
-        };
-
-        let config = config
-            .validate()
-            .map_err(|e| ConsensusStartError::Raft(e.to_string()))?;
+        let config = raft_config(&timing)?;
         let machine = Machine {
             disk: disk.clone(),
             book: Arc::clone(&book),
@@ -465,6 +451,24 @@ impl Consensus {
     fn node(&self, name: &NodeName) -> (u64, BasicNode) {
         (voter_id(name), BasicNode::new(name.as_str()))
     }
+}
+
+fn raft_config(timing: &Timing) -> Result<Config, ConsensusStartError> {
+    let election_ms = timing.election.as_millis() as u64;
+    let config = Config {
+        cluster_name: "ring".to_owned(),
+        heartbeat_interval: timing.heartbeat.as_millis() as u64,
+        election_timeout_min: election_ms,
+        election_timeout_max: election_ms * 2,
+        install_snapshot_timeout: CALL_TIMEOUT.as_millis() as u64,
+        snapshot_policy: SnapshotPolicy::LogsSinceLast(SNAPSHOT_EVERY),
+        max_in_snapshot_log_to_keep: LOG_KEPT,
+        ..Config::default()
+    };
+
+    config
+        .validate()
+        .map_err(|e| ConsensusStartError::Raft(e.to_string()))
 }
 
 /// Why consensus did not start.

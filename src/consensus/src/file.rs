@@ -71,38 +71,7 @@ pub(crate) fn read<T: DeserializeOwned>(path: &Path) -> Result<Option<T>, FileEr
 }
 
 fn parse<T: DeserializeOwned>(path: &Path, bytes: &[u8]) -> Result<T, FileError> {
-    let damaged = |reason: &str| FileError::Damaged {
-        path: path.to_owned(),
-        reason: reason.to_owned(),
-    };
-    let end = bytes
-        .iter()
-        .position(|b| *b == b'\n')
-        .ok_or_else(|| damaged("no header"))?;
-    let header = std::str::from_utf8(&bytes[..end]).map_err(|_| damaged("header is no text"))?;
-    let body = &bytes[end + 1..];
-    let mut words = header.split(' ');
-    if words.next() != Some(MAGIC) {
-        return Err(damaged("not a ring file"));
-    }
-
-    let version: u32 = words
-        .next()
-        .and_then(|w| w.parse().ok())
-        .ok_or_else(|| damaged("no version"))?;
-
-    let field =
-        |word: Option<&str>, key: &str| word.and_then(|w| w.strip_prefix(key)).map(str::to_owned);
-    let crc = field(words.next(), "crc32c=").ok_or_else(|| damaged("no checksum"))?;
-    let length = field(words.next(), "bytes=").ok_or_else(|| damaged("no length"))?;
-    if length != body.len().to_string() {
-        return Err(damaged("its length is not what its header says"));
-    }
-
-    if crc != format!("{:08x}", checksum(version, body)) {
-        return Err(damaged("its checksum does not match"));
-    }
-
+    let (version, body) = checked(bytes).map_err(|reason| damaged(path, reason))?;
     if !(VERSION_UNPROVEN..=VERSION).contains(&version) {
         return Err(FileError::Version {
             path: path.to_owned(),
@@ -110,7 +79,46 @@ fn parse<T: DeserializeOwned>(path: &Path, bytes: &[u8]) -> Result<T, FileError>
         });
     }
 
-    serde_json::from_slice(body).map_err(|e| damaged(&e.to_string()))
+    serde_json::from_slice(body).map_err(|e| damaged(path, &e.to_string()))
+}
+
+fn damaged(path: &Path, reason: &str) -> FileError {
+    FileError::Damaged {
+        path: path.to_owned(),
+        reason: reason.to_owned(),
+    }
+}
+
+/// Version and body of a file whose header fits it; or what is wrong.
+fn checked(bytes: &[u8]) -> Result<(u32, &[u8]), &'static str> {
+    let end = bytes.iter().position(|b| *b == b'\n').ok_or("no header")?;
+    let header = std::str::from_utf8(&bytes[..end]).map_err(|_| "header is no text")?;
+    let body = &bytes[end + 1..];
+    let mut words = header.split(' ');
+    if words.next() != Some(MAGIC) {
+        return Err("not a ring file");
+    }
+
+    let version: u32 = words
+        .next()
+        .and_then(|w| w.parse().ok())
+        .ok_or("no version")?;
+
+    let crc = field(words.next(), "crc32c=").ok_or("no checksum")?;
+    let length = field(words.next(), "bytes=").ok_or("no length")?;
+    if length != body.len().to_string() {
+        return Err("its length is not what its header says");
+    }
+
+    if crc != format!("{:08x}", checksum(version, body)) {
+        return Err("its checksum does not match");
+    }
+
+    Ok((version, body))
+}
+
+fn field<'a>(word: Option<&'a str>, key: &str) -> Option<&'a str> {
+    word.and_then(|word| word.strip_prefix(key))
 }
 
 fn checksum(version: u32, body: &[u8]) -> u32 {

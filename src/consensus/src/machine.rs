@@ -63,29 +63,30 @@ impl Machine {
 
 impl RaftSnapshotBuilder<RingRaft> for Machine {
     async fn build_snapshot(&mut self) -> Result<Snapshot<RingRaft>, StorageError> {
-        let taken = |state: &mut crate::disk::State| {
-            let machine = &state.machine;
-            let index = machine.applied.map_or(0, |id| id.index);
-            let stored = StoredSnapshot {
-                meta: SnapshotMeta {
-                    last_log_id: machine.applied,
-                    last_membership: machine.membership.clone(),
-                    snapshot_id: format!("{index}"),
-                },
-                ring: machine.ring.clone(),
-            };
-            state.snapshot = Some(stored.clone());
-            stored
-        };
-
         let stored = self
             .disk
-            .change(taken)
+            .change(take_snapshot)
             .await
             .map_err(|e| StorageIOError::write_snapshot(None, &e))?;
 
         given_out(stored)
     }
+}
+
+/// Keeps what the machine is now as the snapshot.
+fn take_snapshot(state: &mut crate::disk::State) -> StoredSnapshot {
+    let machine = &state.machine;
+    let index = machine.applied.map_or(0, |id| id.index);
+    let stored = StoredSnapshot {
+        meta: SnapshotMeta {
+            last_log_id: machine.applied,
+            last_membership: machine.membership.clone(),
+            snapshot_id: format!("{index}"),
+        },
+        ring: machine.ring.clone(),
+    };
+    state.snapshot = Some(stored.clone());
+    stored
 }
 
 fn given_out(stored: StoredSnapshot) -> Result<Snapshot<RingRaft>, StorageError> {
@@ -142,16 +143,9 @@ impl RaftStateMachine<RingRaft> for Machine {
         meta: &SnapshotMeta<u64, BasicNode>,
         snapshot: Box<Cursor<Vec<u8>>>,
     ) -> Result<(), StorageError> {
-        let failed = |e: &dyn std::error::Error| {
-            StorageIOError::read_snapshot(
-                Some(meta.signature()),
-                openraft::AnyError::error(e.to_string()),
-            )
-        };
-
         let ring: Option<Ring> =
-            serde_json::from_slice(snapshot.get_ref()).map_err(|e| failed(&e))?;
-        let installed = |state: &mut crate::disk::State| {
+            serde_json::from_slice(snapshot.get_ref()).map_err(|e| unreadable(meta, &e))?;
+        let installed = self.disk.change(|state: &mut crate::disk::State| {
             state.machine = MachineState {
                 applied: meta.last_log_id,
                 membership: meta.last_membership.clone(),
@@ -161,9 +155,9 @@ impl RaftStateMachine<RingRaft> for Machine {
                 meta: meta.clone(),
                 ring: ring.clone(),
             });
-        };
+        });
 
-        self.disk.change(installed).await.map_err(|e| failed(&e))?;
+        installed.await.map_err(|e| unreadable(meta, &e))?;
         self.publish(ring).await
     }
 
@@ -171,6 +165,16 @@ impl RaftStateMachine<RingRaft> for Machine {
         let stored = self.disk.look(|state| state.snapshot.clone()).await;
         stored.map(given_out).transpose()
     }
+}
+
+fn unreadable(
+    meta: &SnapshotMeta<u64, BasicNode>,
+    e: &dyn std::error::Error,
+) -> StorageIOError<u64> {
+    StorageIOError::read_snapshot(
+        Some(meta.signature()),
+        openraft::AnyError::error(e.to_string()),
+    )
 }
 
 #[cfg(test)]

@@ -86,25 +86,14 @@ impl Consensus {
 
     /// Makes Raft's members those of the ring.
     async fn follow(&self, ring: &Ring) -> Result<(), String> {
-        let (known, voting) = {
-            let metrics = self.raft.metrics();
-            let metrics = metrics.borrow();
-            let membership = metrics.membership_config.membership();
-            let known: BTreeSet<u64> = membership.nodes().map(|(id, _)| *id).collect();
-            (known, membership.voter_ids().collect::<BTreeSet<u64>>())
-        };
+        let (known, voting) = self.members();
 
-        let present: Vec<NodeName> = ring
-            .groups
+        let present = present_in(ring);
+        let missing: BTreeMap<u64, BasicNode> = present
             .iter()
-            .flat_map(|g| g.present())
-            .map(|m| m.node.clone())
+            .filter(|node| !known.contains(&voter_id(node)))
+            .map(|node| self.node(node))
             .collect();
-
-        let missing = present
-            .iter()
-            .filter(|node| !known.contains(&voter_id(node)));
-        let missing: BTreeMap<u64, BasicNode> = missing.map(|node| self.node(node)).collect();
         if !missing.is_empty() {
             return self.change(ChangeMembers::AddNodes(missing)).await;
         }
@@ -123,6 +112,15 @@ impl Consensus {
         Ok(())
     }
 
+    /// Raft's members, and those of them that vote.
+    fn members(&self) -> (BTreeSet<u64>, BTreeSet<u64>) {
+        let metrics = self.raft.metrics();
+        let metrics = metrics.borrow();
+        let membership = metrics.membership_config.membership();
+        let known: BTreeSet<u64> = membership.nodes().map(|(id, _)| *id).collect();
+        (known, membership.voter_ids().collect::<BTreeSet<u64>>())
+    }
+
     async fn change(&self, change: ChangeMembers<u64, BasicNode>) -> Result<(), String> {
         let changed = tokio::time::timeout(
             super::DECISION_TIMEOUT,
@@ -134,4 +132,12 @@ impl Consensus {
             Err(_) => Err("voters are not changed yet: a majority has to answer".to_owned()),
         }
     }
+}
+
+fn present_in(ring: &Ring) -> Vec<NodeName> {
+    ring.groups
+        .iter()
+        .flat_map(|g| g.present())
+        .map(|m| m.node.clone())
+        .collect()
 }
