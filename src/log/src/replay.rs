@@ -89,6 +89,7 @@ impl Log {
                 queues: &queues,
             };
             let report = self.read_plan(plan, run);
+            // A thread ends when its queue is closed.
             drop(queues);
             join_all(handles);
 
