@@ -2,8 +2,8 @@
 
 #![no_main]
 
-use trireme_wire::DecodeLimits;
-use trireme_wire::otlp::{OtlpOptions, decode, json};
+use trireme_remote::DecodeLimits;
+use trireme_remote::otlp::{OtlpOptions, decode, json};
 
 libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
     let limits = DecodeLimits {

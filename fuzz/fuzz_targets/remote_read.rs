@@ -2,8 +2,8 @@
 
 #![no_main]
 
-use trireme_wire::read::decode;
-use trireme_wire::snappy;
+use trireme_remote::read::decode;
+use trireme_remote::snappy;
 
 libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
     let _ = decode(bytes);

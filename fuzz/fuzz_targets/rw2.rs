@@ -2,7 +2,7 @@
 
 #![no_main]
 
-use trireme_wire::{DecodeLimits, rw2};
+use trireme_remote::{DecodeLimits, rw2};
 
 libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
     let limits = DecodeLimits {

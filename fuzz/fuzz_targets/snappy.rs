@@ -2,7 +2,7 @@
 
 #![no_main]
 
-use trireme_wire::snappy;
+use trireme_remote::snappy;
 
 const LIMIT: usize = 1 << 20;
 

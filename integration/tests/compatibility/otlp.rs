@@ -13,7 +13,7 @@ use super::expect;
 use super::messages::{MetricsAnswer, NumberPoint, message};
 
 /// What Prometheus's translation makes of requests whose times lie around 1,700,000,000 s.
-const TABLE: &str = include_str!("../../../src/wire/tests/data/otlp-translation.json");
+const TABLE: &str = include_str!("../../../src/remote/tests/data/otlp-translation.json");
 const TABLE_TIME_MS: i64 = 1_700_000_000_000;
 const HALF_HOUR_MS: i64 = 30 * 60_000;
 

@@ -13,10 +13,10 @@ use prost::Message;
 use trireme_model::Tenant;
 use trireme_promql::{SelectHints, SelectRequest, SeriesSet};
 use trireme_query::{Queries, QueryContext, QueryError};
-use trireme_wire::prompb::read::{SAMPLES, STREAMED_XOR_CHUNKS};
-use trireme_wire::prompb::v1::Label;
-use trireme_wire::read::{Query, REQUEST_BYTES_MAX, decode};
-use trireme_wire::snappy;
+use trireme_remote::prompb::read::{SAMPLES, STREAMED_XOR_CHUNKS};
+use trireme_remote::prompb::v1::Label;
+use trireme_remote::read::{Query, REQUEST_BYTES_MAX, decode};
+use trireme_remote::snappy;
 
 use crate::body::{self, Bounds};
 use crate::error::ApiError;

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use trireme_promql::ParserOptions;
 use trireme_query::TenantLimitsTable;
-use trireme_wire::DecodeLimits;
-use trireme_wire::otlp::OtlpOptions;
+use trireme_remote::DecodeLimits;
+use trireme_remote::otlp::OtlpOptions;
 
 use crate::body::Bounds;
 

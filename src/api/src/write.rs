@@ -10,8 +10,8 @@ use actix_web::{HttpRequest, HttpResponse, web};
 use async_trait::async_trait;
 use trireme_base::ErrorKind;
 use trireme_model::{RetryLater, Tenant, WriteOutcome};
+use trireme_remote::{DecodeError, Decoded, Lend, rw1, rw2, snappy};
 use trireme_wire::batch::Batch;
-use trireme_wire::{DecodeError, Decoded, Lend, rw1, rw2, snappy};
 
 use crate::budget::Reserved;
 use crate::{ApiSettings, ApiState, body, runner, tenant};

@@ -8,9 +8,9 @@ use trireme_head::IngestLimits;
 use trireme_model::Tenant;
 use trireme_promql::ParserOptions;
 use trireme_query::{TenantLimits, TenantLimitsTable};
+use trireme_remote::otlp::OtlpOptions;
 use trireme_settings::{Limits, Settings, Tenants};
 use trireme_storage::LimitsTable;
-use trireme_wire::otlp::OtlpOptions;
 
 use crate::machine;
 

@@ -9,11 +9,11 @@ use trireme_block::{BlockMeta, Interval, Tombstones};
 use trireme_chunk::{HistogramAppender, Xor2Appender, XorAppender};
 use trireme_log::{CompletionTag, Log, LogOptions, NoObserver};
 use trireme_model::{AnyHistogram, Histogram, HistogramSample, Labels, ResetHint, Span, Tenant};
+use trireme_remote::prompb::{v1, v2};
+use trireme_remote::{DecodeLimits, rw1 as read_v1};
 use trireme_wire::entry::encode_batch;
 use trireme_wire::frame::{Ack, Frame, Heartbeat, Hello, Records, RequestHead, Welcome};
-use trireme_wire::prompb::{v1, v2};
 use trireme_wire::record::{HEADER_BYTES, Record, RecordDraft, RecordKind};
-use trireme_wire::{DecodeLimits, rw1 as read_v1};
 
 const NOW_MS: i64 = 1_700_000_000_000;
 

@@ -13,7 +13,7 @@ use trireme_chunk::{Appended, ChunkError, Encoding, HistogramAppender, Xor2Appen
 use trireme_model::{AnyHistogram, HistogramSample, ResetHint};
 use trireme_promql::{Cancel, Columns, HistogramPoint, SelectError, SeriesRead};
 use trireme_query::QueryError;
-use trireme_wire::prompb::read::{Chunk, ChunkedReadResponse, ChunkedSeries};
+use trireme_remote::prompb::read::{Chunk, ChunkedReadResponse, ChunkedSeries};
 
 use super::{Chosen, Sets, labels_of};
 use crate::selected::{PIECE_BYTES, Produce};

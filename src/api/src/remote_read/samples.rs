@@ -4,8 +4,8 @@ use trireme_base::ErrorKind;
 use trireme_model::{FloatHistogram, Labels, ResetHint, Span};
 use trireme_promql::{Cancel, Columns, HistogramPoint, SelectError};
 use trireme_query::QueryError;
-use trireme_wire::prompb::read::{QueryResult, ReadResponse};
-use trireme_wire::prompb::v1::{BucketSpan, Count, Histogram, Sample, TimeSeries, ZeroCount};
+use trireme_remote::prompb::read::{QueryResult, ReadResponse};
+use trireme_remote::prompb::v1::{BucketSpan, Count, Histogram, Sample, TimeSeries, ZeroCount};
 
 use super::{Chosen, Sets, labels_of};
 

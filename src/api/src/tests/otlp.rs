@@ -6,7 +6,7 @@ use std::time::Duration;
 use actix_web::test::TestRequest;
 use prost::Message;
 use trireme_model::{RetryLater, WriteOutcome};
-use trireme_wire::otlp::proto::{ExportResponse, NumberDataPoint, Status};
+use trireme_remote::otlp::proto::{ExportResponse, NumberDataPoint, Status};
 
 use super::fakes::{Node, Reply};
 use crate::ApiSettings;

@@ -3,11 +3,11 @@
 use actix_web::test::TestRequest;
 use prost::Message;
 use trireme_chunk::decode_into;
-use trireme_wire::prompb::read::{
+use trireme_remote::prompb::read::{
     ChunkedReadResponse, LabelMatcher, Query, ReadRequest, ReadResponse, SAMPLES,
     STREAMED_XOR_CHUNKS,
 };
-use trireme_wire::snappy;
+use trireme_remote::snappy;
 
 use super::fakes::{Node, Reply};
 use crate::ApiSettings;

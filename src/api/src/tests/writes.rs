@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use actix_web::test::TestRequest;
 use trireme_model::{Rejections, RetryLater, WriteOutcome};
-use trireme_wire::prompb::{v1, v2};
-use trireme_wire::snappy;
+use trireme_remote::prompb::{v1, v2};
+use trireme_remote::snappy;
 
 use super::fakes::{FakeSink, Node, Reply, Steps};
 use crate::ApiSettings;

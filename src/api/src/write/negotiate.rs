@@ -1,7 +1,7 @@
 //! Which protocol a request speaks; decided from its headers before anything is decoded.
 
 use actix_web::http::header::{CONTENT_ENCODING, CONTENT_TYPE, HeaderMap};
-use trireme_wire::prompb::{v1, v2};
+use trireme_remote::prompb::{v1, v2};
 
 use super::respond::Refusal;
 

@@ -12,8 +12,8 @@ use actix_web::{HttpRequest, HttpResponse, HttpResponseBuilder, web};
 use prost::Message;
 use serde_json::json;
 use trireme_model::{EXEMPLAR_TOO_OLD, Tenant, WriteOutcome};
-use trireme_wire::otlp::proto::{ExportResponse, PartialSuccess, Status};
-use trireme_wire::{DecodeError, Decoded, otlp};
+use trireme_remote::otlp::proto::{ExportResponse, PartialSuccess, Status};
+use trireme_remote::{DecodeError, Decoded, otlp};
 
 use super::respond::{Refusal, count, decide, describe};
 use super::{Beside, refuse, retry_after_secs, store};

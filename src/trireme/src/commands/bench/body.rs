@@ -126,7 +126,7 @@ impl Batcher {
 #[cfg(test)]
 mod tests {
     use trireme_model::Labels;
-    use trireme_wire::{DecodeLimits, rw1, rw2, snappy};
+    use trireme_remote::{DecodeLimits, rw1, rw2, snappy};
 
     use super::super::fleet::Fleet;
     use super::*;

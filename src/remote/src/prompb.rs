@@ -19,8 +19,8 @@ pub use histogram::check as check_histogram;
 pub(crate) use limits::{BadHistograms, EXEMPLAR_LABEL_BYTES_MAX, Room, bound};
 pub use limits::{Boundless, DecodeLimits, Lend};
 
-use crate::batch::Batch;
 use trireme_model::Rejections;
+use trireme_wire::batch::Batch;
 
 /// A decoded write request: what can be stored, and what was refused before anyone looked at the head.
 #[derive(Debug, Default)]

@@ -14,13 +14,13 @@ use trireme_model::{
     EXEMPLAR_LABELS_INVALID, EXEMPLAR_LABELS_TOO_LONG, Exemplar, FloatSample, Rejections, SeriesKey,
 };
 
-use crate::batch::{Batch, BatchSeries};
 use crate::prompb::cursor::{Cursor, FIXED64, VARINT};
 use crate::prompb::{
     BadHistograms, Boundless, DecodeError, DecodeLimits, Decoded, EXEMPLAR_LABEL_BYTES_MAX, Lend,
     Room, bound, check_histogram, histogram,
 };
 use crate::rw1::labels as shown;
+use trireme_wire::batch::{Batch, BatchSeries};
 
 use labels::{LabelBuilder, RefsError};
 use metadata::MetadataSet;

@@ -58,7 +58,7 @@ fn shown(d: &Decoded) -> Vec<String> {
     d.batch
         .series
         .iter()
-        .map(|s: &crate::batch::BatchSeries| {
+        .map(|s: &trireme_wire::batch::BatchSeries| {
             let labels = Labels::from_wire(d.batch.labels_of(s)).expect("canonical");
             assert_eq!(labels.as_bytes(), d.batch.labels_of(s), "canonical");
             let samples: Vec<_> = d

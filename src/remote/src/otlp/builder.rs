@@ -9,9 +9,9 @@ use trireme_model::{
 
 use super::labels::LabelMap;
 use super::warnings::Warnings;
-use crate::batch::BatchSeries;
 use crate::prompb::{DecodeError, DecodeLimits, Decoded, Lend, Room, bound, check_histogram};
 use crate::rw1::labels::{display, over_bound};
+use trireme_wire::batch::BatchSeries;
 
 /// The batch that is being built, and its bounds.
 pub(super) struct Builder<'a> {

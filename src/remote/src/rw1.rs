@@ -13,12 +13,12 @@ mod tests;
 
 use trireme_model::{EXEMPLAR_LABELS_INVALID, FloatSample, SeriesKey};
 
-use crate::batch::BatchSeries;
 use crate::prompb::cursor::{Cursor, FIXED64, VARINT};
 use crate::prompb::{
     BadHistograms, Boundless, DecodeError, DecodeLimits, Decoded, Lend, Room, bound,
     check_histogram, histogram,
 };
+use trireme_wire::batch::BatchSeries;
 
 use labels::LabelSpan;
 
