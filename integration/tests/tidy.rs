@@ -258,6 +258,7 @@ fn functions_breathe() -> anyhow::Result<()> {
     }
 
     ensure!(density.tokens_per_line() <= 8.0, "{density}");
+    ensure!(density.tokens_quantile(0.95) <= 260, "{density}");
     ensure!(density.named_closures() < 1.0, "{density}");
     ensure!(density.tuple_lets() < 0.5, "{density}");
     ensure!(density.without_paragraphs() < 0.3, "{density}");
