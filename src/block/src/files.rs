@@ -5,13 +5,19 @@ use std::io::{BufWriter, Read, Write};
 use std::path::{Path, PathBuf};
 
 use sha2::{Digest, Sha256};
+use trireme_base::durable;
 
 use crate::BlockError;
 use crate::error::at;
 
 /// Makes the names in a directory durable.
 pub(crate) fn sync_dir(dir: &Path) -> Result<(), BlockError> {
-    File::open(dir).and_then(|d| d.sync_all()).map_err(at(dir))
+    durable::sync_dir(dir).map_err(at(dir))
+}
+
+/// Replaces a small file, durably and whole or not at all.
+pub(crate) fn replace(path: &Path, bytes: &[u8]) -> Result<(), BlockError> {
+    durable::replace(path, bytes).map_err(at(path))
 }
 
 /// Reads a small file whole, or refuses it for its size.

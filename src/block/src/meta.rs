@@ -1,7 +1,6 @@
 //! `meta.json`: what a block is, in Prometheus's fields and Thanos's section.
 
 use std::collections::BTreeMap;
-use std::io::Write;
 use std::ops::Range;
 use std::path::Path;
 
@@ -9,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use ulid::Ulid;
 
-use crate::error::at;
+use crate::files;
 use crate::{BlockError, ThanosMeta};
 
 /// Name of the file.
@@ -193,16 +192,7 @@ impl BlockMeta {
 
     /// Writes `meta.json` into `dir` through a temporary file, all fsynced.
     pub fn write(&self, dir: &Path) -> Result<(), BlockError> {
-        let path = dir.join(META_FILE);
-        let temporary = dir.join("meta.json.tmp");
-        let mut file = std::fs::File::create(&temporary).map_err(at(&temporary))?;
-
-        file.write_all(&self.to_json())
-            .and_then(|()| file.sync_all())
-            .map_err(at(&temporary))?;
-        std::fs::rename(&temporary, &path).map_err(at(&path))?;
-
-        crate::files::sync_dir(dir)
+        files::replace(&dir.join(META_FILE), &self.to_json())
     }
 
     /// The time range, end exclusive (ms).

@@ -5,13 +5,11 @@
 //! ```
 
 use std::collections::BTreeMap;
-use std::io::Write;
 use std::path::Path;
 
 use crate::BlockError;
 use crate::codec::{Cursor, Malformed, checked, put_uvarint, put_varint};
-use crate::error::at;
-use crate::files::{read_capped, sync_dir};
+use crate::files::{self, read_capped};
 
 /// Name of the file.
 pub const TOMBSTONES_FILE: &str = "tombstones";
@@ -89,16 +87,7 @@ impl Tombstones {
 
     /// Writes the file of a block through a temporary one, fsynced; the caller updates the count in the meta.
     pub fn write(&self, block: &Path) -> Result<(), BlockError> {
-        let path = block.join(TOMBSTONES_FILE);
-        let temporary = block.join("tombstones.tmp");
-        let mut file = std::fs::File::create(&temporary).map_err(at(&temporary))?;
-
-        file.write_all(&self.to_bytes())
-            .and_then(|()| file.sync_all())
-            .map_err(at(&temporary))?;
-        std::fs::rename(&temporary, &path).map_err(at(&path))?;
-
-        sync_dir(block)
+        files::replace(&block.join(TOMBSTONES_FILE), &self.to_bytes())
     }
 
     /// Deleted intervals of a series, in time order.

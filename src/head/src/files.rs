@@ -1,23 +1,15 @@
 //! Small durable files.
 
-use std::fs::File;
-use std::io::Write;
 use std::path::Path;
+
+use trireme_base::durable;
 
 use crate::HeadError;
 use crate::checkpoint::{CHECKPOINT_FILE, DAMAGED_FILE, PREVIOUS_FILE};
 
 /// Replaces `path` by `bytes`, durably and whole or not at all.
 pub(crate) fn replace(path: &Path, bytes: &[u8]) -> Result<(), HeadError> {
-    let tmp = path.with_extension("tmp");
-    let mut file = File::create(&tmp).map_err(|e| HeadError::io("create", &tmp, e))?;
-    file.write_all(bytes)
-        .map_err(|e| HeadError::io("write", &tmp, e))?;
-    file.sync_all()
-        .map_err(|e| HeadError::io("sync", &tmp, e))?;
-    drop(file);
-
-    publish(&tmp, path)
+    durable::replace(path, bytes).map_err(|e| HeadError::io("replace", path, e))
 }
 
 /// Gives a finished file its name, durably.
@@ -59,9 +51,7 @@ pub(crate) fn put_back(dir: &Path) -> Result<(), HeadError> {
 
 /// Makes the names of a directory durable.
 pub(crate) fn sync_dir(dir: &Path) -> Result<(), HeadError> {
-    File::open(dir)
-        .and_then(|d| d.sync_all())
-        .map_err(|e| HeadError::io("sync", dir, e))
+    durable::sync_dir(dir).map_err(|e| HeadError::io("sync", dir, e))
 }
 
 /// Makes a directory, and its name and that of its parent durable.
