@@ -143,6 +143,7 @@ impl Server {
         }
 
         // Its later messages must not fill the pipe.
+        #[allow(clippy::disallowed_methods)] // it lives as long as the test
         std::thread::Builder::new()
             .spawn(move || lines.for_each(drop))
             .unwrap();

@@ -113,6 +113,7 @@ fn tenants_that_come_while_a_checkpoint_is_written_do_not_spoil_it() {
     let writing = Arc::clone(&first);
     let stop = Arc::new(std::sync::atomic::AtomicBool::new(false));
     let stopped = Arc::clone(&stop);
+    #[allow(clippy::disallowed_methods)] // it writes beside the checkpoint
     let writer = std::thread::Builder::new().spawn(move || {
         for n in 0.. {
             if stopped.load(std::sync::atomic::Ordering::Relaxed) {

@@ -75,6 +75,7 @@ impl Log {
             observer: Arc::clone(&writer.observer),
         };
         let observer = Arc::downgrade(&writer.observer);
+        #[allow(clippy::disallowed_methods)] // the one thread of a log
         let thread = std::thread::Builder::new()
             .name("log".to_owned())
             .spawn(move || {

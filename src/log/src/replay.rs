@@ -67,6 +67,7 @@ impl Log {
             for n in 0..threads {
                 let (tx, rx) = bounded::<Vec<(u16, Record)>>(QUEUE_BATCHES);
                 // Replay threads live as long as this call.
+                #[allow(clippy::disallowed_methods)] // they end with this call
                 let handle = std::thread::Builder::new()
                     .name(format!("replay-{n}"))
                     .spawn_scoped(scope, move || {

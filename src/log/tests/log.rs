@@ -566,6 +566,7 @@ fn a_flush_that_races_with_the_end_is_answered() {
         for _ in 0..4 {
             let log = Arc::clone(&log);
             let done = done.clone();
+            #[allow(clippy::disallowed_methods)] // it appends beside the others
             std::thread::Builder::new()
                 .spawn(move || {
                     while log.flush().is_ok() {}

@@ -407,17 +407,18 @@ pub async fn submit(
 ///
 /// After a restart a node knows from its disk who leads before it has a connection to anybody.
 async fn leader_in_reach(consensus: &Consensus) -> Option<NodeName> {
-    let until = tokio::time::Instant::now() + RETRY_INTERVAL * RETRIES;
-    loop {
+    for _ in 0..RETRIES {
         let leader = consensus.find_leader().await;
-        let is_in_reach = leader
+        if leader
             .as_ref()
-            .is_some_and(|leader| consensus.reaches(leader));
-        if is_in_reach || tokio::time::Instant::now() >= until {
+            .is_some_and(|leader| consensus.reaches(leader))
+        {
             return leader;
         }
         tokio::time::sleep(RETRY_INTERVAL).await;
     }
+
+    consensus.find_leader().await
 }
 
 async fn at_leader(

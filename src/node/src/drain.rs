@@ -7,8 +7,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::time::Instant;
 use trireme_api::Traffic;
+use trireme_base::Clock;
 use trireme_storage::{Gate, GateState};
 
 /// So long without a request, and the clients are gone.
@@ -17,23 +17,31 @@ const QUIET: Duration = Duration::from_secs(1);
 const LOOK_EVERY: Duration = Duration::from_millis(50);
 
 /// Drains the node for at most `longest`; true if it became quiet. A node that takes no writes is not waited for.
-pub(crate) async fn until_quiet(gate: Arc<Gate>, traffic: Traffic, longest: Duration) -> bool {
+pub(crate) async fn until_quiet(
+    gate: Arc<Gate>,
+    traffic: Traffic,
+    clock: Arc<dyn Clock>,
+    longest: Duration,
+) -> bool {
     let _ = sd_notify::notify(&[sd_notify::NotifyState::Stopping]);
     if !gate.set(GateState::Draining) {
         return true;
     }
 
     let mut seen = traffic.requests();
-    let mut since = Instant::now();
-
+    let mut since = clock.monotonic();
+    let mut now = since;
     let end = since + longest;
-    while Instant::now() < end {
+
+    while now < end {
         tokio::time::sleep(LOOK_EVERY).await;
+        now = clock.monotonic();
         let requests = traffic.requests();
         if requests != seen {
-            (seen, since) = (requests, Instant::now());
+            seen = requests;
+            since = now;
         }
-        if since.elapsed() >= QUIET {
+        if now.saturating_sub(since) >= QUIET {
             return true;
         }
     }

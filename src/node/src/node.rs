@@ -161,10 +161,11 @@ fn stop_list(
 ) -> StopList {
     let mut stop = StopList::default();
     let gate = Arc::clone(&context.gate);
+    let clock = Arc::clone(&context.clock);
     let longest = context.settings.http.drain_timeout.as_duration();
 
     stop.push("clients", move || {
-        drain::until_quiet(gate, traffic, longest)
+        drain::until_quiet(gate, traffic, clock, longest)
     });
 
     let gate = Arc::clone(&context.gate);

@@ -33,6 +33,8 @@ pub(crate) fn log_panics(log: &Logger) {
 /// Ends the process, as a power cut would: a panic left a shard half changed, so nothing of it may be read, cut or saved.
 /// What was acknowledged is in the log, and the next start builds the shard from it.
 pub(crate) fn end_process(_shard: u16) {
+    #[allow(clippy::disallowed_methods)]
+    // the process ends, and the log is written by another thread
     std::thread::sleep(LOG_PAUSE);
     std::process::exit(HALF_CHANGED);
 }

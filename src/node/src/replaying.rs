@@ -42,6 +42,7 @@ pub(crate) fn start(
     };
 
     // Once for each start, and it ends by itself.
+    #[allow(clippy::disallowed_methods)] // one a start
     let thread = std::thread::Builder::new()
         .name("replay".to_owned())
         .spawn(move || work.run());

@@ -360,6 +360,7 @@ fn info_joins_very_many_targets() {
 
 /// Runs `script` with `threads` and the stack of a node's query threads; the failures.
 fn failures_on_query_stack(script: String, threads: usize) -> String {
+    #[allow(clippy::disallowed_methods)] // a stack of the size that queries have
     let thread = std::thread::Builder::new().stack_size(trireme_promql::STACK_BYTES);
     thread
         .spawn(move || {

@@ -177,6 +177,7 @@ mod tests {
         let second = Memory::new(&OWN, Layout::new::<[u8; 5]>());
         assert_eq!(OWN.allocated(), 75);
 
+        #[allow(clippy::disallowed_methods)] // memory that another thread gives back
         let other = std::thread::Builder::new().name("frees".to_owned());
         other
             .spawn(move || drop(memory))

@@ -45,6 +45,7 @@ struct Request {
 }
 
 fn in_thread(name: &str, work: impl FnOnce() + Send + 'static) {
+    #[allow(clippy::disallowed_methods)] // it lives as long as the test
     std::thread::Builder::new()
         .name(name.to_owned())
         .spawn(work)

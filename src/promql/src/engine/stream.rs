@@ -199,6 +199,7 @@ impl<'q> Stream<'q> {
                     .step_by(threads);
 
                 // Rows of a long chain of operators are computed by recursion as deep as the chain.
+                #[allow(clippy::disallowed_methods)] // they end with the query, within its share
                 let thread = std::thread::Builder::new().stack_size(crate::STACK_BYTES);
                 let started = thread.spawn_scoped(scope, move || {
                     self.produce(query, batches, size, &to_main, &spare)

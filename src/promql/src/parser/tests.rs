@@ -461,6 +461,7 @@ fn deep_and_long_queries_are_refused_without_deep_recursion() {
 
 /// Runs `job` with the stack that a node's query threads have.
 fn on_query_stack(job: impl FnOnce() + Send + 'static) {
+    #[allow(clippy::disallowed_methods)] // a stack of the size that queries have
     let builder = std::thread::Builder::new().stack_size(crate::STACK_BYTES);
     builder
         .spawn(job)

@@ -1,5 +1,8 @@
 //! `trireme bench`: load with generated series, and figures that can be compared with other receivers.
 
+// A load generator has threads of its own and waits in real time.
+#![allow(clippy::disallowed_methods)]
+
 mod body;
 mod counters;
 mod disk;
