@@ -9,9 +9,8 @@ use trireme_base::{ErrorKind, NodeName};
 use trireme_model::Tenant;
 use trireme_storage::SettledBlocks;
 use trireme_transport::CallError;
-use trireme_wire::blocks::{
-    CALL_BLOCKS, CALL_BLOCKS_VERSION, List, ListedBlock, Listing, Question, Request,
-};
+use trireme_wire::blocks::{List, ListedBlock, Listing, Question, Request};
+use trireme_wire::rpc::Method;
 use ulid::Ulid;
 
 use super::ScrubberParts;
@@ -206,9 +205,7 @@ pub(super) async fn ask<A: Message + Default>(
         .encode_to_vec(),
     );
 
-    let answer = calls
-        .call(CALL_BLOCKS, CALL_BLOCKS_VERSION, body, timeout)
-        .await?;
+    let answer = calls.call(Method::Blocks, body, timeout).await?;
 
     A::decode(answer).map_err(|e| CallError::new(ErrorKind::Corrupt, e.to_string()))
 }

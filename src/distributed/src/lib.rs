@@ -53,7 +53,6 @@ pub use answering::{ANSWER_BYTES_MAX, Accepted, Job};
 pub use cluster::ClusterQueries;
 use cost_history::CostHistory;
 use message::What;
-pub use message::{CALL_KIND, CALL_VERSION};
 pub use plan::distributable;
 pub use replicas::{Done, OtherGroup, Refusal, Replicas};
 pub use sharded::Sharded;

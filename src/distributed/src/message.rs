@@ -2,11 +2,6 @@
 
 use prost::{Message, Oneof};
 
-/// Number of this kind of call.
-pub const CALL_KIND: u32 = 2;
-/// Version of these messages.
-pub const CALL_VERSION: u32 = 1;
-
 /// A question to a replica.
 #[derive(Clone, PartialEq, Message)]
 pub(crate) struct Request {

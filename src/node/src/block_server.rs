@@ -27,7 +27,7 @@ const PIECE_BYTES_MAX: u32 = 8 << 20;
 /// Blocks of a page of the list.
 const PAGE_BLOCKS: usize = 2_000;
 
-/// Answers calls of kind `CALL_BLOCKS`.
+/// Answers calls of `Method::Blocks`.
 #[derive(Clone)]
 pub(crate) struct BlockServer {
     cutting: Cutting,

@@ -8,24 +8,21 @@ use futures::future::BoxFuture;
 use prost::Message;
 use trireme_base::ErrorKind;
 use trireme_base::pool::CpuPool;
-use trireme_distributed::CALL_KIND as CALL_QUERY;
 use trireme_membership::RingController;
 use trireme_model::Tenant;
 use trireme_replication::PeerIdentity;
 use trireme_storage::Gate;
 use trireme_transport::{CallError, CallHandler, Hub};
 use trireme_wire::batch::Batch;
-use trireme_wire::blocks::CALL_BLOCKS;
 use trireme_wire::entry::decode_batch;
 use trireme_wire::frame::RequestHead;
-use trireme_wire::rebuild::CALL_REBUILD;
-use trireme_write::{CALL_PART, CALL_WRITE, OutcomeMessage, WritePath};
+use trireme_wire::rpc::Method;
+use trireme_write::{OutcomeMessage, WritePath};
 
 use crate::answers::AnswerRoom;
 use crate::block_server::BlockServer;
 use crate::peer_queries::{PeerQueries, answer};
 use crate::rebuild::SnapshotServer;
-use crate::ring::keeper::CALL_RING;
 
 /// Entries up to this size are decoded on the thread that serves the peers: that takes less than to hand them over.
 const DECODED_AT_ONCE_BYTES: usize = 32 << 10;
@@ -58,13 +55,13 @@ impl CallHandler for NodeCalls {
         head: RequestHead,
         body: Bytes,
     ) -> BoxFuture<'static, Result<Bytes, CallError>> {
-        match head.kind {
-            CALL_WRITE => Box::pin(write(
+        match Method::of_number(head.kind) {
+            Some(Method::ForwardWrite) => Box::pin(write(
                 Arc::clone(&self.writes),
                 Arc::clone(&self.pool),
                 body,
             )),
-            CALL_PART => {
+            Some(Method::WritePart) => {
                 let writes = &self.writes;
                 let gate = &self.gate;
                 let pool = &self.pool;
@@ -75,14 +72,14 @@ impl CallHandler for NodeCalls {
                     body,
                 ))
             }
-            CALL_QUERY => {
+            Some(Method::Query) => {
                 let deadline = Duration::from_millis(head.deadline_ms);
                 let room = (Arc::clone(&self.rooms), peer.node.clone());
                 Box::pin(answer(Arc::clone(&self.queries), room, deadline, body))
             }
-            CALL_RING => Box::pin(ring(Arc::clone(&self.controller), body)),
+            Some(Method::Ring) => Box::pin(ring(Arc::clone(&self.controller), body)),
             // Who is not in the group would copy what it must not have; its ring is old, or it is not in any yet.
-            CALL_REBUILD | CALL_BLOCKS
+            Some(Method::Rebuild | Method::Blocks)
                 if !self
                     .hub
                     .group()
@@ -96,7 +93,7 @@ impl CallHandler for NodeCalls {
                     message,
                 ))))
             }
-            CALL_REBUILD => {
+            Some(Method::Rebuild) => {
                 let deadline = Duration::from_millis(head.deadline_ms);
                 let answering = self
                     .snapshots
@@ -104,8 +101,9 @@ impl CallHandler for NodeCalls {
                     .answer(peer.incarnation, deadline, body);
                 self.in_room(peer, answering)
             }
-            CALL_BLOCKS => self.in_room(peer, self.blocks.clone().answer(body)),
-            kind => {
+            Some(Method::Blocks) => self.in_room(peer, self.blocks.clone().answer(body)),
+            None => {
+                let kind = head.kind;
                 let message =
                     format!("call {kind} is unknown to this node; it may be of an older version");
                 Box::pin(std::future::ready(Err(CallError::new(

@@ -2,6 +2,7 @@
 
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
+use trireme_wire::rpc::Method;
 
 use anyhow::Context;
 use bytes::Bytes;
@@ -13,8 +14,8 @@ use trireme_base::pool::CpuPool;
 use trireme_base::{Clock, ErrorKind, NodeName, StreamId};
 use trireme_consensus::{Consensus, RingBook};
 use trireme_distributed::{
-    ANSWER_BYTES_MAX, Accepted, CALL_KIND, CALL_VERSION, ClusterQueries, DistributeMode, Done,
-    GroupQueries, OtherGroup, Refusal, Replicas,
+    ANSWER_BYTES_MAX, Accepted, ClusterQueries, DistributeMode, Done, GroupQueries, OtherGroup,
+    Refusal, Replicas,
 };
 use trireme_promql::Cancel;
 use trireme_query::{QuerierOptions, Queries, QueryError};
@@ -175,7 +176,7 @@ impl Replicas for GroupReplicas {
         let task = self.io.spawn(async move {
             let body = match calls {
                 Some(calls) => {
-                    let answer = calls.call(CALL_KIND, CALL_VERSION, body, timeout).await;
+                    let answer = calls.call(Method::Query, body, timeout).await;
                     answer.map_err(|e| Refusal::heard(e.kind(), e.to_string()))
                 }
                 None => Err(Refusal::Other("no such member".to_owned())),
@@ -204,7 +205,7 @@ impl Drop for Gone {
     }
 }
 
-/// Answers a call of kind [`CALL_KIND`]. Dropping the future cancels the query.
+/// Answers a call of [`Method::Query`]. Dropping the future cancels the query.
 pub(crate) async fn answer(
     queries: Arc<OnceLock<PeerQueries>>,
     (rooms, peer): (Arc<AnswerRoom>, NodeName),

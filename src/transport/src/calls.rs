@@ -16,6 +16,7 @@ use trireme_base::ErrorKind;
 use trireme_replication::PeerIdentity;
 use trireme_wire::frame::{Frame, RequestHead, ResponseHead};
 use trireme_wire::record::RECORD_BYTES_MAX;
+use trireme_wire::rpc::Method;
 
 pub use book::CallBook;
 use pending::Pending;
@@ -101,8 +102,7 @@ impl Calls {
     /// Asks the peer and waits for the whole answer. Dropping the future tells the peer to stop.
     pub async fn call(
         &self,
-        kind: u32,
-        version: u32,
+        method: Method,
         body: Bytes,
         timeout: Duration,
     ) -> Result<Bytes, CallError> {
@@ -117,9 +117,9 @@ impl Calls {
             .unwrap_or(u64::MAX)
             .max(1);
         let head = RequestHead {
-            kind,
+            kind: method.number(),
             deadline_ms,
-            version,
+            version: method.version(),
             ..RequestHead::default()
         };
 

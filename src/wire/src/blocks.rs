@@ -14,11 +14,6 @@ use prost::{Message, Oneof};
 
 use crate::rebuild::SnapshotFile;
 
-/// Number of this kind of call.
-pub const CALL_BLOCKS: u32 = 5;
-/// Version of these messages.
-pub const CALL_BLOCKS_VERSION: u32 = 1;
-
 /// A question.
 #[derive(Clone, PartialEq, Message)]
 pub struct Request {

@@ -14,11 +14,6 @@ use prost::{Message, Oneof};
 
 use crate::frame::Position;
 
-/// Number of this kind of call.
-pub const CALL_REBUILD: u32 = 4;
-/// Version of these messages.
-pub const CALL_REBUILD_VERSION: u32 = 1;
-
 /// A question to the source.
 #[derive(Clone, PartialEq, Message)]
 pub struct Request {

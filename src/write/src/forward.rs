@@ -19,17 +19,10 @@ use trireme_transport::{CallBook, CallError};
 use trireme_wire::batch::Batch;
 use trireme_wire::entry::encode_part;
 use trireme_wire::record::{HEADER_BYTES, RecordDraft};
+use trireme_wire::rpc::Method;
 
 use crate::neighbours::Neighbours;
 
-/// Kind number of a forwarded write among the cluster's calls.
-pub const CALL_WRITE: u32 = 1;
-/// Version of its messages.
-pub const CALL_WRITE_VERSION: u32 = 1;
-/// Kind number of a part of a write for another group: one byte that says how often it may be passed on, then the entry.
-pub const CALL_PART: u32 = 3;
-/// Version of its messages.
-pub const CALL_PART_VERSION: u32 = 1;
 /// How often a part may be passed on: by a member whose group is leaving under a ring that the sender has not heard of, and
 /// once more if that happens again on the way.
 pub const PASSES_MAX: u8 = 2;
@@ -97,7 +90,7 @@ impl Forwarder {
 
         let calls = self.calls.get(&member)?;
         let answer = calls
-            .call(CALL_WRITE, CALL_WRITE_VERSION, payload(draft), self.timeout)
+            .call(Method::ForwardWrite, payload(draft), self.timeout)
             .await
             .ok()?;
 
@@ -202,9 +195,7 @@ impl Forwarder {
             .calls
             .get(member)
             .ok_or_else(|| CallError::new(ErrorKind::NotFound, "not in the ring any more"))?;
-        let answer = calls
-            .call(CALL_PART, CALL_PART_VERSION, body, limit)
-            .await?;
+        let answer = calls.call(Method::WritePart, body, limit).await?;
 
         OutcomeMessage::decode(answer)
             .map(OutcomeMessage::into_outcome)

@@ -20,10 +20,7 @@ mod neighbours;
 mod route;
 mod write_path;
 
-pub use forward::{
-    CALL_PART, CALL_PART_VERSION, CALL_WRITE, CALL_WRITE_VERSION, ForwardMetrics, Forwarder,
-    OutcomeMessage, PASSES_MAX, PickForwardTarget,
-};
+pub use forward::{ForwardMetrics, Forwarder, OutcomeMessage, PASSES_MAX, PickForwardTarget};
 pub use neighbours::{NeighbourGroup, NeighbourStore, Neighbours};
 pub use route::{Route, Routes};
 pub use write_path::WritePath;

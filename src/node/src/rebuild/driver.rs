@@ -18,10 +18,8 @@ use trireme_replication::{Action, Rebuild, RebuildLimits, SourceFault};
 use trireme_storage::{ENDED, Store};
 use trireme_telemetry::{Metrics, MetricsError};
 use trireme_transport::{CallBook, CallError};
-use trireme_wire::rebuild::{
-    Begin, CALL_REBUILD, CALL_REBUILD_VERSION, Checksum, Fetch, Manifest, Piece, Question, Request,
-    Sum,
-};
+use trireme_wire::rebuild::{Begin, Checksum, Fetch, Manifest, Piece, Question, Request, Sum};
+use trireme_wire::rpc::Method;
 
 use super::staging::{Found, Staging};
 use crate::cluster::Cluster;
@@ -483,9 +481,7 @@ impl Driver {
             .encode_to_vec(),
         );
 
-        let answer = calls
-            .call(CALL_REBUILD, CALL_REBUILD_VERSION, body, timeout)
-            .await?;
+        let answer = calls.call(Method::Rebuild, body, timeout).await?;
 
         A::decode(answer).map_err(|e| CallError::new(ErrorKind::Corrupt, e.to_string()))
     }

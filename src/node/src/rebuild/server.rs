@@ -46,7 +46,7 @@ impl ServerMetrics {
     }
 }
 
-/// Answers calls of kind `CALL_REBUILD`.
+/// Answers calls of `Method::Rebuild`.
 #[derive(Clone)]
 pub(crate) struct SnapshotServer {
     pub(crate) block_writer: Port<TakeSnapshot>,

@@ -14,15 +14,12 @@ use trireme_membership::{ChangeRequest, Op, RingController, submit};
 use trireme_ring::{Member, MemberState};
 use trireme_storage::{Commits, Gate};
 use trireme_transport::{CallBook, Hub};
+use trireme_wire::rpc::Method;
 
 use crate::cluster::Cluster;
 use crate::context::NodeContext;
 use crate::membership::EPOCH_OUTSIDE;
 
-/// Kind number of everything about the ring among the cluster's calls.
-pub(crate) const CALL_RING: u32 = 16;
-/// Version of its messages.
-const CALL_RING_VERSION: u32 = 1;
 /// How often this node looks whether a peer is ahead.
 const LOOK_EVERY: Duration = Duration::from_millis(200);
 /// A node that knows for so long that others go by a later ring, and does not have it, takes no writes until it does.
@@ -43,7 +40,7 @@ impl Voice for MeshVoice {
             .get(to)
             .ok_or_else(|| format!("{to} is not a peer"))?;
         calls
-            .call(CALL_RING, CALL_RING_VERSION, body, timeout)
+            .call(Method::Ring, body, timeout)
             .await
             .map_err(|e| e.to_string())
     }

@@ -1,4 +1,5 @@
 use super::*;
+use trireme_wire::rpc::Method;
 
 const SOON: Duration = Duration::from_secs(60);
 
@@ -38,8 +39,8 @@ async fn answers_in_parts_reach_the_right_caller() {
     };
 
     let (first, second, ()) = futures::join!(
-        calls.call(1, 1, Bytes::new(), SOON),
-        calls.call(2, 1, Bytes::new(), SOON),
+        calls.call(Method::ForwardWrite, Bytes::new(), SOON),
+        calls.call(Method::Query, Bytes::new(), SOON),
         serve
     );
 
@@ -52,7 +53,7 @@ async fn errors_keep_their_kind_and_words() {
     let calls = calls();
     let error = CallError::new(ErrorKind::NotFound, "no such tenant");
     let serve = async { answer(&calls, request(&calls).await.id, Err(error.clone())) };
-    let (got, _) = futures::join!(calls.call(1, 1, Bytes::new(), SOON), serve);
+    let (got, _) = futures::join!(calls.call(Method::ForwardWrite, Bytes::new(), SOON), serve);
     assert_eq!(got, Err(error.clone()));
 }
 
@@ -71,9 +72,9 @@ async fn refuses_answers_and_calls_over_the_bounds() {
         );
     };
 
-    let (got, ()) = futures::join!(calls.call(1, 1, Bytes::new(), SOON), serve);
+    let (got, ()) = futures::join!(calls.call(Method::ForwardWrite, Bytes::new(), SOON), serve);
     assert_eq!(got.map_err(|e| e.kind()), Err(ErrorKind::TooLarge));
-    let call = || calls.call(1, 1, Bytes::new(), SOON);
+    let call = || calls.call(Method::ForwardWrite, Bytes::new(), SOON);
     let mut first = Box::pin(call());
     let mut second = Box::pin(call());
     assert!(futures::poll!(&mut first).is_pending() && futures::poll!(&mut second).is_pending());
@@ -86,7 +87,7 @@ async fn refuses_answers_and_calls_over_the_bounds() {
 #[tokio::test]
 async fn a_caller_that_goes_away_cancels_only_what_was_sent() {
     let calls = calls();
-    let mut sent = Box::pin(calls.call(1, 1, Bytes::new(), SOON));
+    let mut sent = Box::pin(calls.call(Method::ForwardWrite, Bytes::new(), SOON));
     assert!(futures::poll!(&mut sent).is_pending());
 
     let id = request(&calls).await.id;
@@ -94,7 +95,7 @@ async fn a_caller_that_goes_away_cancels_only_what_was_sent() {
     let cancel = request(&calls).await;
 
     assert_eq!((cancel.id, cancel.deadline_ms), (id, 0));
-    let mut unsent = Box::pin(calls.call(1, 1, Bytes::new(), SOON));
+    let mut unsent = Box::pin(calls.call(Method::ForwardWrite, Bytes::new(), SOON));
     assert!(futures::poll!(&mut unsent).is_pending());
 
     drop(unsent);
@@ -106,14 +107,14 @@ async fn fails_at_once_without_a_connection_and_when_it_is_lost() {
     let calls = Calls::new(2, 1000);
     assert_eq!(
         calls
-            .call(1, 1, Bytes::new(), SOON)
+            .call(Method::ForwardWrite, Bytes::new(), SOON)
             .await
             .map_err(|e| e.kind()),
         Err(ErrorKind::Unavailable)
     );
 
     calls.start();
-    let mut waiting = Box::pin(calls.call(1, 1, Bytes::new(), SOON));
+    let mut waiting = Box::pin(calls.call(Method::ForwardWrite, Bytes::new(), SOON));
     assert!(futures::poll!(&mut waiting).is_pending());
 
     calls.stop();
@@ -128,7 +129,7 @@ async fn gives_up_when_the_peer_does_not_answer() {
     let calls = calls();
     assert_eq!(
         calls
-            .call(1, 1, Bytes::new(), SOON)
+            .call(Method::ForwardWrite, Bytes::new(), SOON)
             .await
             .map_err(|e| e.kind()),
         Err(ErrorKind::Timeout)
@@ -147,8 +148,8 @@ async fn empty_parts_and_parts_of_many_answers_count() {
         calls.answered(&head, Bytes::from(vec![0; bytes]));
     };
 
-    let mut first = Box::pin(calls.call(1, 1, Bytes::new(), SOON));
-    let mut second = Box::pin(calls.call(1, 1, Bytes::new(), SOON));
+    let mut first = Box::pin(calls.call(Method::ForwardWrite, Bytes::new(), SOON));
+    let mut second = Box::pin(calls.call(Method::ForwardWrite, Bytes::new(), SOON));
     assert!(futures::poll!(&mut first).is_pending() && futures::poll!(&mut second).is_pending());
 
     let ids = [request(&calls).await.id, request(&calls).await.id];
@@ -170,7 +171,7 @@ async fn empty_parts_and_parts_of_many_answers_count() {
         "nothing is not for nothing"
     );
 
-    let third = Box::pin(calls.call(1, 1, Bytes::new(), SOON));
+    let third = Box::pin(calls.call(Method::ForwardWrite, Bytes::new(), SOON));
     let serve = async {
         let head = loop {
             let head = request(&calls).await;

@@ -5,6 +5,7 @@ mod memory;
 
 use bytes::Bytes;
 use std::time::Duration;
+use trireme_wire::rpc::Method;
 
 use trireme_base::ErrorKind;
 use trireme_replication::DisconnectReason;
@@ -177,11 +178,11 @@ async fn calls_go_both_ways_beside_replication() {
         let calls = cluster.calls(from, to);
         cluster.until(|c| c.connected(from, to)).await;
         let echo = calls
-            .call(1, 1, large.clone(), Duration::from_secs(60))
+            .call(Method::ForwardWrite, large.clone(), Duration::from_secs(60))
             .await;
         assert_eq!(echo.as_deref(), Ok(&large[..]));
         let unknown = calls
-            .call(99, 1, Bytes::new(), Duration::from_secs(60))
+            .call(Method::Ring, Bytes::new(), Duration::from_secs(60))
             .await;
         assert_eq!(unknown.map_err(|e| e.kind()), Err(ErrorKind::NotFound));
     }
@@ -191,7 +192,7 @@ async fn calls_go_both_ways_beside_replication() {
     cluster.until(|c| !c.connected(0, 1)).await;
 
     let lost = refused
-        .call(1, 1, Bytes::new(), Duration::from_secs(60))
+        .call(Method::ForwardWrite, Bytes::new(), Duration::from_secs(60))
         .await;
 
     assert_eq!(lost.map_err(|e| e.kind()), Err(ErrorKind::Unavailable));
