@@ -30,7 +30,7 @@ pub struct ReplicatorParts {
     pub me: PeerIdentity,
     /// Where the mesh puts connections to the peer.
     pub slot: Arc<PeerSlot>,
-    /// The own log; for a peer of another group a [`crate::NeighbourStore`].
+    /// The own log; for a peer of another group a [`trireme_write::NeighbourStore`].
     pub store: Arc<dyn ReplicaStore>,
     /// News of the own log, and the view of the peer's group.
     pub hub: Arc<Hub>,
