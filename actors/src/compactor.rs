@@ -48,6 +48,7 @@ pub struct CompactingMetrics {
     read_bytes: IntCounterVec,
     written_bytes: IntCounter,
     marked: IntCounter,
+    expired: IntCounter,
     deleted: IntCounter,
     backlog: IntGauge,
     too_large: IntGauge,
@@ -92,9 +93,13 @@ impl CompactingMetrics {
                 "trireme_compaction_marked_blocks_total",
                 "Merged blocks that were marked for deletion.",
             )?,
+            expired: metrics.counter(
+                "trireme_compaction_expired_blocks_total",
+                "Blocks that were marked for deletion since their retention is over.",
+            )?,
             deleted: metrics.counter(
                 "trireme_compaction_deleted_blocks_total",
-                "Merged blocks that were deleted.",
+                "Merged and expired blocks that were deleted.",
             )?,
             backlog: metrics.gauge(
                 "trireme_compaction_backlog_jobs",
@@ -321,12 +326,12 @@ impl CompactingParts {
             .map(|meta| meta.ulid)
             .collect();
         let compactor = Compactor::new(self.compactor.clone());
-        let streams = self.limits.streams.clone();
+        let limits = self.limits.clone();
         let times = (now_ms / 1_000, self.delete_delay);
         let finish = async move {
             let is_mine = |meta: &BlockMeta| mine.contains(&meta.ulid);
             compactor
-                .finish(&blocks, &partial, &streams, times, &is_mine)
+                .finish(&blocks, &partial, &limits, times, &is_mine)
                 .await
         };
 
@@ -420,19 +425,27 @@ impl CompactingParts {
 
     fn note_finished(&self, finished: &Finished) {
         self.metrics.marked.inc_by(finished.marked.len() as u64);
+        self.metrics.expired.inc_by(finished.expired.len() as u64);
         self.metrics.deleted.inc_by(finished.deleted.len() as u64);
         let tell = |ulids: &[Ulid], what: &str| {
             if let Some(example) = ulids.first() {
-                info!(self.log, "compacted blocks were {}", what; "blocks" => ulids.len(), "example" => %example);
+                info!(self.log, "blocks of the bucket were {}", what; "blocks" => ulids.len(), "example" => %example);
             }
         };
 
-        tell(&finished.marked, "marked for deletion");
+        tell(
+            &finished.marked,
+            "marked for deletion, since they are compacted",
+        );
+        tell(
+            &finished.expired,
+            "marked for deletion, since their retention is over",
+        );
         tell(&finished.deleted, "deleted");
 
         for (ulid, err) in &finished.failed {
             self.metrics.failures.with_label_values(&["finish"]).inc();
-            warn!(self.log, "a compacted block was not marked or deleted, it will be tried again";
+            warn!(self.log, "a block was not marked or deleted, it will be tried again";
                 "block_id" => %ulid, "err" => %err);
         }
     }

@@ -334,5 +334,33 @@ async fn a_bucket_is_merged_by_hand_and_every_answer_stays() -> anyhow::Result<(
         "with results alone"
     );
 
+    // What is older than its retention is marked by one run and deleted by the next.
+    let old = [
+        "--set",
+        "storage.retention=2s",
+        "--set",
+        "compaction.retention_raw=6s",
+        "--set",
+        "compaction.downsampling=false",
+    ];
+    let there = read_all(&bucket)?;
+    let newest = there.iter().map(|block| block.range().1).max();
+    let newest = newest.context("the bucket is empty")?;
+
+    let planned = compact(&[&["--dry-run"][..], &old[..]].concat())?;
+    let count = |json: &Json, key: &str| json[key].as_array().map_or(0, Vec::len);
+    ensure!(count(&planned, "expired") >= TENANTS.len(), "{planned}");
+    let marked = compact(&old)?;
+    ensure!(count(&marked, "expired") >= TENANTS.len(), "{marked}");
+    let deleted = compact(&old)?;
+    ensure!(count(&deleted, "deleted") >= TENANTS.len(), "{deleted}");
+
+    let left = read_all(&bucket)?;
+    ensure!(!left.is_empty() && left.len() < there.len(), "{deleted}");
+    for block in left {
+        let end = block.range().1;
+        ensure!(end > newest - 6_000, "{} ends at {end}", block.ulid);
+    }
+
     group.stop().await
 }

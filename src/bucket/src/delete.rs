@@ -29,6 +29,11 @@ pub async fn mark_for_deletion(
     put_mark(store, layout::object(ulid, DELETION_MARK), &mark).await
 }
 
+/// Takes a deletion mark back; that there is none is no error.
+pub async fn unmark_deletion(store: &dyn ObjectStore, ulid: Ulid) -> Result<(), BucketError> {
+    delete(store, &layout::object(ulid, DELETION_MARK)).await
+}
+
 /// Says in the bucket that compaction is to leave a block alone; `now_s` is in seconds since the epoch.
 pub async fn mark_no_compact(
     store: &dyn ObjectStore,

@@ -31,7 +31,9 @@ pub use cache::{CacheStats, PageCache};
 pub use check::StoreCheck;
 pub use conditional::ConditionalPut;
 pub use config::{BucketConfig, BucketKind, install_crypto_provider};
-pub use delete::{delete_block, mark_for_deletion, mark_no_compact, mark_no_downsample};
+pub use delete::{
+    delete_block, mark_for_deletion, mark_no_compact, mark_no_downsample, unmark_deletion,
+};
 pub use error::BucketError;
 pub use fetch::{block_files, read_part};
 pub use list::{

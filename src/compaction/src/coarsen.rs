@@ -16,6 +16,7 @@ use trireme_bucket::BucketBlock;
 use ulid::Ulid;
 
 use crate::plan::{Job, Limits, origins_of};
+use crate::retention::Horizon;
 
 /// A step from one resolution to the next.
 struct Step {
@@ -76,7 +77,7 @@ impl Coarsen {
     }
 
     /// Jobs beside the `merges` of this stream. What these take is not touched: it would be for nothing.
-    pub(crate) fn plan(&self, limits: &Limits, merges: &[Job]) -> Vec<Job> {
+    pub(crate) fn plan(&self, limits: &Limits, horizon: &Horizon, merges: &[Job]) -> Vec<Job> {
         let mut busy: HashSet<Ulid> = merges.iter().flat_map(Job::origins).collect();
 
         let mut jobs = Vec::new();
@@ -84,7 +85,7 @@ impl Coarsen {
             let due: Vec<Job> = self
                 .candidates
                 .iter()
-                .filter_map(|block| self.job(block, &step, &busy))
+                .filter_map(|block| self.job(block, &step, horizon, &busy))
                 .collect();
             // What is made of these now is what the next step is to be made of.
             busy.extend(due.iter().flat_map(Job::origins));
@@ -94,20 +95,45 @@ impl Coarsen {
         jobs
     }
 
-    fn job(&self, block: &Arc<BucketBlock>, step: &Step, busy: &HashSet<Ulid>) -> Option<Job> {
-        let meta = &block.meta;
+    /// True if a block is still to be downsampled, now or later.
+    pub(crate) fn is_wanted(
+        &self,
+        block: &BucketBlock,
+        limits: &Limits,
+        horizon: &Horizon,
+    ) -> bool {
+        limits.downsampling
+            && block.no_downsample.is_none()
+            && steps(limits)
+                .iter()
+                .any(|step| self.lacks(&block.meta, step, horizon))
+    }
+
+    /// True if a step is to be made of the block and was not. What would be too old at once is not made.
+    fn lacks(&self, meta: &BlockMeta, step: &Step, horizon: &Horizon) -> bool {
         let range = meta.range();
-        let origins = origins_of(meta);
-        let is_due = meta.resolution_ms() == step.from_ms
+        meta.resolution_ms() == step.from_ms
             && range.end.saturating_sub(range.start) >= step.length_min_ms
-            && !origins.iter().any(|origin| busy.contains(origin))
-            && !self.has_coarse(meta, &origins, step.to_ms);
+            && !horizon.is_past(step.to_ms, meta.max_time)
+            && !self.has_coarse(meta, &origins_of(meta), step.to_ms)
+    }
+
+    fn job(
+        &self,
+        block: &Arc<BucketBlock>,
+        step: &Step,
+        horizon: &Horizon,
+        busy: &HashSet<Ulid>,
+    ) -> Option<Job> {
+        let meta = &block.meta;
+        let is_busy = origins_of(meta).iter().any(|origin| busy.contains(origin));
+        let is_due = !is_busy && self.lacks(meta, step, horizon);
         let labels = meta.external_labels().filter(|_| is_due)?.clone();
 
         Some(Job {
             resolution_ms: step.to_ms,
             labels,
-            range,
+            range: meta.range(),
             sources: vec![Arc::clone(block)],
         })
     }

@@ -1,6 +1,6 @@
 //! What comes after a job: marks that a crash left out, and the end of sources whose time has come.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -8,12 +8,15 @@ use slog::warn;
 use trireme_block::{BlockMeta, DeletionMark};
 use trireme_bucket::{
     BucketBlock, BucketError, check_holder, covered, delete_block, fetch_deletion_mark,
-    mark_for_deletion, verify_copy,
+    mark_for_deletion, unmark_deletion, verify_copy,
 };
 use ulid::Ulid;
 
-use crate::{Compactor, Streams};
+use crate::retention::expired;
+use crate::{Compactor, Limits, Streams};
 
+/// The details of a deletion mark of a block whose retention is over.
+const RETENTION: &str = "its retention is over";
 /// Begins the details of a deletion mark that compaction has set. Nobody else's marked blocks are deleted.
 const DETAILS: &str = "compacted into ";
 
@@ -31,6 +34,11 @@ fn named_in(mark: &DeletionMark) -> Option<Ulid> {
     Ulid::from_string(mark.details.strip_prefix(DETAILS)?).ok()
 }
 
+/// True if somebody of this program has set the mark.
+fn is_our_mark(mark: &DeletionMark) -> bool {
+    named_in(mark).is_some() || mark.details == RETENTION
+}
+
 fn is_due(mark: &DeletionMark, now_s: i64, delay: Duration) -> bool {
     let delay_s = i64::try_from(delay.as_secs()).unwrap_or(i64::MAX);
     now_s.saturating_sub(mark.deletion_time) >= delay_s
@@ -41,7 +49,9 @@ fn is_due(mark: &DeletionMark, now_s: i64, delay: Duration) -> bool {
 pub struct Finished {
     /// Sources that were marked.
     pub marked: Vec<Ulid>,
-    /// Sources that were deleted.
+    /// Blocks that were marked since their retention is over.
+    pub expired: Vec<Ulid>,
+    /// Sources and expired blocks that were deleted.
     pub deleted: Vec<Ulid>,
     /// Blocks with which something failed; they are tried again next time.
     pub failed: Vec<(Ulid, BucketError)>,
@@ -61,11 +71,14 @@ struct Listed<'a> {
     blocks: BTreeMap<Ulid, Arc<BucketBlock>>,
     /// Blocks all of which a block holds that is not to be deleted itself, and which.
     covered: HashMap<Ulid, Ulid>,
+    /// Blocks whose retention is over.
+    expired: HashSet<Ulid>,
     streams: &'a Streams,
 }
 
 impl<'a> Listed<'a> {
-    fn new(blocks: &[Arc<BucketBlock>], streams: &'a Streams) -> Self {
+    fn new(blocks: &[Arc<BucketBlock>], now_ms: i64, limits: &'a Limits) -> Self {
+        let expired = expired(blocks, now_ms, limits);
         let blocks: BTreeMap<Ulid, Arc<BucketBlock>> = blocks
             .iter()
             .map(|block| (block.meta.ulid, Arc::clone(block)))
@@ -75,7 +88,8 @@ impl<'a> Listed<'a> {
         Self {
             blocks,
             covered,
-            streams,
+            expired,
+            streams: &limits.streams,
         }
     }
 
@@ -108,20 +122,23 @@ impl<'a> Listed<'a> {
 }
 
 impl Compactor {
-    /// Marks sources of blocks that were published before a crash, and deletes those that have been marked for `delay`.
+    /// Marks sources of blocks that were published before a crash and blocks whose retention is over, and deletes those that have
+    /// been marked for `delay`.
     ///
     /// `blocks` and `partial` are of a list that shows marks; `is_mine` says which of them this node looks after.
     pub async fn finish(
         &self,
         blocks: &[Arc<BucketBlock>],
         partial: &[Ulid],
-        streams: &Streams,
+        limits: &Limits,
         (now_s, delay): (i64, Duration),
         is_mine: &(dyn Fn(&BlockMeta) -> bool + Sync),
     ) -> Finished {
-        let listed = Listed::new(blocks, streams);
+        let listed = Listed::new(blocks, now_s.saturating_mul(1_000), limits);
         let mut finished = Finished::default();
         self.mark(&listed, now_s, is_mine, &mut finished).await;
+        self.mark_expired(&listed, now_s, is_mine, &mut finished)
+            .await;
         self.delete(&listed, (now_s, delay), is_mine, &mut finished)
             .await;
 
@@ -177,6 +194,32 @@ impl Compactor {
         }
     }
 
+    async fn mark_expired(
+        &self,
+        listed: &Listed<'_>,
+        now_s: i64,
+        is_mine: &(dyn Fn(&BlockMeta) -> bool + Sync),
+        finished: &mut Finished,
+    ) {
+        let store = self.parts.store.as_ref();
+        for block in listed.own().filter(|block| is_mine(&block.meta)) {
+            let ulid = block.meta.ulid;
+            let is_expired = listed.expired.contains(&ulid) && !finished.marked.contains(&ulid);
+            let done = match &block.deletion {
+                None if is_expired => mark_for_deletion(store, ulid, RETENTION, now_s)
+                    .await
+                    .map(|()| finished.expired.push(ulid)),
+                // Settings and clocks may have changed.
+                Some(mark) if mark.details == RETENTION && !is_expired => {
+                    warn!(self.parts.log, "a block stays that was marked, since its retention is not over"; "block_id" => %ulid);
+                    unmark_deletion(store, ulid).await
+                }
+                _ => Ok(()),
+            };
+            finished.note(ulid, done);
+        }
+    }
+
     async fn delete(
         &self,
         listed: &Listed<'_>,
@@ -196,12 +239,23 @@ impl Compactor {
                 continue;
             };
 
-            let Some(named) = named_in(mark) else {
-                continue;
-            };
             if !is_mine(&block.meta) {
                 continue;
             }
+
+            if mark.details == RETENTION {
+                let ulid = block.meta.ulid;
+                if listed.expired.contains(&ulid)
+                    && finished.note(ulid, delete_block(store, ulid).await)
+                {
+                    finished.deleted.push(ulid);
+                }
+                continue;
+            }
+
+            let Some(named) = named_in(mark) else {
+                continue;
+            };
             let Some(holder) = listed.holder(block, named) else {
                 warn!(self.parts.log, "a compacted block stays, since the bucket has no block that holds it";
                     "block_id" => %block.meta.ulid, "compacted_into" => %named);
@@ -234,7 +288,7 @@ impl Compactor {
     ) -> Result<bool, BucketError> {
         let store = self.parts.store.as_ref();
         let mark = fetch_deletion_mark(store, ulid).await?;
-        if !mark.is_some_and(|mark| named_in(&mark).is_some() && is_due(&mark, now_s, delay)) {
+        if !mark.is_some_and(|mark| is_our_mark(&mark) && is_due(&mark, now_s, delay)) {
             return Ok(false);
         }
         delete_block(store, ulid).await?;

@@ -17,17 +17,22 @@
 //! - Samples of several blocks are united as queries unite them, so no answer changes.
 //! - Memory is that of one part of one series, of pieces of the sources, and of what the index writer keeps.
 //!
-//! Absent on purpose: retention, and whose turn it is (`actors`).
+//! - A block whose retention is over is marked by the word of clock and newest sample together, and not while a coarser block is
+//!   still to be made of it. It is deleted only if that is so still when the mark has aged.
+//!
+//! Absent on purpose: whose turn it is (`actors`).
 
 mod coarsen;
 mod error;
 mod finish;
 mod merge;
 mod plan;
+mod retention;
 mod run;
 mod unite;
 
 pub use error::CompactionError;
 pub use finish::{Finished, is_ours};
 pub use plan::{Job, Limits, Plan, Streams, bytes_of, plan};
+pub use retention::{Retention, expired};
 pub use run::{Compactor, CompactorParts, Done, FindLocal, ReadBytes};

@@ -24,6 +24,7 @@ use trireme_bucket::{BucketBlock, covered};
 use ulid::Ulid;
 
 use crate::coarsen::Coarsen;
+use crate::retention::{Horizon, Retention};
 
 /// So many late blocks are merged into the large block of their range ...
 const LATE_BLOCKS: usize = 8;
@@ -84,6 +85,8 @@ pub struct Limits {
     pub streams: Streams,
     /// Whether blocks are downsampled, too.
     pub downsampling: bool,
+    /// How long blocks stay.
+    pub retention: Retention,
 }
 
 impl Limits {
@@ -213,8 +216,9 @@ pub fn plan(blocks: &[Arc<BucketBlock>], now_ms: i64, limits: &Limits) -> Plan {
     }
 
     let mut plan = Plan::default();
+    let horizon = Horizon::new(blocks, now_ms, limits);
     for stream in streams.values() {
-        stream.plan(now_ms, limits, &mut plan);
+        stream.plan(now_ms, limits, &horizon, &mut plan);
     }
 
     plan
@@ -254,11 +258,12 @@ impl Stream {
             self.blocks.push(Arc::clone(block));
         }
     }
-    fn plan(&self, now_ms: i64, limits: &Limits, plan: &mut Plan) {
+
+    fn plan(&self, now_ms: i64, limits: &Limits, horizon: &Horizon, plan: &mut Plan) {
         let first = plan.jobs.len();
         self.plan_merges(now_ms, limits, plan);
         if limits.downsampling {
-            let more = self.coarsen.plan(limits, &plan.jobs[first..]);
+            let more = self.coarsen.plan(limits, horizon, &plan.jobs[first..]);
             plan.jobs.extend(more);
         }
     }

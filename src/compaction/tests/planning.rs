@@ -11,7 +11,7 @@ use trireme_block::{
     BlockMeta, DeletionMark, NoCompactMark, NoDownsampleMark, RESOLUTION_1H_MS, RESOLUTION_5M_MS,
 };
 use trireme_bucket::BucketBlock;
-use trireme_compaction::{Job, Limits, Plan, Streams, plan};
+use trireme_compaction::{Job, Limits, Plan, Retention, Streams, expired, plan};
 use ulid::Ulid;
 
 const HOUR: i64 = 3_600_000;
@@ -27,6 +27,7 @@ fn limits() -> Limits {
             labels: BTreeMap::new(),
         },
         downsampling: true,
+        retention: Retention::default(),
     }
 }
 
@@ -532,4 +533,103 @@ proptest! {
             prop_assert!(covered.contains_key(&meta.ulid) || listed.iter().any(stands), "{}", meta.ulid);
         }
     }
+}
+
+/// Numbers of the blocks whose retention is over at an hour.
+fn gone(blocks: &[Arc<BucketBlock>], hour: i64, retention: Retention) -> Vec<u64> {
+    let limits = Limits {
+        retention,
+        ..limits()
+    };
+    let mut numbers: Vec<u64> = expired(blocks, hour * HOUR, &limits)
+        .into_iter()
+        .map(|ulid| ulid.timestamp_ms())
+        .collect();
+    numbers.sort_unstable();
+    numbers
+}
+
+fn raw_for(hours: i64) -> Retention {
+    Retention {
+        raw_ms: Some(hours * HOUR),
+        ..Retention::default()
+    }
+}
+
+#[test]
+fn blocks_have_had_their_time_when_clock_and_newest_block_say_so() {
+    let few = blocks(&[0..2, 2..4, 100..102]);
+    assert_eq!(gone(&few, 102, Retention::default()), [0_u64; 0]);
+    assert_eq!(gone(&few, 102, raw_for(98)), [1, 2]);
+    assert_eq!(gone(&few, 102, raw_for(99)), [1]);
+
+    // A clock that is ahead, and one that is behind.
+    assert_eq!(gone(&few, 1_000_000, raw_for(99)), [1]);
+    assert_eq!(gone(&few, 50, raw_for(99)), [0_u64; 0]);
+
+    // A sample from the future.
+    let with_future = blocks(&[0..2, 2..4, 900_000..900_002]);
+    assert_eq!(gone(&with_future, 102, raw_for(99)), [1]);
+
+    // Blocks of somebody else neither go nor tell the time.
+    let other = block(&Given {
+        tenant: "",
+        ..given(7, 900..902)
+    });
+    let mut foreign = other.meta.clone();
+    foreign
+        .thanos
+        .as_mut()
+        .unwrap()
+        .labels
+        .insert("cluster".into(), "eu".into());
+    let foreign = Arc::new(BucketBlock::new(foreign));
+    assert_eq!(
+        gone(&[&few[..], &[foreign]].concat(), 10_000, raw_for(99)),
+        [1]
+    );
+}
+
+#[test]
+fn a_block_stays_until_what_is_to_be_made_of_it_is_there() {
+    let newest = block(&given(9, 9_000..9_002));
+    let large = block(&given(1, 0..48));
+    let all = |more: &[Arc<BucketBlock>]| {
+        let few = [Arc::clone(&large), Arc::clone(&newest)];
+        [&few[..], more].concat()
+    };
+    assert_eq!(gone(&all(&[]), 9_002, raw_for(100)), [0_u64; 0]);
+
+    let job = at(&all(&[]), 9_002)
+        .jobs
+        .into_iter()
+        .find(Job::is_downsampling)
+        .expect("it is long enough");
+    let coarse = result(&job, 5);
+    assert_eq!(gone(&all(&[Arc::clone(&coarse)]), 9_002, raw_for(100)), [1]);
+
+    // The coarser block is to go itself, for another reason than its age.
+    let mut marked = BucketBlock::new(coarse.meta.clone());
+    marked.deletion = Some(DeletionMark {
+        id: coarse.meta.ulid,
+        version: 1,
+        details: "by hand".into(),
+        deletion_time: 1,
+    });
+    assert_eq!(
+        gone(&all(&[Arc::new(marked)]), 9_002, raw_for(100)),
+        [0_u64; 0]
+    );
+
+    // It would be too old at once, so nobody makes it.
+    let both = Retention {
+        five_minutes_ms: Some(200 * HOUR),
+        ..raw_for(100)
+    };
+    assert_eq!(gone(&all(&[]), 9_002, both), [1]);
+    let limits = Limits {
+        retention: both,
+        ..limits()
+    };
+    assert!(plan(&all(&[]), 9_002 * HOUR, &limits).jobs.is_empty());
 }

@@ -28,7 +28,7 @@ use trireme_bucket::{
 };
 use trireme_compaction::{
     CompactionError, Compactor, CompactorParts, Done, Finished, Job, Limits, Plan, ReadBytes,
-    Streams, plan,
+    Retention, Streams, plan,
 };
 use trireme_model::{AnyHistogram, Histogram, HistogramSample, Labels, Span};
 use ulid::Ulid;
@@ -160,6 +160,7 @@ fn limits() -> Limits {
         sources_max: 32,
         streams: streams(),
         downsampling: true,
+        retention: Retention::default(),
     }
 }
 
@@ -363,7 +364,7 @@ impl World {
 
         self.runtime.block_on(async {
             let finished = compactor
-                .finish(&blocks, &partial, &streams(), (now_s, DELAY), &|_| true)
+                .finish(&blocks, &partial, &self.limits, (now_s, DELAY), &|_| true)
                 .await;
             let mut done = Vec::new();
             for job in &plan(&blocks, now_s * 1_000, &self.limits).jobs {
@@ -1089,4 +1090,45 @@ fn a_local_copy_is_downsampled_if_it_says_the_same_as_the_one_in_the_bucket() {
     assert_eq!(of_local.meta, of_bucket.meta);
 
     assert!(of_local.is_new && !of_bucket.is_new);
+}
+
+#[test]
+fn blocks_go_when_their_retention_is_over_and_is_so_still_after_the_delay() {
+    let mut world = World::new(windows());
+    world.limits.sources_max = 2;
+    world.limits.ranges.truncate(1);
+    world.limits.retention.raw_ms = Some(6 * HOUR);
+    let before = world.names();
+    let bucket = || -> Arc<dyn ObjectStore> { world.bucket.clone() };
+
+    // The newest sample is of hour 10: what ends at hour 4 or before is over, the late block among it.
+    let (finished, _) = world.round(bucket(), NOW_S).unwrap();
+    assert_eq!((finished.expired.len(), finished.deleted.len()), (3, 0));
+    assert_eq!(world.names(), before, "they are marked only");
+
+    let late = NOW_S + DELAY.as_secs() as i64;
+    let (finished, _) = world.round(bucket(), late - 1).unwrap();
+    assert_eq!((finished.expired.len(), finished.deleted.len()), (0, 0));
+
+    // Somebody has thought better of it.
+    let mut patient = World::new(Vec::new());
+    patient.bucket = Arc::clone(&world.bucket);
+    patient.limits.ranges.truncate(1);
+    patient.limits.retention.raw_ms = Some(9 * HOUR);
+    let (finished, _) = patient.round(bucket(), late).unwrap();
+    assert_eq!((finished.expired.len(), finished.deleted.len()), (0, 0));
+    let marked = patient.list().0.blocks();
+    assert!(marked.iter().all(|block| block.deletion.is_none()));
+
+    let (finished, _) = world.round(bucket(), late).unwrap();
+    assert_eq!(finished.expired.len(), 3, "they are marked anew");
+    let (finished, _) = world
+        .round(bucket(), late + DELAY.as_secs() as i64)
+        .unwrap();
+    assert_eq!(finished.deleted.len(), 3);
+
+    let left = world.readable();
+    assert!(!left.is_empty() && left.keys().all(|(_, t)| *t >= 4 * HOUR));
+    assert_eq!(world.names().len(), before.len() - 3);
+    assert!(world.list().1.is_empty(), "nothing is left in part");
 }

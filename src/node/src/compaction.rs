@@ -5,8 +5,8 @@ use std::sync::Arc;
 use slog::warn;
 use trireme_actors::{ActorKind, Compacting, CompactingMetrics, CompactingParts, Supervisor};
 use trireme_bucket::MetaCache;
-use trireme_compaction::{Compactor, CompactorParts, Limits, Streams};
-use trireme_settings::Settings;
+use trireme_compaction::{Compactor, CompactorParts, Limits, Retention, Streams};
+use trireme_settings::{Settings, Span};
 
 use crate::bucket::{Store, read_rules};
 use crate::cluster::Cluster;
@@ -31,7 +31,16 @@ pub fn compaction_limits(settings: &Settings) -> Limits {
             labels: settings.bucket.external_labels.clone(),
         },
         downsampling: settings.compaction.downsampling,
+        retention: Retention {
+            raw_ms: unless_zero(settings.compaction.retention_raw),
+            five_minutes_ms: unless_zero(settings.compaction.retention_5m),
+            hour_ms: unless_zero(settings.compaction.retention_1h),
+        },
     }
+}
+
+fn unless_zero(span: Span) -> Option<i64> {
+    Some(span.as_millis_i64()).filter(|ms| *ms > 0)
 }
 
 /// Has the supervisor run a compactor.

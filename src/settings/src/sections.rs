@@ -495,7 +495,7 @@ impl Default for Bucket {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Compaction {
-    /// Whether the node merges blocks of the bucket, deletes those that were merged, and downsamples.
+    /// Whether the node merges blocks of the bucket, deletes those that were merged or are too old, and downsamples.
     pub enabled: bool,
     /// Whether it downsamples, if it merges.
     pub downsampling: bool,
@@ -503,8 +503,14 @@ pub struct Compaction {
     pub interval: Span,
     /// A range without a later block is merged so long after its end.
     pub grace: Span,
-    /// How long a merged block stays in the bucket, marked for deletion.
+    /// How long a block stays in the bucket that is marked for deletion.
     pub delete_delay: Span,
+    /// How long raw blocks stay in the bucket; 0 means for ever.
+    pub retention_raw: Span,
+    /// How long blocks of 5 minutes stay; 0 means for ever.
+    pub retention_5m: Span,
+    /// How long blocks of an hour stay; 0 means for ever.
+    pub retention_1h: Span,
     /// Jobs at once.
     pub concurrency: usize,
     /// The most bytes of blocks that become one.
@@ -519,6 +525,9 @@ impl Default for Compaction {
             interval: Span::from_secs(600),
             grace: Span::from_secs(12 * 3_600),
             delete_delay: Span::from_secs(48 * 3_600),
+            retention_raw: Span::from_secs(0),
+            retention_5m: Span::from_secs(0),
+            retention_1h: Span::from_secs(0),
             concurrency: 1,
             block_bytes_max: ByteSize(64 << 30),
         }

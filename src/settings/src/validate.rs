@@ -6,6 +6,7 @@ use std::collections::BTreeSet;
 
 use trireme_model::Tenant;
 
+use crate::Span;
 use crate::sections::{BucketType, Settings};
 
 /// Longest name of a node, in bytes; the ring takes no longer one.
@@ -159,6 +160,15 @@ impl Settings {
 
         if self.compaction.concurrency == 0 {
             problems.push("compaction.concurrency: must be at least 1".into());
+        }
+
+        let raw = self.compaction.retention_raw;
+        if raw > Span::from_secs(0) && raw < self.storage.retention {
+            problems.push(
+                "compaction.retention_raw: must not be shorter than storage.retention, or nodes would have blocks that the bucket has \
+                 deleted"
+                    .into(),
+            );
         }
 
         if bucket.external_labels.contains_key(&self.tenants.label) {

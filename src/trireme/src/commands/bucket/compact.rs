@@ -11,7 +11,7 @@ use trireme_base::{Clock, SystemClock};
 use trireme_block::resolution_text;
 use trireme_bucket::{Listing, MetaCache};
 use trireme_compaction::{
-    Compactor, CompactorParts, Done, Finished, Job, Limits, Plan, Streams, plan,
+    Compactor, CompactorParts, Done, Finished, Job, Limits, Plan, Streams, expired, plan,
 };
 use ulid::Ulid;
 
@@ -19,8 +19,8 @@ use super::Output;
 use crate::commands::block::{columns, size_text, time_text};
 use crate::commands::{SettingsArgs, note, print_line};
 
-/// Merges blocks of the bucket into larger ones, downsamples these, marks what was merged, and deletes what is marked when its
-/// time has come, as the nodes do. It may run beside them and may be stopped at any time.
+/// Merges blocks of the bucket into larger ones, downsamples these, marks what was merged and what is too old, and deletes what is
+/// marked when its time has come, as the nodes do. It may run beside them and may be stopped at any time.
 #[derive(clap::Args)]
 pub struct Args {
     /// Says what would be merged and downsampled first, and changes nothing.
@@ -75,7 +75,7 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
 
     let (planned, partial) = run.look()?;
     if args.dry_run {
-        return tell_plan(&planned, args.output);
+        return tell_plan(&planned, &run.expired(), args.output);
     }
 
     let delay = settings.compaction.delete_delay.as_duration();
@@ -118,14 +118,22 @@ impl Run {
         Ok((planned, refreshed.partial))
     }
 
-    /// Marks and deletes what earlier runs left over.
+    /// Blocks whose retention is over, marked or not, by name.
+    fn expired(&self) -> Vec<Ulid> {
+        let mut names: Vec<Ulid> = expired(&self.metas.blocks(), now_ms(), &self.limits)
+            .into_iter()
+            .collect();
+        names.sort_unstable();
+        names
+    }
+
+    /// Marks what is too old, and marks and deletes what earlier runs left over.
     fn finish(&self, partial: &[Ulid], delay: Duration) -> Finished {
         let blocks = self.metas.blocks();
         let times = (now_ms() / 1_000, delay);
-        let streams = &self.limits.streams;
         let finish = self
             .compactor
-            .finish(&blocks, partial, streams, times, &|_| true);
+            .finish(&blocks, partial, &self.limits, times, &|_| true);
         self.runtime.block_on(finish)
     }
 
@@ -195,11 +203,11 @@ fn job_json(job: &Job) -> serde_json::Value {
         "source_bytes": job.bytes()})
 }
 
-fn tell_plan(planned: &Plan, output: Output) -> anyhow::Result<()> {
+fn tell_plan(planned: &Plan, expired: &[Ulid], output: Output) -> anyhow::Result<()> {
     if output == Output::Json {
         let jobs: Vec<_> = planned.jobs.iter().map(job_json).collect();
         print_line(&serde_json::to_string_pretty(
-            &json!({"jobs": jobs, "too_large": planned.too_large}),
+            &json!({"jobs": jobs, "too_large": planned.too_large, "expired": texts(expired)}),
         )?);
         return Ok(());
     }
@@ -208,6 +216,13 @@ fn tell_plan(planned: &Plan, output: Output) -> anyhow::Result<()> {
         print_line("nothing to merge or to downsample");
     } else {
         print_line(&plan_table(planned));
+    }
+
+    if !expired.is_empty() {
+        note(&format!(
+            "{} blocks are older than their retention and would be marked, or deleted where they have been marked for long",
+            expired.len()
+        ));
     }
 
     if planned.too_large > 0 {
@@ -297,7 +312,8 @@ impl Report {
 
         print_line(&serde_json::to_string_pretty(&json!({
             "merged": self.done_json(false), "downsampled": self.done_json(true), "failed": failed.collect::<Vec<_>>(),
-            "marked_before": texts(&self.finished.marked), "deleted": texts(&self.finished.deleted),
+            "marked_before": texts(&self.finished.marked), "expired": texts(&self.finished.expired),
+            "deleted": texts(&self.finished.deleted),
         }))?);
 
         Ok(())
@@ -326,6 +342,7 @@ impl Report {
         }
 
         let marked = self.finished.marked.len()
+            + self.finished.expired.len()
             + self
                 .done
                 .iter()
