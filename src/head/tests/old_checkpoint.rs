@@ -77,7 +77,7 @@ fn a_checkpoint_of_version_3_with_histograms_is_read_and_written_anew() {
     drop(shard);
 
     let written = std::fs::read(dir.path().join("checkpoint")).unwrap();
-    assert_eq!(written[8], 4, "the version of now");
+    assert_eq!(written[8], 5, "the version of now");
     options.own.boot = Boot(3);
     holds_all(&Shard::recover(options, None).unwrap().0);
 }
