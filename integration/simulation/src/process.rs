@@ -117,6 +117,8 @@ pub struct Process {
     sessions: BTreeMap<usize, Session>,
     pub(crate) requests: Vec<Request>,
     closed: Option<i64>,
+    /// The cut of late samples of a stream that had only its node's clock to begin by.
+    pub(crate) first_cut: Option<i64>,
     checkpoint_at: Duration,
     checkpoint_every: Duration,
     /// The last window that was over when idle series were collected.
@@ -370,6 +372,7 @@ impl Process {
             trims: scenario.trims,
             requests: Vec::new(),
             closed: None,
+            first_cut: newest_ms.is_none().then_some(closed + 1),
             checkpoint_at: now,
             checkpoint_every: scenario.checkpoint_every,
             collected: i64::MIN,

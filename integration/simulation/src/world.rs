@@ -8,7 +8,7 @@ mod nodes;
 mod rebuild;
 mod ring;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use trireme_base::{NodeName, SeededRng, StreamId};
@@ -125,6 +125,8 @@ pub struct World {
     names: Vec<NodeName>,
     quorum: Quorum,
     machines: Vec<Machine>,
+    /// Cuts of streams that began by a clock that nobody had confirmed.
+    first_cuts: BTreeSet<i64>,
     network: Network,
     senders: Vec<Sender>,
     history: History,
@@ -201,6 +203,7 @@ impl World {
             clock,
             names,
             quorum,
+            first_cuts: BTreeSet::new(),
             machines,
             network,
             senders,

@@ -1,5 +1,7 @@
 //! What the block writer and the timers of a node do.
 
+use std::collections::BTreeSet;
+
 use trireme_base::Clock;
 use trireme_head::{HeadError, Shard, covered_by_all};
 use trireme_replication::PeerIdentity;
@@ -237,10 +239,10 @@ impl Process {
         }
     }
 
-    /// Nothing waits to be cut into blocks before or with the cut `k`.
-    pub fn is_cut_up_to(&self, k: i64) -> bool {
+    /// Nothing waits to be cut into blocks, save for the cuts of `later`.
+    pub fn is_cut_but(&self, later: &BTreeSet<i64>) -> bool {
         self.shards
             .iter()
-            .all(|shard| shard.oldest_cut().is_none_or(|oldest| oldest > k))
+            .all(|shard| shard.oldest_cut().is_none_or(|k| later.contains(&k)))
     }
 }

@@ -20,8 +20,6 @@ const LEVEL_WITHIN: Duration = Duration::from_secs(120);
 const CUT_WITHIN: Duration = Duration::from_secs(120);
 /// Streams of earlier starts must be let go so soon after that: two checkpoints, and the word of all.
 const ENDED_WITHIN: Duration = Duration::from_secs(90);
-/// Samples may be so many windows ahead of the true time.
-const WINDOWS_AHEAD: i64 = 5;
 const LOOK_EVERY: Duration = Duration::from_millis(250);
 
 impl World {
@@ -39,9 +37,9 @@ impl World {
         self.run_for(Duration::from_secs(2))?;
         let cut_within = CUT_WITHIN + self.scenario.seal_after.min(Duration::from_secs(60));
         self.until(cut_within, Self::uncut)?;
-        if self.uncut_up_to(i64::MAX).is_some() {
+        if self.uncut_but(&BTreeSet::new()).is_some() {
             self.let_days_pass();
-            self.until(cut_within, |world| world.uncut_up_to(i64::MAX))?;
+            self.until(cut_within, |world| world.uncut_but(&BTreeSet::new()))?;
         }
 
         let after = self.compare("after the last cut")?;
@@ -149,15 +147,16 @@ impl World {
     /// A window that should have been cut by now.
     fn uncut(&self) -> Option<String> {
         let now = WINDOWS.of(self.clock.now_ms());
-        self.uncut_up_to(now + WINDOWS_AHEAD)
+        let later = self.first_cuts.range(now..).copied().collect();
+        self.uncut_but(&later)
     }
 
-    fn uncut_up_to(&self, k: i64) -> Option<String> {
+    fn uncut_but(&self, later: &BTreeSet<i64>) -> Option<String> {
         match self.running() {
             Ok(running) => {
                 let (n, process) = running
                     .iter()
-                    .find(|(_, process)| !process.is_cut_up_to(k))?;
+                    .find(|(_, process)| !process.is_cut_but(later))?;
                 Some(format!(
                     "n{n} still has windows to cut: {}",
                     process.blocked_by()

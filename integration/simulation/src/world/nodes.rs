@@ -91,6 +91,7 @@ impl World {
             )
         });
 
+        self.first_cuts.extend(process.first_cut);
         let machine = &mut self.machines[node];
         machine.process = Some(process);
         machine
