@@ -243,11 +243,10 @@ impl Compactor {
                 continue;
             }
 
-            if mark.details == RETENTION {
-                let ulid = block.meta.ulid;
-                if listed.expired.contains(&ulid)
-                    && finished.note(ulid, delete_block(store, ulid).await)
-                {
+            let ulid = block.meta.ulid;
+            if is_our_mark(mark) && listed.expired.contains(&ulid) {
+                // Also one that was compacted: the block that holds it is to go for its age, too.
+                if finished.note(ulid, delete_block(store, ulid).await) {
                     finished.deleted.push(ulid);
                 }
                 continue;

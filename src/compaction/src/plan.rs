@@ -261,14 +261,14 @@ impl Stream {
 
     fn plan(&self, now_ms: i64, limits: &Limits, horizon: &Horizon, plan: &mut Plan) {
         let first = plan.jobs.len();
-        self.plan_merges(now_ms, limits, plan);
+        self.plan_merges(now_ms, limits, horizon, plan);
         if limits.downsampling {
             let more = self.coarsen.plan(limits, horizon, &plan.jobs[first..]);
             plan.jobs.extend(more);
         }
     }
 
-    fn plan_merges(&self, now_ms: i64, limits: &Limits, plan: &mut Plan) {
+    fn plan_merges(&self, now_ms: i64, limits: &Limits, horizon: &Horizon, plan: &mut Plan) {
         let mut taken: BTreeSet<Ulid> = BTreeSet::new();
         for length in limits.ranges.iter().skip(1) {
             for (start, inside) in self.by_slot(*length) {
@@ -277,7 +277,9 @@ impl Stream {
                 let is_settled = self.newest_start_ms >= range.end
                     || now_ms >= range.end.saturating_add(limits.grace_ms);
                 let is_busy = inside.iter().any(|block| taken.contains(&block.meta.ulid));
-                if !is_over || !is_settled || is_busy || !is_worth(&inside, &range) {
+                // It would be made to be deleted.
+                let is_past = horizon.is_past(0, range.end);
+                if !is_over || !is_settled || is_busy || is_past || !is_worth(&inside, &range) {
                     continue;
                 }
 

@@ -1132,3 +1132,23 @@ fn blocks_go_when_their_retention_is_over_and_is_so_still_after_the_delay() {
     assert_eq!(world.names().len(), before.len() - 3);
     assert!(world.list().1.is_empty(), "nothing is left in part");
 }
+
+#[test]
+fn what_was_merged_goes_with_the_block_that_holds_it_when_both_are_too_old() {
+    let mut world = World::new(windows());
+    let (_, done) = world.round(world.bucket.clone(), NOW_S).unwrap();
+    let merged = made(&done[0]).ulid;
+    let sources = world.names().len() - 2;
+    assert_eq!((done.len(), sources), (1, 5));
+
+    // The sources have their marks, and now everything but the newest block is too old.
+    world.limits.retention.raw_ms = Some(HOUR);
+    world.limits.downsampling = false;
+    let (finished, _) = world.round(world.bucket.clone(), NOW_S).unwrap();
+    assert_eq!(finished.expired, [merged]);
+
+    let late = NOW_S + DELAY.as_secs() as i64;
+    let (finished, done) = world.round(world.bucket.clone(), late).unwrap();
+    assert_eq!((finished.deleted.len(), done.len()), (6, 0));
+    assert_eq!(world.names().len(), 1);
+}
