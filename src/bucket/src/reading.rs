@@ -203,7 +203,8 @@ fn holders(blocks: &BTreeMap<Ulid, Arc<BucketBlock>>) -> HashMap<Ulid, Vec<&Bloc
 /// True if a block stands for another that, over some others, stands for it: metas that no writer makes.
 fn is_in_circle(ulid: Ulid, covered: &HashMap<Ulid, Ulid>) -> bool {
     let mut at = ulid;
-    for _ in 0..covered.len() {
+    // A way through all of them ends with one step more.
+    for _ in 0..=covered.len() {
         match covered.get(&at) {
             Some(by) if *by == ulid => return true,
             Some(by) => at = *by,
@@ -309,6 +310,20 @@ mod tests {
             ]),
             ..ReadRules::default()
         }
+    }
+
+    #[test]
+    fn a_block_is_covered_also_where_it_is_the_only_one() {
+        let labels = [("tenant_id", "a")];
+        let blocks = [
+            block(&Given(1, &[1], &[], [0, 2], &labels, 0)),
+            block(&Given(2, &[1, 3], &[], [0, 8], &labels, 0)),
+        ];
+        let blocks = blocks
+            .into_iter()
+            .map(|block| (block.meta.ulid, Arc::new(block)))
+            .collect();
+        assert_eq!(covered(&blocks), HashMap::from([(name(1), name(2))]));
     }
 
     #[test]
