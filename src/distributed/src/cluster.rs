@@ -209,51 +209,17 @@ impl Queries for ClusterQueries {
             return self.of_group.instant(context, query);
         }
 
-        let t = query.time_ms;
-        let start_ms = t;
-        let end_ms = t;
-        let step_ms = 0;
-        let lookback = query.lookback;
-
-        self.evaluate(
-            context,
-            &Question {
-                text: &query.expr,
-                start_ms,
-                end_ms,
-                step_ms,
-                lookback,
-            },
-            &others,
-        )
+        self.evaluate(context, &query.into(), &others)
     }
 
     fn range(&self, context: &QueryContext, query: &RangeQuery) -> Result<QueryResult, QueryError> {
         let others = self.others(context)?;
-        let &RangeQuery {
-            start_ms,
-            end_ms,
-            step_ms,
-            lookback,
-            ..
-        } = query;
-
-        // The undivided way has the words for a range that is none.
-        if others.is_empty() || step_ms <= 0 || end_ms < start_ms {
+        // A range that is none is evaluated locally, which reports the error.
+        if others.is_empty() || query.step_ms <= 0 || query.end_ms < query.start_ms {
             return self.of_group.range(context, query);
         }
 
-        self.evaluate(
-            context,
-            &Question {
-                text: &query.expr,
-                start_ms,
-                end_ms,
-                step_ms,
-                lookback,
-            },
-            &others,
-        )
+        self.evaluate(context, &query.into(), &others)
     }
 
     fn select(

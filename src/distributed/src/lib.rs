@@ -117,6 +117,30 @@ struct Question<'a> {
     lookback: Option<Duration>,
 }
 
+impl<'a> From<&'a InstantQuery> for Question<'a> {
+    fn from(query: &'a InstantQuery) -> Self {
+        Self {
+            text: &query.expr,
+            start_ms: query.time_ms,
+            end_ms: query.time_ms,
+            step_ms: 0,
+            lookback: query.lookback,
+        }
+    }
+}
+
+impl<'a> From<&'a RangeQuery> for Question<'a> {
+    fn from(query: &'a RangeQuery) -> Self {
+        Self {
+            text: &query.expr,
+            start_ms: query.start_ms,
+            end_ms: query.end_ms,
+            step_ms: query.step_ms,
+            lookback: query.lookback,
+        }
+    }
+}
+
 impl Question<'_> {
     fn options(&self, context: &QueryContext) -> QueryOptions {
         trireme_query::query_options(context, self.lookback)
@@ -471,7 +495,7 @@ impl Queries for GroupQueries {
             return self.inner.prepare(context);
         }
         Box::pin(async move {
-            match self.take_fence(context).await?.complete {
+            match self.take_read_index(context).await?.complete {
                 true => self.inner.prepare(context).await,
                 // Others answer.
                 false => Ok(()),
@@ -484,43 +508,15 @@ impl Queries for GroupQueries {
         context: &QueryContext,
         query: &InstantQuery,
     ) -> Result<QueryResult, QueryError> {
-        let t = query.time_ms;
-        let start_ms = t;
-        let end_ms = t;
-        let step_ms = 0;
-        let lookback = query.lookback;
-
-        self.answer(
-            context,
-            &Question {
-                text: &query.expr,
-                start_ms,
-                end_ms,
-                step_ms,
-                lookback,
-            },
-        )
+        self.answer(context, &query.into())
     }
 
     fn range(&self, context: &QueryContext, query: &RangeQuery) -> Result<QueryResult, QueryError> {
-        let start_ms = query.start_ms;
-        let end_ms = query.end_ms;
-        let step_ms = query.step_ms;
-        let lookback = query.lookback;
-        if step_ms <= 0 || end_ms < start_ms {
+        if query.step_ms <= 0 || query.end_ms < query.start_ms {
             return self.inner.range(context, query);
         }
 
-        self.answer(
-            context,
-            &Question {
-                text: &query.expr,
-                start_ms,
-                end_ms,
-                step_ms,
-                lookback,
-            },
-        )
+        self.answer(context, &query.into())
     }
 
     fn select(

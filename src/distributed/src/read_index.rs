@@ -17,7 +17,7 @@ use trireme_base::{ErrorKind, NodeName, StreamId};
 use super::{APPLY_WAIT, GroupQueries, LOOK_EVERY, POSITIONS_WAIT, Refusal, codec, message};
 use trireme_query::{QueryContext, QueryError, ReadIndex};
 
-/// Rings that may follow each other while a fence is made.
+/// Rings that may follow each other while a read index is taken.
 const RINGS_MAX: usize = 3;
 /// As many members are asked as have to answer. If they have not by then, the others are asked as well.
 const PATIENCE: Duration = Duration::from_millis(5);
@@ -107,7 +107,7 @@ impl<'a> Asking<'a> {
 }
 
 impl GroupQueries {
-    /// The query's fence: the one that was taken when it began, or else one that is taken now. Blocks for that.
+    /// The query's read index: the one that was taken when it began, or else one that is taken now. Blocks for that.
     pub(super) fn read_index(&self, context: &QueryContext) -> Result<Arc<ReadIndex>, QueryError> {
         let taken = context.read_index.get();
         // A replica that is being rebuilt meanwhile is not complete any more.
@@ -117,7 +117,7 @@ impl GroupQueries {
             return Ok(Arc::clone(read_index));
         }
         must_not_wait(context)?;
-        block_on(self.take_fence(context))
+        block_on(self.take_read_index(context))
     }
 
     /// Asks how far the others are, until a quorum has answered, and waits until this replica is that far. The context
@@ -125,7 +125,7 @@ impl GroupQueries {
     ///
     /// A quorum is one of a ring. If somebody of it goes by a later ring, writes may have been acknowledged by members
     /// whom this node has not asked: it takes that ring and asks anew, or does not know how far the group is.
-    pub(super) async fn take_fence(
+    pub(super) async fn take_read_index(
         &self,
         context: &QueryContext,
     ) -> Result<Arc<ReadIndex>, QueryError> {

@@ -344,18 +344,22 @@ fn what_cannot_be_evaluated_is_tried_once_and_replicas_take_turns() {
     assert_eq!(group.served()[1..], [2, 2]);
 }
 
+/// A query that may read so many series.
+fn with_series_max(series_max: u64) -> QueryContext {
+    QueryContext {
+        cost_limits: trireme_query::CostLimits {
+            series_max,
+            samples_read_max: 0,
+        },
+        ..context()
+    }
+}
+
 #[test]
 fn a_divided_query_that_fails_for_good_is_not_evaluated_again() {
     let group = Group::of(3, storage(&some_values()));
     for series_max in 1..12 {
-        let cost_limits = trireme_query::CostLimits {
-            series_max,
-            samples_read_max: 0,
-        };
-        let limited = QueryContext {
-            cost_limits,
-            ..context()
-        };
+        let limited = with_series_max(series_max);
         let error = group
             .of_group(0)
             .range(&limited, &range("sum(m)"))
@@ -386,14 +390,7 @@ fn a_divided_query_that_fails_for_good_is_not_evaluated_again() {
 
     // A replica that lags asks one other, and not each.
     group.fail(0, Fault::Lagging);
-    let cost_limits = trireme_query::CostLimits {
-        series_max: 11,
-        samples_read_max: 0,
-    };
-    let limited = QueryContext {
-        cost_limits,
-        ..context()
-    };
+    let limited = with_series_max(11);
     let error = group
         .of_group(0)
         .range(&limited, &range("quantile(0.5, m)"))
