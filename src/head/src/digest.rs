@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use trireme_model::{HistogramSample, SeriesKey, Tenant};
 use xxhash_rust::xxh3::xxh3_64;
 
-use crate::bucket::{Floats, Part, merge};
-use crate::histograms::{HistogramPart, merge_histograms};
+use crate::bucket::{Floats, merge};
+use crate::histograms::merge_histograms;
 use crate::{HeadError, Shard};
 
 /// What a window of a tenant holds; add up those of all shards.
@@ -85,12 +85,18 @@ impl Shard {
         slot: u32,
         out: &mut BTreeMap<i64, WindowDigest>,
     ) -> Result<(), HeadError> {
-        let Some((key, parts, runs)) = self.copy(slot) else {
-            return Ok(());
+        let (key, (parts, runs)) = {
+            let state = self.state.read();
+            let Some(series) = state.series.get(slot) else {
+                return Ok(());
+            };
+            (
+                series.key,
+                series.copy(&state.files, &self.options, |_| true),
+            )
         };
 
         let mut histograms = Vec::new();
-
         merge_histograms(runs, i64::MIN, i64::MAX, &mut histograms)?;
         let mut times = Vec::new();
         let mut values = Vec::new();
@@ -104,24 +110,6 @@ impl Shard {
         self.add_samples(key, floats, &histograms, out);
 
         Ok(())
-    }
-
-    /// The encoded samples of a series.
-    fn copy(&self, slot: u32) -> Option<(SeriesKey, Vec<Part>, Vec<HistogramPart>)> {
-        let state = self.state.read();
-        let series = state.series.get(slot)?;
-
-        let mut parts = Vec::new();
-        for bucket in series.buckets() {
-            bucket.parts(&state.files, &self.options, i64::MIN, i64::MAX, &mut parts);
-        }
-
-        let mut runs = Vec::new();
-        if let Some(found) = &series.histograms {
-            runs = found.parts(&state.files, &self.options, |_| true, i64::MIN, i64::MAX);
-        }
-
-        Some((series.key, parts, runs))
     }
 
     /// Adds the samples of a series to the digests of their windows.

@@ -5,8 +5,9 @@ use std::ops::RangeInclusive;
 use trireme_model::SeriesKey;
 
 use crate::ShardOptions;
-use crate::bucket::{Bucket, BucketId, ClosedChunk, grow};
-use crate::histograms::HistogramBuckets;
+use crate::bucket::{Bucket, BucketId, ClosedChunk, Part, grow};
+use crate::chunkfile::ChunkFiles;
+use crate::histograms::{HistogramBuckets, HistogramPart};
 use crate::index::List;
 
 /// Everything a shard keeps for one series. Most series have one bucket, so it is part of the struct.
@@ -50,6 +51,26 @@ impl Series {
             foreign_refs: 0,
             own_used: i32::MIN,
         }
+    }
+
+    /// All that the buckets which `takes` names hold, to be decoded without the shard's lock.
+    pub fn copy(
+        &self,
+        files: &ChunkFiles,
+        options: &ShardOptions,
+        takes: impl Fn(BucketId) -> bool,
+    ) -> (Vec<Part>, Vec<HistogramPart>) {
+        let mut parts = Vec::new();
+        for bucket in self.buckets().filter(|bucket| takes(bucket.id)) {
+            bucket.parts(files, options, i64::MIN, i64::MAX, &mut parts);
+        }
+
+        let mut runs = Vec::new();
+        if let Some(histograms) = &self.histograms {
+            runs = histograms.parts(files, options, takes, i64::MIN, i64::MAX);
+        }
+
+        (parts, runs)
     }
 
     /// The bucket for `id`, made when it is not there.

@@ -101,8 +101,10 @@ impl<'a> Parts<'a> {
         let mut head = [0; part::HEADER_BYTES];
 
         self.read_into(&mut head)?;
-        let length = word(&head[1..5]) as usize;
-        let crc = word(&head[5..9]);
+        let mut rest = &head[..];
+        let kind = rest.get_u8();
+        let length = rest.get_u32_le() as usize;
+        let crc = rest.get_u32_le();
         if length as u64 > self.bytes - self.at {
             return Err(self.bad(format!("part at {at} is damaged")));
         }
@@ -119,7 +121,7 @@ impl<'a> Parts<'a> {
             return Err(self.bad(format!("part at {at} is damaged")));
         }
 
-        Ok((at, head[0], &self.buffer))
+        Ok((at, kind, &self.buffer))
     }
 
     /// Goes to the part behind one that could not be read; false if nobody knows where that is.
@@ -130,8 +132,4 @@ impl<'a> Parts<'a> {
         self.at = behind;
         self.file.seek(SeekFrom::Start(behind)).is_ok()
     }
-}
-
-fn word(bytes: &[u8]) -> u32 {
-    u32::from_le_bytes(bytes.try_into().expect("BUG: four bytes"))
 }

@@ -108,23 +108,7 @@ impl CutSource {
         let state = shard.state.read();
         let found = state.series.get(slot)?;
 
-        let mut parts = Vec::new();
-        for bucket in found.buckets().filter(|b| self.portion.takes(b.id)) {
-            bucket.parts(&state.files, &shard.options, i64::MIN, i64::MAX, &mut parts);
-        }
-
-        let mut runs = Vec::new();
-        if let Some(histograms) = &found.histograms {
-            runs = histograms.parts(
-                &state.files,
-                &shard.options,
-                |id: crate::bucket::BucketId| self.portion.takes(id),
-                i64::MIN,
-                i64::MAX,
-            );
-        }
-
-        Some((parts, runs))
+        Some(found.copy(&state.files, &shard.options, |id| self.portion.takes(id)))
     }
 }
 

@@ -51,7 +51,7 @@ impl Shard {
 
         let shard = key.shard(self.options.shards);
         if key != series.key {
-            self.note_alias(state, series.key, key);
+            self.note_alias(state, series.key, key, shard);
         }
 
         if shard != self.options.number {
@@ -84,8 +84,7 @@ impl Shard {
     }
 
     /// Remembers where the key of labels that are not in canonical form leads.
-    fn note_alias(&self, state: &mut State, from: SeriesKey, key: SeriesKey) {
-        let shard = key.shard(self.options.shards);
+    fn note_alias(&self, state: &mut State, from: SeriesKey, key: SeriesKey, shard: u16) {
         let alias = if shard == self.options.number {
             Alias::Here(key)
         } else {
