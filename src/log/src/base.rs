@@ -45,6 +45,21 @@ pub(crate) struct Base {
     pub ended: Ended,
 }
 
+impl Base {
+    /// Per stream where the checkpoints stand, or what the log need not have, whichever is further. `covered` is what the
+    /// checkpoints have; streams that have ended do not count.
+    pub fn raised_by(&self, covered: &[(StreamId, u64)]) -> Positions {
+        let mut positions = self.positions.clone();
+        for (stream, seq) in covered {
+            if !self.ended.has(*stream) {
+                let have = positions.entry(*stream).or_default();
+                *have = (*have).max(*seq);
+            }
+        }
+        positions
+    }
+}
+
 /// Why a file cannot be used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Unusable {

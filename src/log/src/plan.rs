@@ -9,7 +9,6 @@ use trireme_wire::record::{Record, RecordKind};
 use crate::base::Positions;
 use crate::recovery::{Damage, damage};
 use crate::scan::Scan;
-use crate::shared::State;
 use crate::{Log, LogError};
 
 /// What a replay reads; made by [`Log::plan_replay`].
@@ -99,7 +98,7 @@ impl Log {
         let (from, segments, target, ended) = {
             let state = self.shared.state.lock();
 
-            let from = start_of(&state, covered);
+            let from = state.base.raised_by(covered);
 
             (
                 from,
@@ -202,16 +201,4 @@ impl Log {
             }
         }
     }
-}
-
-/// Per stream where the checkpoints stand, or what the log need not have.
-fn start_of(state: &State, covered: &[(StreamId, u64)]) -> Positions {
-    let mut from = state.base.positions.clone();
-    for (stream, seq) in covered {
-        if !state.base.ended.has(*stream) {
-            let have = from.entry(*stream).or_default();
-            *have = (*have).max(*seq);
-        }
-    }
-    from
 }

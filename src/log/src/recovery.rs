@@ -205,12 +205,7 @@ impl Rebuilt {
         self.base.ended.merge(&options.ended);
         let ended = &self.base.ended;
         self.base.positions.retain(|stream, _| !ended.has(*stream));
-        self.known = self.base.positions.clone();
-
-        for (stream, seq) in covered.iter().filter(|(stream, _)| !ended.has(*stream)) {
-            let known = self.known.entry(*stream).or_default();
-            *known = (*known).max(*seq);
-        }
+        self.known = self.base.raised_by(covered);
 
         if is_base_lost {
             // What was trimmed is in the checkpoints, or it would not have been trimmed; less of it is, where the log has more.
@@ -218,6 +213,7 @@ impl Rebuilt {
         }
         Ok(())
     }
+
     /// Segment numbers in order. Removes temporaries of a crash, and remembers what was trimmed.
     fn list(&mut self, dir: &Path) -> Result<Vec<u64>, LogError> {
         let mut numbers = Vec::new();
