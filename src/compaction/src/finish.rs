@@ -1,6 +1,6 @@
 //! What comes after a job: marks that a crash left out, and the end of sources whose time has come.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -72,7 +72,7 @@ struct Listed<'a> {
     /// Blocks all of which a block holds that is not to be deleted itself, and which.
     covered: HashMap<Ulid, Ulid>,
     /// Blocks whose retention is over.
-    expired: HashSet<Ulid>,
+    expired: BTreeSet<Ulid>,
     streams: &'a Streams,
 }
 

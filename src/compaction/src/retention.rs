@@ -3,7 +3,7 @@
 //! Time is what two witnesses agree on: this node's clock, and the newest raw block of the streams that are looked after. A clock
 //! that is ahead makes nothing old, and neither does a sample from the future.
 
-use std::collections::HashSet;
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use trireme_block::{RESOLUTION_1H_MS, RESOLUTION_5M_MS};
@@ -71,20 +71,26 @@ impl Horizon {
 /// Blocks whose retention is over and of which nothing is still to be made, by name.
 ///
 /// A block that is to be downsampled stays until the coarser block is there, and that one is not to be deleted itself.
-pub fn expired(blocks: &[Arc<BucketBlock>], now_ms: i64, limits: &Limits) -> HashSet<Ulid> {
+pub fn expired(blocks: &[Arc<BucketBlock>], now_ms: i64, limits: &Limits) -> BTreeSet<Ulid> {
     let horizon = Horizon::new(blocks, now_ms, limits);
-    let own: Vec<_> = blocks
+    let own = blocks
         .iter()
-        .filter(|block| limits.streams.have(&block.meta))
+        .filter(|block| limits.streams.have(&block.meta));
+    let old: Vec<_> = own
+        .clone()
+        .filter(|block| horizon.is_past(block.meta.resolution_ms(), block.meta.max_time))
         .collect();
+    // Mostly, and wherever blocks stay for ever.
+    if old.is_empty() {
+        return BTreeSet::new();
+    }
 
     let mut coarsen = Coarsen::default();
-    for block in own.iter().filter(|block| block.deletion.is_none()) {
+    for block in own.filter(|block| block.deletion.is_none()) {
         coarsen.add(block, false);
     }
 
-    own.into_iter()
-        .filter(|block| horizon.is_past(block.meta.resolution_ms(), block.meta.max_time))
+    old.into_iter()
         .filter(|block| !coarsen.is_wanted(block, limits, &horizon))
         .map(|block| block.meta.ulid)
         .collect()

@@ -541,12 +541,10 @@ fn gone(blocks: &[Arc<BucketBlock>], hour: i64, retention: Retention) -> Vec<u64
         retention,
         ..limits()
     };
-    let mut numbers: Vec<u64> = expired(blocks, hour * HOUR, &limits)
+    expired(blocks, hour * HOUR, &limits)
         .into_iter()
         .map(|ulid| ulid.timestamp_ms())
-        .collect();
-    numbers.sort_unstable();
-    numbers
+        .collect()
 }
 
 fn raw_for(hours: i64) -> Retention {

@@ -120,11 +120,9 @@ impl Run {
 
     /// Blocks whose retention is over, marked or not, by name.
     fn expired(&self) -> Vec<Ulid> {
-        let mut names: Vec<Ulid> = expired(&self.metas.blocks(), now_ms(), &self.limits)
+        expired(&self.metas.blocks(), now_ms(), &self.limits)
             .into_iter()
-            .collect();
-        names.sort_unstable();
-        names
+            .collect()
     }
 
     /// Marks what is too old, and marks and deletes what earlier runs left over.
