@@ -83,23 +83,36 @@ fn packages() -> anyhow::Result<BTreeMap<String, Package>> {
 
 /// All sources below some folders of a crate, one after the other.
 fn sources(package: &Package, folders: &[&str]) -> anyhow::Result<String> {
-    let mut open: Vec<PathBuf> = folders
+    let folders = folders
         .iter()
         .map(|folder| package.manifest_path.with_file_name(folder))
         .collect();
 
     let mut text = String::new();
+    for path in rust_files(folders, |_| true)? {
+        writeln!(text, "{}", fs::read_to_string(&path)?)?;
+    }
+    Ok(text)
+}
+
+/// The Rust files that are below some folders or are named, without files and folders of other names than `takes` takes.
+fn rust_files(mut open: Vec<PathBuf>, takes: fn(&str) -> bool) -> anyhow::Result<Vec<PathBuf>> {
+    let mut found = Vec::new();
     while let Some(path) = open.pop() {
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        if !takes(&name) {
+            continue;
+        }
+
         if path.is_dir() {
             for entry in fs::read_dir(&path)? {
                 open.push(entry?.path());
             }
         } else if path.extension().is_some_and(|ending| ending == "rs") {
-            writeln!(text, "{}", fs::read_to_string(&path)?)?;
+            found.push(path);
         }
     }
-
-    Ok(text)
+    Ok(found)
 }
 
 /// The name stands in the text as a word of its own.
@@ -223,24 +236,10 @@ fn every_crate_opens_with_a_page() -> anyhow::Result<()> {
 
 /// The product's files, below a root; files of tests are left out.
 fn product_files(root: &Path) -> anyhow::Result<Vec<PathBuf>> {
-    let mut open = vec![root.join("actors"), root.join("src")];
-    let mut found = Vec::new();
-    while let Some(path) = open.pop() {
-        let name = path.file_name().unwrap_or_default().to_string_lossy();
-        let is_for_tests = ["tests", "benches", "examples", "tests.rs"].contains(&name.as_ref());
-        if is_for_tests {
-            continue;
-        }
-
-        if path.is_dir() {
-            for entry in fs::read_dir(&path)? {
-                open.push(entry?.path());
-            }
-        } else if path.extension().is_some_and(|ending| ending == "rs") {
-            found.push(path);
-        }
-    }
-    Ok(found)
+    let roots = vec![root.join("actors"), root.join("src")];
+    rust_files(roots, |name| {
+        !["tests", "benches", "examples", "tests.rs"].contains(&name)
+    })
 }
 
 #[test]

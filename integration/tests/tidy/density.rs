@@ -8,7 +8,9 @@ use proc_macro2::{TokenStream, TokenTree};
 use quote::ToTokens;
 use syn::spanned::Spanned;
 use syn::visit::Visit;
-use syn::{Attribute, Block, Expr, ImplItemFn, ItemFn, ItemMod, Local, Pat, TraitItemFn};
+use syn::{
+    Attribute, Block, Expr, ImplItemFn, ItemFn, ItemMod, Local, Pat, Signature, TraitItemFn,
+};
 
 /// A function from this length on is expected to have paragraphs.
 const LONG_LINES: usize = 20;
@@ -121,15 +123,26 @@ struct Reader<'a> {
 }
 
 impl Reader<'_> {
-    fn function(&mut self, item: &impl ToTokens, span: proc_macro2::Span, body: &Block) {
-        let first = span.start().line;
+    /// Takes note of a function, without what stands above it.
+    fn function(
+        &mut self,
+        item: &impl ToTokens,
+        attributes: &[Attribute],
+        signature: &Signature,
+        body: &Block,
+    ) {
+        let above: usize = attributes
+            .iter()
+            .map(|one| count(one.to_token_stream()))
+            .sum();
+        let first = signature.span().start().line;
         let last = body.span().end().line;
         let own = &self.lines[first - 1..last];
 
         self.density.functions.push(Function {
             lines: own.len(),
             blank_lines: own.iter().filter(|line| line.trim().is_empty()).count(),
-            tokens: count(item.to_token_stream()),
+            tokens: count(item.to_token_stream()) - above,
         });
     }
 }
@@ -143,31 +156,19 @@ impl<'ast> Visit<'ast> for Reader<'_> {
 
     fn visit_item_fn(&mut self, item: &'ast ItemFn) {
         if !is_for_tests(&item.attrs) {
-            let bare = ItemFn {
-                attrs: Vec::new(),
-                ..item.clone()
-            };
-            self.function(&bare, item.sig.span(), &item.block);
+            self.function(item, &item.attrs, &item.sig, &item.block);
             syn::visit::visit_item_fn(self, item);
         }
     }
 
     fn visit_impl_item_fn(&mut self, item: &'ast ImplItemFn) {
-        let bare = ImplItemFn {
-            attrs: Vec::new(),
-            ..item.clone()
-        };
-        self.function(&bare, item.sig.span(), &item.block);
+        self.function(item, &item.attrs, &item.sig, &item.block);
         syn::visit::visit_impl_item_fn(self, item);
     }
 
     fn visit_trait_item_fn(&mut self, item: &'ast TraitItemFn) {
         if let Some(body) = &item.default {
-            let bare = TraitItemFn {
-                attrs: Vec::new(),
-                ..item.clone()
-            };
-            self.function(&bare, item.sig.span(), body);
+            self.function(item, &item.attrs, &item.sig, body);
         }
         syn::visit::visit_trait_item_fn(self, item);
     }
