@@ -106,7 +106,11 @@ fn admin_error(error: RequestError) -> AdminError {
 
 impl NodeAdmin {
     /// On the runtime of sockets, where consensus lives; the request may go away meanwhile without undoing anything.
-    async fn change_ring(&self, asked: ChangeRequest) -> Result<Value, AdminError> {
+    async fn change_ring(
+        &self,
+        asked: Result<ChangeRequest, RequestError>,
+    ) -> Result<Value, AdminError> {
+        let asked = asked.map_err(admin_error)?;
         let controller = Arc::clone(&self.controller);
         let changing = self
             .io
@@ -393,12 +397,11 @@ impl Admin for NodeAdmin {
     }
 
     async fn add_member(&self, body: Value) -> Result<Value, AdminError> {
-        self.change_ring(ChangeRequest::join(body, None).map_err(admin_error)?)
-            .await
+        self.change_ring(ChangeRequest::join(body, None)).await
     }
 
     async fn remove_member(&self, node: &str, body: Value) -> Result<Value, AdminError> {
-        self.change_ring(ChangeRequest::about(Op::Remove, node, body).map_err(admin_error)?)
+        self.change_ring(ChangeRequest::about(Op::Remove, node, body))
             .await
     }
 
@@ -409,10 +412,10 @@ impl Admin for NodeAdmin {
         body: Value,
     ) -> Result<Value, AdminError> {
         let asked = match action {
-            "activate" => ChangeRequest::about(Op::Activate, node, body).map_err(admin_error)?,
-            "drain" => ChangeRequest::about(Op::Drain, node, body).map_err(admin_error)?,
-            "move" => ChangeRequest::moved(node, body).map_err(admin_error)?,
-            "replace" => ChangeRequest::join(body, Some(node)).map_err(admin_error)?,
+            "activate" => ChangeRequest::about(Op::Activate, node, body),
+            "drain" => ChangeRequest::about(Op::Drain, node, body),
+            "move" => ChangeRequest::moved(node, body),
+            "replace" => ChangeRequest::join(body, Some(node)),
             other => {
                 let message = format!(
                     "no action {other:?} on a member; there are activate, drain, move and replace"
@@ -447,7 +450,7 @@ impl Admin for NodeAdmin {
                 });
             }
         };
-        self.change_ring(ChangeRequest::about_group(op, group, body).map_err(admin_error)?)
+        self.change_ring(ChangeRequest::about_group(op, group, body))
             .await
     }
 
