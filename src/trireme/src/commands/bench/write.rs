@@ -271,8 +271,10 @@ impl<'a> Run<'a> {
 
         if let Some((usage, counters)) = before {
             phase.counters = counters::growth(&counters, &self.counters.read()?);
-            let receiver = report::Receiver::new(&usage, &after, &phase, self.args.series);
-            phase.receiver = (!self.receiver.is_empty()).then_some(receiver);
+            if !self.receiver.is_empty() {
+                let series = self.args.series;
+                phase.receiver = Some(report::Receiver::new(&usage, &after, &phase, series));
+            }
         }
 
         Ok(phase)
