@@ -269,16 +269,7 @@ async fn functions_over_everything(client: &Client) -> anyhow::Result<()> {
             .context("no value")?
             .1;
 
-        let rise: f64 = samples
-            .windows(2)
-            .map(|w| {
-                if w[1].2 < w[0].2 {
-                    w[1].2
-                } else {
-                    w[1].2 - w[0].2
-                }
-            })
-            .sum();
+        let rise = rise(&samples);
 
         ensure!(
             (found / rise - 1.0).abs() < 1e-3,
@@ -460,6 +451,20 @@ fn planned(bucket: &Path) -> anyhow::Result<Vec<(String, i64, i64)>> {
         .collect()
 }
 
+/// How much the counter among the samples has risen, over its resets.
+fn rise(samples: &[(i64, f64, f64)]) -> f64 {
+    samples
+        .windows(2)
+        .map(|w| {
+            if w[1].2 < w[0].2 {
+                w[1].2
+            } else {
+                w[1].2 - w[0].2
+            }
+        })
+        .sum()
+}
+
 /// Every window that is answered is what the samples in it say.
 async fn windows_are_right(client: &Client, minutes: i64, resolution: &str) -> anyhow::Result<()> {
     let samples = samples(0, WEEKS_HOURS);
@@ -517,16 +522,7 @@ async fn windows_are_right(client: &Client, minutes: i64, resolution: &str) -> a
         .context("no value")?
         .1;
 
-    let rise: f64 = samples
-        .windows(2)
-        .map(|w| {
-            if w[1].2 < w[0].2 {
-                w[1].2
-            } else {
-                w[1].2 - w[0].2
-            }
-        })
-        .sum();
+    let rise = rise(&samples);
 
     ensure!(
         (found / rise - 1.0).abs() < 1e-3,

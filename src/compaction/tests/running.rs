@@ -582,22 +582,7 @@ fn the_same_samples_give_the_same_block_from_whatever_they_are_merged() {
 fn a_source_that_cannot_be_read_is_set_apart_and_the_others_go_on() {
     let mut world = World::new(windows());
     let bad = world.plan().jobs[0].sources[1].meta.ulid;
-    let path = Object::from(format!("{bad}/chunks/000001"));
-
-    world.runtime.block_on(async {
-        let mut bytes = world
-            .bucket
-            .get(&path)
-            .await
-            .unwrap()
-            .bytes()
-            .await
-            .unwrap()
-            .to_vec();
-        let middle = bytes.len() / 2;
-        bytes[middle] ^= 1;
-        world.bucket.put(&path, bytes.into()).await.unwrap();
-    });
+    spoil(&world, &format!("{bad}/chunks/000001"), |length| length / 2);
 
     let job = world.plan().jobs.remove(0);
     let error = world.round(world.bucket.clone(), NOW_S).unwrap_err();
