@@ -162,6 +162,7 @@ impl Inner {
             self.drop_page(&oldest, dropped_max);
         }
     }
+
     /// The page, as the one that was used last.
     fn touch(&mut self, key: Key) -> Option<Bytes> {
         self.clock += 1;

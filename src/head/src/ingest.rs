@@ -354,6 +354,7 @@ impl<'a> Pass<'a> {
         out.conflicts += self.conflicts;
         state.note_cuts(self.buckets.into_cuts());
     }
+
     /// True if the tenant has the window of the bucket, or may open it.
     #[inline]
     fn may_open(&mut self, id: BucketId) -> bool {

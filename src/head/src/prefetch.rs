@@ -10,6 +10,7 @@ pub(crate) fn read<T>(at: &T) {
             std::ptr::from_ref(at).cast(),
         );
     }
+
     #[cfg(not(target_arch = "x86_64"))]
     let _ = at;
 }

@@ -227,6 +227,7 @@ mod tests {
         );
         assert_eq!(loaded.len(), 2);
     }
+
     #[test]
     fn gives_back_what_values_that_are_gone_took() {
         let mut slab = Slab::new();

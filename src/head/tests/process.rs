@@ -43,6 +43,7 @@ impl LogObserver for Node {
             self.tags.lock().insert(record.seq(), own.tag.0);
         }
     }
+
     fn durable(&self, positions: &[(StreamId, u64)]) {
         let mut tags = self.tags.lock();
         let seq = positions.iter().map(|(_, seq)| *seq).max().unwrap_or(0);
@@ -52,6 +53,7 @@ impl LogObserver for Node {
             println!("acked {tag}");
         }
     }
+
     fn refused(&self, _: CompletionTag, _: &LogError) {}
     fn failed(&self, _: &LogError) {}
 }

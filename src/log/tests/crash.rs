@@ -356,15 +356,18 @@ impl DiskFile for FaultyFile {
 
         self.0.write_all(buffers)
     }
+
     fn rewind(&mut self, offset: u64) -> io::Result<()> {
         self.0.rewind(offset)
     }
+
     fn sync(&mut self) -> io::Result<()> {
         if self.1.bad_sync.load(Ordering::SeqCst) {
             return Err(io::Error::other("injected"));
         }
         self.0.sync()
     }
+
     fn shrink(&mut self, bytes: u64) -> io::Result<()> {
         self.0.shrink(bytes)
     }
@@ -474,6 +477,7 @@ impl LogObserver for Printer {
             println!("durable {} {seq}", stream.boot.0);
         }
     }
+
     fn refused(&self, _: CompletionTag, _: &trireme_log::LogError) {}
     fn failed(&self, _: &trireme_log::LogError) {}
 }

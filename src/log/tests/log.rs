@@ -643,6 +643,7 @@ fn everybody_hears_of_it_when_the_thread_panics() {
         fn written(&self, _: &Record, _: Option<OwnPlace>) {
             panic!("an observer that dies");
         }
+
         fn durable(&self, _: &[(StreamId, u64)]) {}
         fn refused(&self, _: CompletionTag, _: &LogError) {}
         fn failed(&self, error: &LogError) {

@@ -78,20 +78,24 @@ impl DiskFile for PowerFile {
         self.at = end;
         self.file.write_all(buffers)
     }
+
     fn rewind(&mut self, offset: u64) -> io::Result<()> {
         self.at = offset as usize;
         self.file.rewind(offset)
     }
+
     fn sync(&mut self) -> io::Result<()> {
         if !self.disk.skip_sync {
             self.change(|bytes| bytes.synced.clone_from(&bytes.cached));
         }
         Ok(())
     }
+
     fn shrink(&mut self, bytes: u64) -> io::Result<()> {
         self.change(|b| b.cached.truncate(bytes as usize));
         self.file.shrink(bytes)
     }
+
     fn publish(&mut self, from: &Path, to: &Path) -> io::Result<()> {
         self.file.publish(from, to)?;
         let mut files = self.disk.files.lock();

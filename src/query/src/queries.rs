@@ -17,11 +17,13 @@ pub trait Queries: Send + Sync {
     fn is_quick(&self, _context: &QueryContext, _asked: &Asked<'_>) -> bool {
         false
     }
+
     /// Waits for all that a query has to wait for before it can be worked on: the end of a replay, and what other replicas
     /// say of how far they are, which the context keeps. Who does not call it waits in the query, on its thread.
     fn prepare<'a>(&'a self, _context: &'a QueryContext) -> BoxFuture<'a, Result<(), QueryError>> {
         Box::pin(ready(Ok(())))
     }
+
     /// Evaluates an expression at one time.
     fn instant(
         &self,

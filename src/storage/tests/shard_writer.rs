@@ -73,12 +73,15 @@ impl DiskFile for SmallFile {
         self.1.room()?;
         self.0.write_all(buffers)
     }
+
     fn rewind(&mut self, offset: u64) -> io::Result<()> {
         self.0.rewind(offset)
     }
+
     fn sync(&mut self) -> io::Result<()> {
         self.0.sync()
     }
+
     fn shrink(&mut self, bytes: u64) -> io::Result<()> {
         self.0.shrink(bytes)
     }

@@ -417,6 +417,7 @@ impl World {
 
         Ok(())
     }
+
     /// As far as `node` can know, `holder` has the entry safely.
     fn seems_to_hold(&self, node: usize, holder: usize, stream: StreamId, seq: u64) -> bool {
         let machine = &self.machines[holder];

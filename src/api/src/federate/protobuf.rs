@@ -316,6 +316,7 @@ mod tests {
             (Some(UNTYPED), 1)
         );
     }
+
     #[test]
     fn the_text_forms_say_the_same() {
         let labels = Labels::from_pairs([("__name__", "up"), ("job", "a\"b\n")]);

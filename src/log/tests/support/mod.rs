@@ -74,12 +74,15 @@ impl LogObserver for Recorder {
     fn written(&self, record: &Record, own: Option<OwnPlace>) {
         self.written.lock().push((record.seq(), own));
     }
+
     fn durable(&self, positions: &[(StreamId, u64)]) {
         self.durable.lock().push(positions.to_vec());
     }
+
     fn refused(&self, tag: CompletionTag, _: &LogError) {
         self.refused.lock().push(tag);
     }
+
     fn failed(&self, error: &LogError) {
         self.failed.lock().push(error.to_string());
     }

@@ -345,6 +345,7 @@ impl RangeRows<'_> {
             start_timestamps: self.query.options.start_timestamps,
         }
     }
+
     /// The most frequent functions over the most frequent samples, without a look at what these samples cannot be.
     fn fill_plain(
         &self,

@@ -144,6 +144,7 @@ fn the_labels_of_replicas_are_removed() {
         fn labels(&self) -> &Labels {
             &self.0
         }
+
         fn read_within(
             &self,
             _: i64,
